@@ -1,0 +1,44 @@
+// swift-tools-version: 6.2
+// The rooms of Tapline, top to bottom: imports go down only, and the build refuses an import that is not
+// declared here (Makefile: --explicit-target-dependency-import-check error). docs/architecture.md says why.
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
+
+let package = Package(
+  name: "tapline",
+  products: [
+    .library(name: "Tapline", targets: ["Tapline"]),
+    .executable(name: "tapline", targets: ["TaplineCommand"]),
+  ],
+  targets: [
+    .executableTarget(name: "TaplineCommand", dependencies: ["Tapline", "LinuxIO", "CLinux"], swiftSettings: strict),
+    .target(
+      name: "Tapline", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
+      swiftSettings: strict),
+    .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: strict),
+    .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
+    .target(name: "MQTTBroker", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
+    .target(name: "MQTTWire", dependencies: ["Bounded"], swiftSettings: strict),
+    .target(name: "Bounded", swiftSettings: strict),
+
+    .target(name: "CLinux", cSettings: strictC),
+    .target(name: "CGPIOD", cSettings: strictC, linkerSettings: [.linkedLibrary("gpiod")]),
+    .target(name: "CYAML", cSettings: strictC, linkerSettings: [.linkedLibrary("yaml")]),
+
+    .testTarget(name: "BoundedTests", dependencies: ["Bounded"], swiftSettings: strict),
+    .testTarget(name: "MQTTWireTests", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
+    .testTarget(name: "MQTTBrokerTests", dependencies: ["MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: strict),
+    .testTarget(name: "TapsTests", dependencies: ["Taps", "MQTTWire", "Bounded"], swiftSettings: strict),
+    .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "Bounded", "CLinux", "CYAML"], swiftSettings: strict),
+    .testTarget(
+      name: "TaplineTests", dependencies: ["Tapline", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      swiftSettings: strict),
+  ]
+)

@@ -1,0 +1,189 @@
+/// A body's place in a `BlockPool`: its first block and its length. All zero is no body.
+public struct Body: BitwiseCopyable, Equatable {
+  @usableFromInline let head: UInt32  // block index + 1
+  @usableFromInline let length: UInt32
+
+  @inlinable init(head: UInt32, length: UInt32) {
+    self.head = head
+    self.length = length
+  }
+  @inlinable public static var null: Body { Body(head: 0, length: 0) }
+  @inlinable public var isNull: Bool { head == 0 }
+  @inlinable public var byteCount: Int { Int(length) }
+}
+
+/// Bytes in blocks of one size, chained; a body is stored once and counted, whatever the number of owners.
+///
+/// Invariant: every block is free, fresh or in exactly one chain; a head block's count is its owners.
+public struct BlockPool: ~Copyable {
+  public let blockBytes: Int
+  @usableFromInline let base: UnsafeMutableRawPointer
+  @usableFromInline let links: UnsafeMutablePointer<UInt32>  // next block + 1 in a chain or on the free list
+  private let owners: UnsafeMutablePointer<UInt32>  // of head blocks
+  private var freeHead: UInt32 = 0
+  private var freshIndex = 0
+  public var gauge: Gauge
+
+  public init(blockCount: Int, blockBytes: Int, name: StaticString, in reservation: inout Reservation) {
+    precondition(blockBytes >= 64 && blockBytes % 64 == 0)
+    precondition(blockCount <= Limits.entriesMax)
+    self.blockBytes = blockBytes
+    base = UnsafeMutableRawPointer(
+      reservation.take(BlockLine.self, count: blockCount * (blockBytes / 64), name: name))
+    links = reservation.take(UInt32.self, count: blockCount, name: "  links")
+    owners = reservation.take(UInt32.self, count: blockCount, name: "  owners")
+    gauge = Gauge(capacity: blockCount)
+  }
+
+  /// 64 bytes, so that a row of the plan counts in whole lines.
+  private struct BlockLine: BitwiseCopyable {
+    var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
+  }
+
+  // MARK: Blocks
+
+  mutating func lendBlock() -> UInt32? {
+    let block: UInt32
+    if freeHead != 0 {
+      block = freeHead
+      freeHead = links[Int(block) - 1]
+    } else if freshIndex < gauge.capacity {
+      freshIndex += 1
+      block = UInt32(freshIndex)
+    } else {
+      return nil
+    }
+    gauge.lent()
+    links[Int(block) - 1] = 0
+    return block
+  }
+
+  mutating func giveBackBlock(_ block: UInt32) {
+    links[index(block)] = freeHead
+    freeHead = block
+    gauge.givenBack()
+  }
+
+  func next(_ block: UInt32) -> UInt32 { links[index(block)] }
+  func setNext(_ block: UInt32, to next: UInt32) { links[index(block)] = next }
+  @inlinable func memory(_ block: UInt32) -> UnsafeMutableRawPointer { base + index(block) &* blockBytes }
+
+  @inlinable func index(_ block: UInt32) -> Int {
+    precondition(block != 0 && Int(block) <= gauge.capacity)
+    return Int(block) &- 1
+  }
+
+  // MARK: Bodies
+
+  public func blockCount(for byteCount: Int) -> Int { (byteCount + blockBytes - 1) / blockBytes }
+
+  /// Whether `byteCount` bytes can be stored with `keepingFree` blocks left over for a higher class.
+  public func hasRoom(for byteCount: Int, keepingFree: Int) -> Bool {
+    blockCount(for: byteCount) <= gauge.free - keepingFree
+  }
+
+  /// Lends blocks for 1 byte or more, with one owner; `nil`, counted as refused, when they do not suffice.
+  public mutating func lend(byteCount: Int, keepingFree: Int) -> Body? {
+    precondition(byteCount > 0)
+    guard hasRoom(for: byteCount, keepingFree: keepingFree) else {
+      gauge.refused &+= 1
+      return nil
+    }
+    var head: UInt32 = 0
+    var missing = blockCount(for: byteCount)
+    while missing > 0 {
+      let block = lendBlock()!  // counted above
+      links[index(block)] = head
+      head = block
+      missing -= 1
+    }
+    owners[index(head)] = 1
+    return Body(head: head, length: UInt32(byteCount))
+  }
+
+  public mutating func retain(_ body: Body) {
+    precondition(owners[index(body.head)] > 0)
+    owners[index(body.head)] += 1
+  }
+
+  /// Gives up one ownership; the last one frees the blocks.
+  public mutating func release(_ body: Body) {
+    let head = index(body.head)
+    precondition(owners[head] > 0)
+    owners[head] -= 1
+    guard owners[head] == 0 else { return }
+    var block = body.head
+    while block != 0 {
+      let following = links[index(block)]
+      giveBackBlock(block)
+      block = following
+    }
+  }
+
+  /// A place in a body from which bytes are read or written in order.
+  public struct Cursor: BitwiseCopyable {
+    @usableFromInline var block: UInt32
+    @usableFromInline var offset: Int  // in the block
+    @usableFromInline var missing: Int
+
+    @inlinable init(block: UInt32, offset: Int, missing: Int) {
+      self.block = block
+      self.offset = offset
+      self.missing = missing
+    }
+
+    /// Bytes to the end of the body.
+    @inlinable public var remaining: Int { missing }
+  }
+
+  @inlinable public func cursor(_ body: Body, at position: Int = 0) -> Cursor {
+    precondition(position >= 0 && position <= body.byteCount)
+    var cursor = Cursor(block: body.head, offset: position, missing: body.byteCount - position)
+    while cursor.offset >= blockBytes && cursor.remaining > 0 {
+      cursor.block = links[index(cursor.block)]
+      cursor.offset -= blockBytes
+    }
+    return cursor
+  }
+
+  /// Stores `bytes` at the cursor; they must fit in the body.
+  @inlinable public func write(_ bytes: Bytes, at cursor: inout Cursor) {
+    precondition(bytes.count <= cursor.remaining)
+    var written = 0
+    while written < bytes.count {
+      let part = advance(&cursor, most: bytes.count - written)
+      part.copyMemory(from: bytes[written..<(written + part.count)].buffer)
+      written += part.count
+    }
+  }
+
+  /// The next bytes that lie in one piece, at most `most`; empty at the end.
+  @inlinable public func read(_ cursor: inout Cursor, most: Int) -> Bytes {
+    guard cursor.remaining > 0, most > 0 else { return .empty }
+    return Bytes(UnsafeRawBufferPointer(advance(&cursor, most: most)))
+  }
+
+  /// Copies `byteCount` bytes of the body from `position` on.
+  public func copy(_ body: Body, from position: Int, byteCount: Int, into writer: inout ByteWriter) {
+    var cursor = cursor(body, at: position)
+    var missing = byteCount
+    while missing > 0 {
+      let part = read(&cursor, most: missing)
+      precondition(!part.isEmpty)
+      writer.write(part)
+      missing -= part.count
+    }
+  }
+
+  @inlinable func advance(_ cursor: inout Cursor, most: Int) -> UnsafeMutableRawBufferPointer {
+    if cursor.offset == blockBytes {
+      cursor.block = links[index(cursor.block)]
+      cursor.offset = 0
+    }
+    let byteCount = min(most, cursor.remaining, blockBytes - cursor.offset)
+    let part = UnsafeMutableRawBufferPointer(start: memory(cursor.block) + cursor.offset, count: byteCount)
+    cursor.offset += byteCount
+    cursor.missing -= byteCount
+    return part
+  }
+}

@@ -1,0 +1,192 @@
+/// Borrowed bytes: where they lie and how many. A view is lent for the length of a call; who wants to keep
+/// the bytes copies them into a pool. Every access is checked, in release builds too.
+///
+/// Invariant: `base` points to at least `count` readable bytes while the view is lent.
+public struct Bytes: BitwiseCopyable, @unchecked Sendable {
+  @usableFromInline let base: UnsafeRawPointer
+  public let count: Int
+
+  @inlinable public init(_ base: UnsafeRawPointer, count: Int) {
+    precondition(count >= 0)
+    self.base = base
+    self.count = count
+  }
+
+  @inlinable public init(_ buffer: UnsafeRawBufferPointer) {
+    self = buffer.baseAddress.map { Bytes($0, count: buffer.count) } ?? .empty
+  }
+
+  /// A literal's bytes, which live as long as the process: `Bytes("$SYS/")`.
+  @inlinable public init(_ literal: StaticString) {
+    self.init(literal.utf8Start, count: literal.utf8CodeUnitCount)
+  }
+
+  @inlinable public static var empty: Bytes { Bytes("") }
+
+  @inlinable public var isEmpty: Bool { count == 0 }
+
+  @inlinable public subscript(index: Int) -> UInt8 {
+    precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
+    return base.load(fromByteOffset: index, as: UInt8.self)
+  }
+
+  /// The part from `lower` up to `upper`; traps outside 0...count.
+  @inlinable public subscript(range: Range<Int>) -> Bytes {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count)
+    return Bytes(base + range.lowerBound, count: range.upperBound &- range.lowerBound)
+  }
+
+  @inlinable public func from(_ start: Int) -> Bytes { self[start..<count] }
+  @inlinable public func first(_ length: Int) -> Bytes { self[0..<length] }
+
+  /// For calls into the kernel and memcpy; the pointer must not outlive the loan.
+  @inlinable public var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+
+  @inlinable public static func == (left: Bytes, right: Bytes) -> Bool {
+    guard left.count == right.count else { return false }
+    return left.hasPrefix(right)
+  }
+  @inlinable public static func != (left: Bytes, right: Bytes) -> Bool { !(left == right) }
+
+  @inlinable public func hasPrefix(_ prefix: Bytes) -> Bool {
+    guard prefix.count <= count else { return false }
+    var index = 0
+    while index &+ 8 <= prefix.count {
+      let left = base.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+      guard left == prefix.base.loadUnaligned(fromByteOffset: index, as: UInt64.self) else { return false }
+      index &+= 8
+    }
+    while index < prefix.count {
+      let left = base.load(fromByteOffset: index, as: UInt8.self)
+      guard left == prefix.base.load(fromByteOffset: index, as: UInt8.self) else { return false }
+      index &+= 1
+    }
+    return true
+  }
+
+  @inlinable public func firstIndex(of byte: UInt8) -> Int? {
+    var index = 0
+    while index < count {
+      if base.load(fromByteOffset: index, as: UInt8.self) == byte { return index }
+      index &+= 1
+    }
+    return nil
+  }
+
+  @inlinable public func contains(_ byte: UInt8) -> Bool { firstIndex(of: byte) != nil }
+
+  /// FNV-1a over the bytes, folded from `seed`; good enough for tables whose keys a peer may choose only
+  /// together with `seed`, which the owner draws at start.
+  @inlinable public func hash(seed: UInt64) -> UInt32 {
+    var value = seed ^ 0xCBF2_9CE4_8422_2325
+    var index = 0
+    while index &+ 8 <= count {
+      value = (value ^ base.loadUnaligned(fromByteOffset: index, as: UInt64.self)) &* 0x9E37_79B9_7F4A_7C15
+      value ^= value &>> 29
+      index &+= 8
+    }
+    while index < count {
+      value = (value ^ UInt64(base.load(fromByteOffset: index, as: UInt8.self))) &* 0x0000_0100_0000_01B3
+      index &+= 1
+    }
+    value = (value ^ (value &>> 32)) &* 0x9E37_79B9_7F4A_7C15
+    return UInt32(truncatingIfNeeded: value &>> 32)
+  }
+
+  /// A copy for text that is made at start-up or in tests; never on the data path.
+  public func array() -> [UInt8] { [UInt8](buffer) }
+}
+
+/// Writes into lent memory of a fixed capacity. A write that does not fit writes nothing and sets
+/// `overflowed`; later writes do nothing, so that one check after the last write is enough.
+///
+/// Invariant: 0 <= used <= capacity.
+public struct ByteWriter {
+  @usableFromInline let base: UnsafeMutableRawPointer
+  public let capacity: Int
+  @usableFromInline var used = 0
+  @usableFromInline var hasOverflowed = false
+
+  @inlinable public init(_ buffer: UnsafeMutableRawBufferPointer) {
+    precondition(buffer.baseAddress != nil)
+    base = buffer.baseAddress!
+    capacity = buffer.count
+  }
+
+  @inlinable public init(_ base: UnsafeMutableRawPointer, capacity: Int) {
+    precondition(capacity >= 0)
+    self.base = base
+    self.capacity = capacity
+  }
+
+  @inlinable public var count: Int { used }
+  @inlinable public var overflowed: Bool { hasOverflowed }
+  @inlinable public var free: Int { capacity &- used }
+  /// What was written so far.
+  @inlinable public var written: Bytes { Bytes(base, count: used) }
+
+  @inlinable mutating func room(_ byteCount: Int) -> UnsafeMutableRawPointer? {
+    guard !hasOverflowed, byteCount <= capacity &- used else {
+      hasOverflowed = true
+      return nil
+    }
+    let place = base + used
+    used &+= byteCount
+    return place
+  }
+
+  @inlinable public mutating func write(_ byte: UInt8) {
+    guard let place = room(1) else { return }
+    place.storeBytes(of: byte, as: UInt8.self)
+  }
+
+  /// Two bytes, most significant first (§1.5.2).
+  @inlinable public mutating func writeUInt16(_ value: UInt16) {
+    guard let place = room(2) else { return }
+    place.storeBytes(of: value.bigEndian, as: UInt16.self)
+  }
+
+  /// Four bytes, most significant first (§1.5.3).
+  @inlinable public mutating func writeUInt32(_ value: UInt32) {
+    guard let place = room(4) else { return }
+    place.storeBytes(of: value.bigEndian, as: UInt32.self)
+  }
+
+  @inlinable public mutating func write(_ bytes: Bytes) {
+    guard let place = room(bytes.count) else { return }
+    place.copyMemory(from: bytes.base, byteCount: bytes.count)
+  }
+
+  @inlinable public mutating func write(_ literal: StaticString) { write(Bytes(literal)) }
+
+  /// A decimal number without leading zeros.
+  public mutating func writeDecimal(_ value: UInt64) { writeDecimal(value, isNegative: false) }
+
+  public mutating func writeDecimal(_ value: Int64) { writeDecimal(value.magnitude, isNegative: value < 0) }
+
+  private mutating func writeDecimal(_ magnitude: UInt64, isNegative: Bool) {
+    var divisor: UInt64 = 1
+    var byteCount = isNegative ? 2 : 1
+    while magnitude / divisor >= 10 {
+      divisor &*= 10
+      byteCount += 1
+    }
+    guard var place = room(byteCount) else { return }
+    if isNegative {
+      place.storeBytes(of: 45, as: UInt8.self)
+      place += 1
+    }
+    while divisor > 0 {
+      place.storeBytes(of: UInt8(48 + (magnitude / divisor) % 10), as: UInt8.self)
+      place += 1
+      divisor /= 10
+    }
+  }
+
+  /// Forgets what was written after `count` bytes, and an overflow with it.
+  public mutating func truncate(to count: Int) {
+    precondition(count >= 0 && count <= used)
+    used = count
+    hasOverflowed = false
+  }
+}

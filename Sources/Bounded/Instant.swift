@@ -1,0 +1,37 @@
+/// A moment on the clock that counts from boot, suspended time included (CLOCK_BOOTTIME). Always a parameter:
+/// the core has no clock.
+public struct Instant: BitwiseCopyable, Sendable, Equatable, Comparable {
+  /// Nanoseconds since boot, 0 or more.
+  public var nanoseconds: Int64
+
+  @inlinable public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+  /// Saturates at `never`.
+  @inlinable public init(milliseconds: Int64) { self = Instant(nanoseconds: 0).adding(milliseconds: milliseconds) }
+
+  /// Later than every deadline.
+  @inlinable public static var never: Instant { Instant(nanoseconds: .max) }
+
+  @inlinable public static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
+
+  /// Saturates at `never`, so that no peer's number can overflow a deadline.
+  @inlinable public func adding(nanoseconds more: Int64) -> Instant {
+    let (sum, overflow) = nanoseconds.addingReportingOverflow(more)
+    return overflow ? .never : Instant(nanoseconds: sum)
+  }
+  @inlinable public func adding(milliseconds: Int64) -> Instant {
+    let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+    return overflow ? .never : adding(nanoseconds: product)
+  }
+  @inlinable public func adding(seconds: Int64) -> Instant {
+    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+    return overflow ? .never : adding(milliseconds: product)
+  }
+
+  /// Nanoseconds from `earlier` to here; negative when it is later.
+  @inlinable public func since(_ earlier: Instant) -> Int64 { nanoseconds &- earlier.nanoseconds }
+
+  /// Whole milliseconds, rounded up, so that a deadline is never met early.
+  @inlinable public var millisecondsRoundedUp: Int64 {
+    nanoseconds / 1_000_000 &+ (nanoseconds % 1_000_000 > 0 ? 1 : 0)
+  }
+}

@@ -1,0 +1,124 @@
+/// Every capacity of the broker, in one place: what it bounds, its default and its reason. The bytes that
+/// follow from them are added up by `Reservation`; how they relate is checked once, by `problem`.
+/// Set under `limits:` in the configuration; a change needs a restart.
+public struct Limits: Sendable {
+  /// No table has more entries than a handle can name (20 bits).
+  public static var entriesMax: Int { 1 << 20 }
+
+  /// Network connections at one time; a board has few clients, and each costs a control chunk.
+  public var connectionsMax = 64
+  /// Sessions, connected or waiting for their client.
+  public var sessionsMax = 128
+  /// Connections that have not sent CONNECT yet, of `connectionsMax`.
+  public var pendingConnectionsMax = 32
+  /// Seconds a new connection may take to its CONNECT.
+  public var connectSeconds = 10
+  /// Seconds a packet that has begun may take to be complete.
+  public var packetSeconds = 30
+
+  /// Largest packet taken or sent, fixed header included; told to clients as Maximum Packet Size (§3.2.2.3.6).
+  public var packetBytesMax = 65_536
+  /// A partial packet up to this many bytes waits in a small framer buffer, a larger one in a large buffer
+  /// of `packetBytesMax`.
+  public var framerSmallBytes = 1024
+  public var framerSmallCount = 32
+  public var framerLargeCount = 3
+
+  public var topicBytesMax = 512
+  /// Levels of a topic name or filter; bounds the work of a match.
+  public var topicLevelsMax = 32
+  /// Levels known to the topic tree, for all subscriptions, taps and retained messages together; with the root
+  /// a multiple of 1024, so that the tree's index is not much larger than it.
+  public var topicNodesMax = 3071
+  /// 64-byte cells for the part of a level's name beyond 24 bytes.
+  public var topicNameCellsMax = 1024
+  public var clientIDBytesMax = 64
+
+  public var subscriptionsMax = 1024
+  public var sharedGroupsMax = 64
+  /// Filters in one SUBSCRIBE or UNSUBSCRIBE; the reason codes of the answer must fit one chunk.
+  public var filtersPerPacketMax = 128
+  public var tapsMax = 128
+
+  /// Messages held for delivery, retained or as a Will.
+  public var messagesMax = 2048
+  /// Their bytes (topic, properties, payload) lie in blocks of this size.
+  public var blockBytes = 256
+  public var blockCount = 3072
+  /// Blocks that only QoS 1 and 2 and retained messages may take, and blocks that only retained ones may:
+  /// one class cannot starve another.
+  public var blocksKeptForQoS = 512
+  public var blocksKeptForRetained = 256
+  public var retainedMax = 1024
+
+  /// Deliveries waiting or in flight, all sessions together.
+  public var deliveriesMax = 4096
+  /// Messages waiting in one session beyond those in flight; the oldest is dropped for a new one.
+  public var queuedMax = 256
+  /// Unacknowledged QoS 1 and 2 messages per session, each way; told to clients as Receive Maximum (§3.2.2.3.3).
+  /// MQTT 3.1.1 cannot be told: more than the 20 that mosquitto's and paho's clients have under way of themselves.
+  public var inflightMax = 32
+  /// Topic aliases a client may set per connection; told as Topic Alias Maximum (§3.2.2.3.8).
+  public var topicAliasMax = 8
+  public var topicAliasBytesMax = 128
+  /// Subscription identifiers beyond the first that waiting deliveries carry.
+  public var subscriptionIDCellsMax = 512
+
+  /// Bytes going out are copied into chunks of this size; one is kept for each connection's control packets.
+  public var outboxChunkBytes = 1024
+  public var outboxChunksShared = 256
+  /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.
+  public var outboxChunksPerConnection = 80
+  /// Payloads of at least this size are sent by reference instead of copied.
+  public var referenceBytesMin = 2048
+
+  /// Bytes read from one connection in one turn.
+  public var readBytes = 32_768
+  /// Seconds a session may outlive its connection, whatever its client asks for (§3.1.2.11.2).
+  public var sessionExpirySecondsMax = 7 * 24 * 3600
+  /// Longest keep alive granted; told as Server Keep Alive (§3.2.2.3.14).
+  public var keepAliveSecondsMax = 3600
+  /// Seconds between two publications of $SYS.
+  public var sysIntervalSeconds = 10
+
+  public init() {}
+
+  /// The first relation that does not hold, in words for the configuration's reader.
+  public var problem: StaticString? {
+    // A connection always has a session, so sessions must never be what runs out first.
+    if sessionsMax < connectionsMax { return "limits: sessions must be at least connections" }
+    if pendingConnectionsMax > connectionsMax { return "limits: pending_connections must be at most connections" }
+    // The topic tree's root takes a node, and each connection a chunk, of the entries that 20 bits name.
+    if topicNodesMax >= Limits.entriesMax { return "limits: topic_nodes must be at most 1048575" }
+    if connectionsMax + outboxChunksShared > Limits.entriesMax {
+      return "limits: connections and outbox_chunks must be at most 1048576 together"
+    }
+    if packetBytesMax < 1024 { return "limits: packet_bytes must be at least 1024" }
+    if framerSmallBytes > packetBytesMax { return "limits: framer_small_bytes must be at most packet_bytes" }
+    if framerLargeCount < 1 || framerSmallCount < 1 { return "limits: at least one framer buffer of each size" }
+    if topicBytesMax > packetBytesMax / 2 { return "limits: topic_bytes must be at most half of packet_bytes" }
+    if blockBytes % 64 != 0 || blockBytes < 64 { return "limits: block_bytes must be a multiple of 64" }
+    if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 512 {
+      return "limits: outbox_chunk_bytes must be a multiple of 64, at least 512"
+    }
+    if blocksKeptForQoS + blocksKeptForRetained > blockCount / 2 {
+      return "limits: blocks kept for QoS and retained must be at most half of blocks"
+    }
+    // The largest message must be storable beside the reserves, or no publisher could ever send it.
+    if (packetBytesMax + blockBytes - 1) / blockBytes > blockCount - blocksKeptForQoS - blocksKeptForRetained {
+      return "limits: blocks are too few for one packet of packet_bytes"
+    }
+    if filtersPerPacketMax + 16 > outboxChunkBytes - 64 {
+      return "limits: the answer to filters_per_packet must fit outbox_chunk_bytes"
+    }
+    if inflightMax < 1 || inflightMax > 65_535 { return "limits: inflight must be 1 to 65535" }
+    if retainedMax > messagesMax { return "limits: messages must be at least retained" }
+    if (packetBytesMax / (outboxChunkBytes - 64)) + 4 > outboxChunksPerConnection {
+      return "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes"
+    }
+    if outboxChunksPerConnection > outboxChunksShared {
+      return "limits: outbox_chunks must be at least outbox_chunks_per_connection"
+    }
+    return nil
+  }
+}

@@ -1,0 +1,83 @@
+/// One pool's line in the plan: how many entries, how many bytes each, and the sum with alignment.
+public struct ReservationRow {
+  public let name: StaticString
+  public let entryCount: Int
+  public let entryBytes: Int
+  /// entryCount x entryBytes, rounded up to the next multiple of `Reservation.alignment`.
+  public let byteCount: Int
+}
+
+/// The memory of the loop: one region that is mapped at start and carved up in order, never given back.
+/// With no region it only counts, so the plan and the running daemon are the same code: whoever takes
+/// memory must not touch it in `init` (the region is zero, and zero is every pool's empty state).
+///
+/// Invariant: 0 <= byteCount <= capacity, unless it only counts.
+public struct Reservation: ~Copyable {
+  /// A cache line, so that no two pools share one.
+  public static var alignment: Int { 64 }
+
+  private let base: UnsafeMutableRawPointer?
+  private let capacity: Int
+  public private(set) var byteCount = 0
+  public private(set) var rows: [ReservationRow] = []
+
+  /// Counts only; what is made from it must be thrown away unused.
+  public static func counting() -> Reservation { Reservation(base: nil, capacity: .max) }
+
+  /// Carves up `region`, which is zero and stays mapped until the process ends.
+  public init(region: UnsafeMutableRawBufferPointer) {
+    precondition(region.baseAddress != nil)
+    self.init(base: region.baseAddress, capacity: region.count)
+  }
+
+  private init(base: UnsafeMutableRawPointer?, capacity: Int) {
+    precondition(UInt(bitPattern: base) % UInt(Reservation.alignment) == 0)
+    self.base = base
+    self.capacity = capacity
+  }
+
+  /// Zeroed memory for `count` elements, aligned to `alignment`.
+  public mutating func take<Element: BitwiseCopyable>(
+    _ type: Element.Type, count: Int, name: StaticString
+  ) -> UnsafeMutablePointer<Element> {
+    precondition(count >= 0)
+    precondition(MemoryLayout<Element>.alignment <= Reservation.alignment)
+    let bytes = (count * MemoryLayout<Element>.stride + Reservation.alignment - 1) & ~(Reservation.alignment - 1)
+    precondition(bytes <= capacity - byteCount)
+    // Counting: an address that nobody may touch.
+    let place = base.map { $0 + byteCount } ?? UnsafeMutableRawPointer(bitPattern: Reservation.alignment)!
+    byteCount += bytes
+    rows.append(
+      ReservationRow(name: name, entryCount: count, entryBytes: MemoryLayout<Element>.stride, byteCount: bytes))
+    return place.assumingMemoryBound(to: Element.self)
+  }
+
+  public mutating func takeBytes(_ count: Int, name: StaticString) -> UnsafeMutableRawPointer {
+    UnsafeMutableRawPointer(take(UInt8.self, count: count, name: name))
+  }
+}
+
+/// What a pool publishes about itself (FEATURES A3): nothing is refused or dropped without being counted.
+public struct Gauge: BitwiseCopyable, Sendable {
+  public let capacity: Int
+  @usableFromInline var usedNow = 0
+  @usableFromInline var usedPeak = 0
+  /// Requests answered with "no room".
+  public var refused: UInt64 = 0
+  /// Entries thrown away by the pool's overflow policy.
+  public var dropped: UInt64 = 0
+
+  @inlinable public init(capacity: Int) { self.capacity = capacity }
+  @inlinable public var used: Int { usedNow }
+  @inlinable public var peak: Int { usedPeak }
+  @inlinable public var free: Int { capacity &- usedNow }
+
+  @inlinable public mutating func lent(_ count: Int = 1) {
+    usedNow &+= count
+    if usedNow > usedPeak { usedPeak = usedNow }
+  }
+  @inlinable public mutating func givenBack(_ count: Int = 1) {
+    precondition(count <= usedNow)
+    usedNow &-= count
+  }
+}

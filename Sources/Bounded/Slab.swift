@@ -1,0 +1,108 @@
+/// Names one entry of a `Slab`: an index and the generation in which it was lent, so that a stale handle is
+/// noticed. Four bytes; all zero is `null`.
+public struct Handle<Element>: BitwiseCopyable, Equatable, Sendable {
+  @usableFromInline let raw: UInt32  // generation (12 bits, 1...4095), index (20 bits)
+
+  @inlinable init(index: Int, generation: UInt32) { raw = generation << 20 | UInt32(index) }
+  @inlinable init(raw: UInt32) { self.raw = raw }
+
+  @inlinable public static var null: Handle { Handle(raw: 0) }
+  @inlinable public var isNull: Bool { raw == 0 }
+  @inlinable public var index: Int { Int(raw & 0xF_FFFF) }
+  @inlinable var generation: UInt32 { raw >> 20 }
+
+  /// The handle as a number, for a poller's token or a log line.
+  @inlinable public var bits: UInt32 { raw }
+  @inlinable public init(bits: UInt32) { raw = bits }
+
+  @inlinable public static func == (left: Handle, right: Handle) -> Bool { left.raw == right.raw }
+}
+
+/// A fixed number of entries, lent and given back; memory is taken once.
+///
+/// Invariant: an entry is either lent (its generation's handle reaches it) or on the free list or fresh
+/// (never lent yet, index >= freshIndex).
+public struct Slab<Element: BitwiseCopyable>: ~Copyable {
+  @usableFromInline let elements: UnsafeMutablePointer<Element>
+  @usableFromInline let states: UnsafeMutablePointer<State>
+  @usableFromInline var freeHead: UInt32 = 0  // index + 1
+  @usableFromInline var freshIndex = 0
+  public var gauge: Gauge
+
+  @usableFromInline struct State: BitwiseCopyable {
+    @usableFromInline var generation: UInt16  // 0 before the first loan
+    @usableFromInline var isLent: Bool
+    @usableFromInline var next: UInt32  // index + 1 of the next free entry
+  }
+
+  public init(capacity: Int, name: StaticString, in reservation: inout Reservation) {
+    precondition(capacity <= Limits.entriesMax)
+    elements = reservation.take(Element.self, count: capacity, name: name)
+    states = reservation.take(State.self, count: capacity, name: "  free list")
+    gauge = Gauge(capacity: capacity)
+  }
+
+  @inlinable public var capacity: Int { gauge.capacity }
+  @inlinable public var count: Int { gauge.used }
+  @inlinable public var hasRoom: Bool { gauge.free > 0 }
+
+  /// Lends an entry that holds `value`; `nil`, counted as refused, when all are lent.
+  @inlinable public mutating func lend(_ value: Element) -> Handle<Element>? {
+    let index: Int
+    if freeHead != 0 {
+      index = Int(freeHead) - 1
+      freeHead = states[index].next
+    } else if freshIndex < capacity {
+      index = freshIndex
+      freshIndex += 1
+    } else {
+      gauge.refused &+= 1
+      return nil
+    }
+    gauge.lent()
+    states[index].generation = states[index].generation % 4095 + 1
+    states[index].isLent = true
+    elements[index] = value
+    return Handle(index: index, generation: UInt32(states[index].generation))
+  }
+
+  @inlinable public mutating func giveBack(_ handle: Handle<Element>) {
+    precondition(isLent(handle))
+    let index = handle.index
+    states[index].isLent = false
+    states[index].next = freeHead
+    freeHead = UInt32(index) + 1
+    gauge.givenBack()
+  }
+
+  /// Whether this handle still reaches its entry.
+  @inlinable public func isLent(_ handle: Handle<Element>) -> Bool {
+    let index = handle.index
+    return index < capacity && states[index].isLent && UInt32(states[index].generation) == handle.generation
+  }
+
+  /// The lent entry; a stale handle is our own mistake and traps.
+  @inlinable public subscript(handle: Handle<Element>) -> Element {
+    unsafeAddress {
+      precondition(isLent(handle))
+      return UnsafePointer(elements + handle.index)
+    }
+    nonmutating unsafeMutableAddress {
+      precondition(isLent(handle))
+      return elements + handle.index
+    }
+  }
+
+  /// The address of a lent entry, for a type that wraps this slab's subscript.
+  @inlinable public func address(_ handle: Handle<Element>) -> UnsafeMutablePointer<Element> {
+    precondition(isLent(handle))
+    return elements + handle.index
+  }
+
+  /// The handle of the entry at `index` if it is lent: for walks over all entries by index.
+  @inlinable public func handle(at index: Int) -> Handle<Element>? {
+    precondition(index >= 0 && index < capacity)
+    guard states[index].isLent else { return nil }
+    return Handle(index: index, generation: UInt32(states[index].generation))
+  }
+}

@@ -1,0 +1,276 @@
+import Bounded
+import Testing
+
+struct ByteQueueTests {
+  private static let chunkBytes = 64  // the smallest, so that borders are met often
+
+  /// A pool of queues beside its model: the bytes each queue still owes, and which of them are control.
+  private struct Pair: ~Copyable {
+    var pool: ByteQueuePool
+    var bodies: BlockPool
+    var queues: [ByteQueue]
+    var bytes: [[UInt8]]
+    var isControl: [[Bool]]
+    var refused: UInt64 = 0
+
+    init(queueCount: Int, sharedChunkCount: Int, chunksPerQueueMax: Int, in reservation: inout Reservation) {
+      pool = ByteQueuePool(
+        queueCount: queueCount, sharedChunkCount: sharedChunkCount, chunkBytes: ByteQueueTests.chunkBytes,
+        chunksPerQueueMax: chunksPerQueueMax, name: "queues", in: &reservation)
+      bodies = BlockPool(blockCount: 64, blockBytes: 64, name: "bodies", in: &reservation)
+      queues = Array(repeating: ByteQueue(), count: queueCount)
+      bytes = Array(repeating: [], count: queueCount)
+      isControl = Array(repeating: [], count: queueCount)
+    }
+
+    mutating func append(_ part: [UInt8], to index: Int, use: ByteQueuePool.Use) -> Bool {
+      let hasRoom = pool.hasRoom(queues[index], for: part.count, use: use)
+      let done = withBytes(part) { pool.append($0, to: &queues[index], use: use) }
+      check(done == hasRoom)
+      guard done else {
+        refused += 1
+        return false
+      }
+      bytes[index] += part
+      isControl[index] += Array(repeating: use == .control, count: part.count)
+      return true
+    }
+
+    /// Lends a body, appends it from `position` on and gives up the own share.
+    mutating func appendBody(_ part: [UInt8], from position: Int, to index: Int) -> Bool {
+      let body = bodies.lend(byteCount: part.count, keepingFree: 0)!
+      var cursor = bodies.cursor(body)
+      withBytes(part) { bodies.write($0, at: &cursor) }
+      let hasRoom = pool.hasRoom(queues[index], for: 0, references: 1, use: .data)
+      let done = pool.append(body, from: position, to: &queues[index], bodies: &bodies)
+      check(done == (hasRoom || position == part.count))
+      bodies.release(body)
+      guard done else {
+        refused += 1
+        return false
+      }
+      bytes[index] += part[position...]
+      isControl[index] += Array(repeating: false, count: part.count - position)
+      return true
+    }
+
+    func gather(_ index: Int, partCount: Int) -> [UInt8] {
+      withUnsafeTemporaryAllocation(of: Bytes.self, capacity: partCount) { parts in
+        let count = pool.gather(queues[index], bodies: bodies, into: parts)
+        check(count <= partCount)
+        check(count > 0 || queues[index].isEmpty || partCount == 0)
+        check(parts.prefix(count).allSatisfy { !$0.isEmpty })
+        return parts.prefix(count).flatMap { $0.array() }
+      }
+    }
+
+    /// The first bytes are the model's; forgets `byteCount` of them.
+    mutating func consume(_ byteCount: Int, from index: Int) {
+      pool.consume(byteCount, from: &queues[index], bodies: &bodies)
+      bytes[index].removeFirst(byteCount)
+      isControl[index].removeFirst(byteCount)
+    }
+
+    func checkInvariants() {
+      check(pool.gauge.used == queues.reduce(0) { $0 + $1.chunkCount })
+      check(pool.gauge.refused == refused)
+      for index in queues.indices {
+        check(queues[index].byteCount == bytes[index].count)
+        check(queues[index].isEmpty == bytes[index].isEmpty)
+        check((queues[index].chunkCount == 0) == bytes[index].isEmpty, "an empty queue holds no chunk")
+        check(queues[index].chunkCount <= pool.chunksPerQueueMax + 1)
+        if !isControl[index].contains(true) {
+          check(pool.hasRoom(queues[index], for: pool.chunkCapacity, use: .control), "no room for control")
+        }
+        check(gather(index, partCount: 200) == bytes[index])
+      }
+    }
+  }
+
+  /// Queues that share many or few chunks; little, much and no draining in turns.
+  @Test(arguments: modelCapacities, [0, 1, 5, 40]) func behavesLikeArrays(queueCount: Int, sharedChunkCount: Int) {
+    var generator = SeededGenerator(seed: UInt64(queueCount * 100 + sharedChunkCount))
+    withReservation { reservation in
+      var pair = Pair(
+        queueCount: queueCount, sharedChunkCount: sharedChunkCount, chunksPerQueueMax: 12, in: &reservation)
+      for step in 0..<(queueCount == 64 ? 600 : 2500) {
+        let index = generator.below(queueCount)
+        switch generator.below(step / 150 % 2 == 0 ? 6 : 12) {
+        case 0, 1:
+          let most = generator.oneIn(4) ? 300 : 50
+          _ = pair.append(generator.bytes(generator.below(most)), to: index, use: .data)
+        case 2:
+          _ = pair.append(generator.bytes(generator.below(pair.pool.chunkCapacity + 1)), to: index, use: .control)
+        case 3:
+          if pair.bodies.gauge.free < 5 { break }
+          let part = generator.bytes(1 + generator.below(300))
+          _ = pair.appendBody(part, from: generator.below(part.count + 1), to: index)
+        case 4 where generator.oneIn(20):
+          pair.pool.clear(&pair.queues[index], bodies: &pair.bodies)
+          pair.bytes[index] = []
+          pair.isControl[index] = []
+        default:
+          // What a transport does: writes some of the first pieces, up to any byte.
+          let first = pair.gather(index, partCount: generator.below(5))
+          check(pair.bytes[index].starts(with: first))
+          pair.consume(generator.oneIn(3) ? first.count : generator.below(first.count + 1), from: index)
+        }
+        pair.checkInvariants()
+      }
+      for index in 0..<queueCount { pair.consume(pair.bytes[index].count, from: index) }
+      pair.checkInvariants()
+      check(pair.pool.gauge.used == 0 && pair.bodies.gauge.used == 0)
+      check(pair.refused > 0)
+    }
+  }
+
+  /// FEATURES A6: data fills all it can get; then each queue still takes a chunk of control, in any pieces,
+  /// however much data is offered in between.
+  @Test(arguments: [1, 7, 20, 44]) func controlFindsRoomHoweverFullTheDataIs(pieceBytes: Int) {
+    withReservation { reservation in
+      for (sharedChunkCount, chunksPerQueueMax) in [(0, 4), (2, 4), (30, 4), (5, 1), (40, 100)] {
+        var pair = Pair(
+          queueCount: 4, sharedChunkCount: sharedChunkCount, chunksPerQueueMax: chunksPerQueueMax, in: &reservation)
+        func fill(_ pair: inout Pair) {
+          for index in 0..<4 {
+            while pair.append([UInt8(index), 1, 2], to: index, use: .data) {}
+            while pair.append([UInt8(index)], to: index, use: .data) {}
+          }
+        }
+        fill(&pair)
+        pair.checkInvariants()
+        for index in 0..<4 {
+          var taken = 0
+          while taken + pieceBytes <= pair.pool.chunkCapacity {
+            let done = pair.append(Array(repeating: 0xC0, count: pieceBytes), to: index, use: .control)
+            check(done, "control refused after \(taken) bytes")
+            if !done { break }
+            taken += pieceBytes
+            fill(&pair)
+            pair.checkInvariants()
+          }
+          check(taken > 0)
+        }
+        // Taking the bytes out gives the reserves back.
+        for index in 0..<4 { pair.consume(pair.bytes[index].count, from: index) }
+        pair.checkInvariants()
+        fill(&pair)
+        pair.checkInvariants()
+      }
+    }
+  }
+
+  /// Acknowledgements for a burst of packets are more than one chunk: they share the other chunks.
+  @Test func controlSharesFreeChunks() {
+    withReservation { reservation in
+      var pair = Pair(queueCount: 4, sharedChunkCount: 20, chunksPerQueueMax: 10, in: &reservation)
+      var taken = 0
+      while pair.append([0x40, 0x02, 0x00, 0x01], to: 0, use: .control) { taken += 4 }
+      #expect(taken == 11 * pair.pool.chunkCapacity / 4 * 4)  // its ten chunks and the reserved one
+      pair.checkInvariants()
+      check(pair.append([1], to: 1, use: .data))
+    }
+  }
+
+  /// After `hasRoom` has said yes, bytes and references may come in any order and in any pieces.
+  @Test func hasRoomHoldsForMixedAppends() {
+    var generator = SeededGenerator(seed: 11)
+    withReservation(1 << 21) { reservation in
+      var agreed = 0
+      for _ in 0..<3000 {
+        let mark = reservation.byteCount
+        if mark > 1 << 20 { break }
+        var pair = Pair(
+          queueCount: 1, sharedChunkCount: generator.below(12), chunksPerQueueMax: 1 + generator.below(12),
+          in: &reservation)
+        _ = pair.append(generator.bytes(generator.below(100)), to: 0, use: .data)
+        pair.consume(generator.below(pair.bytes[0].count + 1), from: 0)
+        for _ in 0..<10 {
+          let byteCount = generator.below(200)
+          let references = generator.below(4)
+          guard pair.pool.hasRoom(pair.queues[0], for: byteCount, references: references, use: .data) else { continue }
+          agreed += 1
+          // Cut the bytes into references + 1 pieces, with the references between them.
+          var cuts = (0..<references).map { _ in generator.below(byteCount + 1) }.sorted()
+          cuts.append(byteCount)
+          var written = 0
+          for (number, cut) in cuts.enumerated() {
+            check(pair.append(generator.bytes(cut - written), to: 0, use: .data))
+            written = cut
+            if number < references { check(pair.appendBody([1, 2, 3], from: 0, to: 0)) }
+          }
+          pair.checkInvariants()
+          if generator.oneIn(2) { pair.consume(generator.below(pair.bytes[0].count + 1), from: 0) }
+        }
+      }
+      check(agreed > 100, "\(agreed)")
+    }
+  }
+
+  /// A body lives as long as a queue refers to it, whatever its publisher does.
+  @Test func queuesOwnTheirBodies() {
+    withReservation { reservation in
+      var pair = Pair(queueCount: 2, sharedChunkCount: 4, chunksPerQueueMax: 4, in: &reservation)
+      let body = pair.bodies.lend(byteCount: 200, keepingFree: 0)!
+      var cursor = pair.bodies.cursor(body)
+      let bytes = (0..<200).map { UInt8($0) }
+      withBytes(bytes) { pair.bodies.write($0, at: &cursor) }
+      for index in 0..<2 {
+        let done = pair.pool.append(body, from: index * 65, to: &pair.queues[index], bodies: &pair.bodies)
+        #expect(done)
+        pair.bytes[index] = Array(bytes[(index * 65)...])
+        pair.isControl[index] = Array(repeating: false, count: pair.bytes[index].count)
+      }
+      pair.bodies.release(body)
+      #expect(pair.bodies.gauge.used == 4)
+      pair.checkInvariants()
+      pair.consume(200, from: 0)
+      #expect(pair.bodies.gauge.used == 4)
+      pair.consume(134, from: 1)
+      #expect(pair.bodies.gauge.used == 4)
+      pair.checkInvariants()
+      pair.consume(1, from: 1)
+      #expect(pair.bodies.gauge.used == 0)
+      #expect(pair.pool.gauge.used == 0)
+    }
+  }
+
+  /// §3.3.3: a payload may be empty; there is then nothing to refer to.
+  @Test func nothingLeftOfABodyNeedsNoRoom() {
+    withReservation { reservation in
+      var pair = Pair(queueCount: 1, sharedChunkCount: 0, chunksPerQueueMax: 1, in: &reservation)
+      check(pair.appendBody([1, 2, 3], from: 3, to: 0))
+      #expect(pair.queues[0].isEmpty)
+      check(pair.append([], to: 0, use: .data))
+      check(pair.append([], to: 0, use: .control))
+      check(!pair.appendBody([1, 2, 3], from: 2, to: 0))
+      pair.checkInvariants()
+    }
+  }
+
+  @Test func refusedBytesChangeNothing() {
+    withReservation { reservation in
+      var pair = Pair(queueCount: 1, sharedChunkCount: 2, chunksPerQueueMax: 2, in: &reservation)
+      check(pair.append([1, 2, 3], to: 0, use: .data))
+      let capacity = pair.pool.chunkCapacity
+      check(!pair.append(Array(repeating: 9, count: 2 * capacity - 2), to: 0, use: .data))
+      pair.checkInvariants()
+      check(pair.append(Array(repeating: 9, count: 2 * capacity - 3), to: 0, use: .data))
+      check(!pair.append([9], to: 0, use: .data))
+      check(!pair.append(Array(repeating: 9, count: capacity + 1), to: 0, use: .control))
+      check(pair.append(Array(repeating: 9, count: capacity), to: 0, use: .control))
+      pair.checkInvariants()
+      #expect(pair.pool.gauge.refused == 3)
+    }
+  }
+
+  @Test func consumingTooMuchTraps() async {
+    await #expect(processExitsWith: .failure) {
+      withReservation { reservation in
+        var pair = Pair(queueCount: 1, sharedChunkCount: 2, chunksPerQueueMax: 2, in: &reservation)
+        _ = pair.append([1, 2, 3], to: 0, use: .data)
+        pair.pool.consume(4, from: &pair.queues[0], bodies: &pair.bodies)
+      }
+    }
+  }
+}

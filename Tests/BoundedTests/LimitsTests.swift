@@ -1,0 +1,112 @@
+import Bounded
+import Testing
+
+struct LimitsTests {
+  @Test func defaultsHold() {
+    #expect(Limits().problem == nil)
+  }
+
+  struct Row: CustomTestStringConvertible {
+    let text: String
+    let change: @Sendable (inout Limits) -> Void
+    var testDescription: String { text }
+  }
+
+  /// Each relation, broken by one step.
+  static let broken: [Row] = [
+    Row(text: "limits: sessions must be at least connections") { $0.sessionsMax = $0.connectionsMax - 1 },
+    Row(text: "limits: pending_connections must be at most connections") {
+      $0.pendingConnectionsMax = $0.connectionsMax + 1
+    },
+    Row(text: "limits: topic_nodes must be at most 1048575") { $0.topicNodesMax = 1 << 20 },
+    Row(text: "limits: connections and outbox_chunks must be at most 1048576 together") {
+      $0.outboxChunksShared = (1 << 20) - $0.connectionsMax + 1
+    },
+    Row(text: "limits: packet_bytes must be at least 1024") { $0.packetBytesMax = 1023 },
+    Row(text: "limits: framer_small_bytes must be at most packet_bytes") {
+      $0.framerSmallBytes = $0.packetBytesMax + 1
+    },
+    Row(text: "limits: at least one framer buffer of each size") { $0.framerLargeCount = 0 },
+    Row(text: "limits: at least one framer buffer of each size") { $0.framerSmallCount = 0 },
+    Row(text: "limits: topic_bytes must be at most half of packet_bytes") {
+      $0.topicBytesMax = $0.packetBytesMax / 2 + 1
+    },
+    Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 65 },
+    Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 0 },
+    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, at least 512") { $0.outboxChunkBytes = 1000 },
+    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, at least 512") { $0.outboxChunkBytes = 448 },
+    Row(text: "limits: blocks kept for QoS and retained must be at most half of blocks") {
+      $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained + 1
+    },
+    Row(text: "limits: blocks are too few for one packet of packet_bytes") {
+      $0.packetBytesMax = ($0.blockCount - $0.blocksKeptForQoS - $0.blocksKeptForRetained) * $0.blockBytes + 1
+    },
+    Row(text: "limits: the answer to filters_per_packet must fit outbox_chunk_bytes") {
+      $0.filtersPerPacketMax = $0.outboxChunkBytes - 64 - 16 + 1
+    },
+    Row(text: "limits: inflight must be 1 to 65535") { $0.inflightMax = 0 },
+    Row(text: "limits: inflight must be 1 to 65535") { $0.inflightMax = 65_536 },
+    Row(text: "limits: messages must be at least retained") { $0.retainedMax = $0.messagesMax + 1 },
+    Row(text: "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes") {
+      $0.outboxChunksPerConnection = $0.packetBytesMax / ($0.outboxChunkBytes - 64) + 3
+    },
+    Row(text: "limits: outbox_chunks must be at least outbox_chunks_per_connection") {
+      $0.outboxChunksShared = $0.outboxChunksPerConnection - 1
+    },
+  ]
+  @Test(arguments: broken) func namesTheBrokenRelation(row: Row) {
+    var limits = Limits()
+    row.change(&limits)
+    #expect(limits.problem?.description == row.text)
+  }
+
+  /// The same relations at their last good value.
+  static let atTheEdge: [@Sendable (inout Limits) -> Void] = [
+    { $0.sessionsMax = $0.connectionsMax },
+    { $0.pendingConnectionsMax = $0.connectionsMax },
+    { $0.topicNodesMax = (1 << 20) - 1 },
+    { $0.outboxChunksShared = (1 << 20) - $0.connectionsMax },
+    { $0.packetBytesMax = 1024 },
+    { $0.framerSmallBytes = $0.packetBytesMax },
+    { $0.framerLargeCount = 1 },
+    { $0.topicBytesMax = $0.packetBytesMax / 2 },
+    { $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained },
+    { $0.filtersPerPacketMax = $0.outboxChunkBytes - 64 - 16 },
+    { $0.inflightMax = 1 },
+    { $0.inflightMax = 65_535 },
+    { $0.retainedMax = $0.messagesMax },
+    { $0.outboxChunksPerConnection = $0.packetBytesMax / ($0.outboxChunkBytes - 64) + 4 },
+    { $0.outboxChunksShared = $0.outboxChunksPerConnection },
+  ]
+  @Test(arguments: atTheEdge.indices) func edgeHolds(row: Int) {
+    var limits = Limits()
+    LimitsTests.atTheEdge[row](&limits)
+    #expect(limits.problem == nil)
+  }
+
+  /// A plan beyond any board's memory is still counted, so that its size can be told instead of a trap.
+  @Test func countsMoreThanABoardHas() {
+    var counting = Reservation.counting()
+    _ = BlockPool(blockCount: Limits.entriesMax, blockBytes: 65_536, name: "blocks", in: &counting)
+    _ = BufferPool(count: Limits.entriesMax, bufferBytes: 256 << 20, name: "buffers", in: &counting)
+    #expect(counting.byteCount > 1 << 48)
+  }
+
+  /// What the relations promise: one packet of the largest size finds blocks and chunks in an empty broker.
+  @Test func largestPacketFits() {
+    let limits = Limits()
+    withReservation(4 << 20) { reservation in
+      let blocks = BlockPool(
+        blockCount: limits.blockCount, blockBytes: limits.blockBytes, name: "blocks", in: &reservation)
+      #expect(
+        blocks.hasRoom(
+          for: limits.packetBytesMax, keepingFree: limits.blocksKeptForQoS + limits.blocksKeptForRetained) == true)
+      let queues = ByteQueuePool(
+        queueCount: limits.connectionsMax, sharedChunkCount: limits.outboxChunksShared,
+        chunkBytes: limits.outboxChunkBytes, chunksPerQueueMax: limits.outboxChunksPerConnection, name: "outboxes",
+        in: &reservation)
+      #expect(queues.hasRoom(ByteQueue(), for: limits.packetBytesMax, references: 1, use: .data) == true)
+      #expect(queues.hasRoom(ByteQueue(), for: limits.filtersPerPacketMax + 16, use: .control) == true)
+    }
+  }
+}
