@@ -1,0 +1,20 @@
+public import Bounded
+import CLinux
+
+/// The kernel's clocks. Deadlines use CLOCK_BOOTTIME, which goes on during suspend and never jumps.
+public enum Clock {
+  /// CLOCK_BOOTTIME.
+  public static func now() -> Instant { Instant(nanoseconds: clinux_clock(Int32(CLINUX_CLOCK_BOOTTIME))) }
+
+  /// CLOCK_REALTIME: nanoseconds since 1970, UTC.
+  public static func wallNanoseconds() -> Int64 { clinux_clock(Int32(CLINUX_CLOCK_REALTIME)) }
+
+  /// CLOCK_MONOTONIC in nanoseconds: the clock of edge events.
+  public static func monotonicNanoseconds() -> Int64 { clinux_clock(Int32(CLINUX_CLOCK_MONOTONIC)) }
+
+  /// What to add to a CLOCK_MONOTONIC timestamp for nanoseconds since 1970; right until the wall clock is set again.
+  public static func wallOffsetNanoseconds() -> Int64 { wallNanoseconds() - monotonicNanoseconds() }
+
+  /// What to add to a CLOCK_MONOTONIC timestamp for an `Instant`; right until the next suspend.
+  public static func bootOffsetNanoseconds() -> Int64 { now().nanoseconds - monotonicNanoseconds() }
+}

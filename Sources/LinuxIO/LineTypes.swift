@@ -1,0 +1,151 @@
+public import Bounded
+import CGPIOD
+import CLinux
+
+/// How a line is requested. Levels and edges are logical: active, not high.
+public struct LineSettings: Sendable {
+  public enum Direction: UInt8, Sendable { case input, output }
+  public enum Edges: UInt8, Sendable { case none, both, rising, falling }
+  public enum Bias: UInt8, Sendable { case asIs, disabled, pullUp, pullDown }
+  public enum Drive: UInt8, Sendable { case pushPull, openDrain, openSource }
+
+  public var direction: Direction
+  /// Inputs only.
+  public var edges = Edges.none
+  public var bias = Bias.asIs
+  public var activeLow = false
+  /// Outputs only.
+  public var drive = Drive.pushPull
+  /// The kernel's debounce, inputs only; 0 for none. Without `LineCapabilities.kernelDebounce` opening fails
+  /// (EOPNOTSUPP).
+  public var debounceMicroseconds: UInt32 = 0
+  /// An output's level from the request on, without a glitch before.
+  public var initialActive = false
+  /// Edge events that the kernel keeps until they are read, 48 bytes each: 0 for 16; 1024 at most. libgpiod 1.6: always
+  /// 16.
+  public var eventsMax: UInt16 = 0
+
+  public init(direction: Direction) { self.direction = direction }
+
+  var shim: cgpiod_settings {
+    cgpiod_settings(
+      direction: direction.rawValue, edges: edges.rawValue, bias: bias.rawValue, drive: drive.rawValue,
+      active_low: activeLow ? 1 : 0,
+      initial: initialActive ? 1 : 0, event_count: eventsMax, debounce_us: debounceMicroseconds)
+  }
+}
+
+/// What the interface to the lines can do; what is missing is done in user space, or not known.
+public struct LineCapabilities: OptionSet, Sendable {
+  public let rawValue: UInt32
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  public static var kernelDebounce: LineCapabilities { LineCapabilities(rawValue: UInt32(CGPIOD_KERNEL_DEBOUNCE)) }
+  /// Edges are numbered, so that lost ones are counted.
+  public static var sequenceNumbers: LineCapabilities { LineCapabilities(rawValue: UInt32(CGPIOD_SEQUENCE_NUMBERS)) }
+  /// Timestamps are CLOCK_MONOTONIC by request, on every kernel.
+  public static var eventClock: LineCapabilities { LineCapabilities(rawValue: UInt32(CGPIOD_EVENT_CLOCK)) }
+
+  /// Of the libgpiod that this program is linked with.
+  public static var ofKernel: LineCapabilities { LineCapabilities(rawValue: cgpiod_capabilities()) }
+}
+
+/// One change of a line's level.
+public struct EdgeEvent: BitwiseCopyable, Sendable {
+  /// CLOCK_MONOTONIC; with libgpiod 1.6 this holds for kernels from 5.7 on. Taken in the interrupt, or when a kernel
+  /// debounce ends. `Clock` has the offsets to other clocks.
+  public var timestampNanoseconds: Int64
+  /// The line became active.
+  public var rising: Bool
+  /// The kernel's count of this line's edges, wrapping: a gap is as many lost events. 0 when unknown.
+  public var sequence: UInt32
+}
+
+public struct LineError: Error, Sendable {
+  public enum Reason: Sendable {
+    /// No chip of that name, label or path, or none at all.
+    case noChip
+    /// There is no such line on the chips that could be read.
+    case notFound
+    /// Several lines have that name.
+    case ambiguous
+    /// Somebody else holds the line: `consumer`.
+    case busy
+    /// The chip's device may not be opened: group `gpio`?
+    case denied
+    /// Anything else: `error`.
+    case failed
+  }
+
+  public var reason: Reason
+  public var error: LinuxError
+  /// Who holds a busy line, as far as the kernel knows.
+  public var consumer = ShortText()
+
+  init(_ reason: Reason, errno: Int32, consumer: ShortText = ShortText()) {
+    self.reason = reason
+    error = LinuxError(errno: errno)
+    self.consumer = consumer
+  }
+
+  /// What opening a chip or a line answered.
+  init(answer: Int32, consumer: ShortText = ShortText()) {
+    let reason: Reason
+    switch Int(-answer) {
+    case CLINUX_EBUSY: reason = .busy
+    case CLINUX_EPERM, CLINUX_EACCES: reason = .denied
+    case CLINUX_ENOENT, CLINUX_ENODEV: reason = .noChip
+    default: reason = .failed
+    }
+    self.init(reason, errno: -answer, consumer: consumer)
+  }
+}
+
+public struct ChipInfo: Sendable {
+  /// `/dev/gpiochip0`; of the simulated chip `simulated`.
+  public var path: ShortText
+  public var name: ShortText
+  public var label: ShortText
+  public var lineCount: Int
+}
+
+public struct LineInfo: Sendable {
+  public var offset: Int
+  public var name: ShortText
+  /// Who holds the line, empty when nobody does or the holder has no name.
+  public var consumer: ShortText
+  public var isUsed: Bool
+  public var isOutput: Bool
+  public var isActiveLow: Bool
+}
+
+/// A line that was found: a chip and an offset on it. Stays right until chips come or go.
+public struct LineAddress {
+  enum Place {
+    case kernel(path: ShortText)
+    case simulated(SimulatedChip)
+  }
+
+  let place: Place
+  public let chip: ShortText
+  /// From 0.
+  public let offset: Int
+
+  /// `gpiochip0 line 17`.
+  public func write(to writer: inout ByteWriter) {
+    chip.write(to: &writer)
+    writer.write(" line ")
+    writer.writeDecimal(UInt64(offset))
+  }
+}
+
+extension FixedText where capacity == 32 {
+  /// From the shim's NUL-terminated array.
+  init<Name: BitwiseCopyable>(fromShim name: Name) {
+    self.init()
+    withUnsafeBytes(of: name) { text in
+      let bytes = Bytes(text)
+      append(bytes.first(bytes.firstIndex(of: 0) ?? bytes.count))
+    }
+  }
+}

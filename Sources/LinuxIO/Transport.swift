@@ -1,0 +1,117 @@
+public import Bounded
+import CLinux
+
+public enum ReadResult: Sendable {
+  /// 1 or more.
+  case bytes(Int)
+  case wouldBlock
+  /// The peer has closed its side, or reset the connection.
+  case closed
+  case failed(LinuxError)
+}
+
+public enum WriteResult: Sendable {
+  /// Written, perhaps fewer than given.
+  case bytes(Int)
+  case wouldBlock
+  /// The peer is gone.
+  case closed
+  case failed(LinuxError)
+}
+
+/// Reading and writing nonblocking descriptors: sockets, serial lines, pairs in tests.
+public enum Transport {
+  /// One read(2) into `buffer`, which is not empty.
+  public static func read(_ fd: Int32, into buffer: UnsafeMutableRawBufferPointer) -> ReadResult {
+    precondition(buffer.count > 0)
+    while true {
+      let count = clinux_read(fd, buffer.baseAddress!, buffer.count)
+      if count > 0 { return .bytes(Int(count)) }
+      switch Int(-count) {
+      case 0, Int(CLINUX_ECONNRESET), Int(CLINUX_EPIPE): return .closed
+      case Int(CLINUX_EAGAIN): return .wouldBlock
+      case Int(CLINUX_EINTR): continue
+      default: return .failed(LinuxError(errno: Int32(-count)))
+      }
+    }
+  }
+
+  /// One write(2). SIGPIPE must be ignored (`Signals`).
+  public static func write(_ fd: Int32, _ bytes: Bytes) -> WriteResult {
+    while true {
+      let count = clinux_write(fd, bytes.buffer.baseAddress, bytes.count)
+      guard count != -Int64(CLINUX_EINTR) else { continue }
+      return result(count)
+    }
+  }
+
+  /// One writev(2) of the parts from the first one that is not written yet.
+  public static func write(_ fd: Int32, _ parts: GatherList) -> WriteResult {
+    while true {
+      let count = clinux_writev(fd, parts.base, Int32(parts.count))
+      guard count != -Int64(CLINUX_EINTR) else { continue }
+      return result(count)
+    }
+  }
+
+  private static func result(_ count: Int64) -> WriteResult {
+    guard count < 0 else { return .bytes(Int(count)) }
+    switch Int(-count) {
+    case Int(CLINUX_EAGAIN): return .wouldBlock
+    case Int(CLINUX_EPIPE), Int(CLINUX_ECONNRESET): return .closed
+    default: return .failed(LinuxError(errno: Int32(-count)))
+    }
+  }
+
+  /// Ends both directions; the peer reads what was sent, then the end.
+  public static func shutdown(_ fd: Int32) { _ = clinux_shutdown(fd, 0) }
+
+  /// Ends writing only.
+  public static func shutdownWriting(_ fd: Int32) { _ = clinux_shutdown(fd, 1) }
+
+  public static func close(_ fd: Int32) { _ = clinux_close(fd) }
+
+  /// A connected pair of unix stream sockets, nonblocking: an in-process client, and tests.
+  public static func pair() throws(LinuxError) -> (Int32, Int32) {
+    var first: Int32 = -1
+    var second: Int32 = -1
+    try check(clinux_socket_pair(&first, &second))
+    return (first, second)
+  }
+}
+
+/// The parts of one gathered write, in fixed memory, shared by all connections of the loop.
+///
+/// Invariant: 0 <= count <= partsMax.
+public final class GatherList {
+  /// Parts in one write. 64 parts of 16 bytes are one page with room to spare, and far below IOV_MAX (1024).
+  public static var partsMax: Int { 64 }
+
+  let base: UnsafeMutablePointer<clinux_part>
+  public private(set) var count = 0
+  /// Sum of the parts.
+  public private(set) var byteCount = 0
+
+  public init() {
+    base = .allocate(capacity: GatherList.partsMax)
+    base.initialize(repeating: clinux_part(), count: GatherList.partsMax)
+  }
+
+  deinit { base.deallocate() }
+
+  public func reset() {
+    count = 0
+    byteCount = 0
+  }
+
+  /// Adds bytes that stay where they are until the write; false when there are 64 parts already. Empty parts take no
+  /// place.
+  public func append(_ bytes: Bytes) -> Bool {
+    guard !bytes.isEmpty else { return true }
+    guard count < GatherList.partsMax else { return false }
+    base[count] = clinux_part(base: bytes.buffer.baseAddress, count: UInt(bytes.count))
+    count += 1
+    byteCount += bytes.count
+    return true
+  }
+}
