@@ -1,0 +1,118 @@
+import Bounded
+import MQTTWire
+import Taps
+import Testing
+
+/// SplitMix64: the same seed gives the same run on every machine.
+struct SeededGenerator: RandomNumberGenerator {
+  var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var value = state
+    value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+    return value ^ (value >> 31)
+  }
+
+  mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
+  mutating func oneIn(_ count: Int) -> Bool { below(count) == 0 }
+}
+
+/// Like `#expect`, but costs nothing when it holds: for the inner loop of a seeded run.
+func check(
+  _ condition: Bool, _ comment: @autoclosure () -> String = "", sourceLocation: SourceLocation = #_sourceLocation
+) {
+  if !condition { Issue.record(Comment(rawValue: comment()), sourceLocation: sourceLocation) }
+}
+
+/// Lends bytes that end where their memory ends.
+@discardableResult func withLent<Answer>(_ array: [UInt8], _ body: (Bytes) throws -> Answer) rethrows -> Answer {
+  let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(array.count, 1), alignment: 1)
+  defer { copy.deallocate() }
+  copy.copyBytes(from: array)
+  return try body(Bytes(UnsafeRawBufferPointer(rebasing: copy[..<array.count])))
+}
+
+@discardableResult func withLent<Answer>(_ text: String, _ body: (Bytes) throws -> Answer) rethrows -> Answer {
+  try withLent([UInt8](text.utf8), body)
+}
+
+extension Bytes {
+  var text: String { String(decoding: buffer, as: UTF8.self) }
+}
+
+/// What `write` writes.
+func written(capacity: Int = 512, _ write: (inout ByteWriter) -> Void) -> String {
+  let room = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 1)
+  defer { room.deallocate() }
+  var writer = ByteWriter(room)
+  write(&writer)
+  return writer.overflowed ? "(does not fit)" : writer.written.text
+}
+
+/// A table in memory of its own, kept for the rest of the test run.
+func board(
+  base: String = "home/cellar", outputs: [OutputSettings] = [], inputs: [InputSettings] = [],
+  sensors: [SensorSettings] = [], at now: Instant = Instant(nanoseconds: 0)
+) -> TapTable {
+  var settings = TapSettings(base: [UInt8](base.utf8))
+  settings.outputs = outputs
+  settings.inputs = inputs
+  settings.sensors = sensors
+  return table(settings, at: now)
+}
+
+func table(_ settings: TapSettings, at now: Instant) -> TapTable {
+  var counting = Reservation.counting()
+  let needed = TapTable(settings, in: &counting).byteCount
+  let region = UnsafeMutableRawBufferPointer.allocate(
+    byteCount: needed, alignment: Reservation.alignment)
+  region.initializeMemory(as: UInt8.self, repeating: 0)
+  var reservation = Reservation(region: region)
+  let table = TapTable(settings, in: &reservation)
+  table.prepare(at: now)
+  return table
+}
+
+func output(_ name: String, pin: String = "GPIO17") -> OutputSettings {
+  OutputSettings(name: [UInt8](name.utf8), pin: LineAddress(line: [UInt8](pin.utf8)))
+}
+
+func input(_ name: String, pin: String = "GPIO27") -> InputSettings {
+  InputSettings(name: [UInt8](name.utf8), pin: LineAddress(line: [UInt8](pin.utf8)))
+}
+
+func sensor(
+  _ name: String = "air",
+  _ source: SensorSource = .hwmon(name: [UInt8]("lm75".utf8), channel: [UInt8]("temp1_input".utf8)),
+  intervalMilliseconds: Int64 = 1000
+) -> SensorSettings {
+  SensorSettings(name: [UInt8](name.utf8), source: source, intervalNanoseconds: intervalMilliseconds * 1_000_000)
+}
+
+/// An update as text: "home/cellar/relay=ON", the fault's message first.
+func messages(_ update: TapUpdate) -> [String] {
+  [update.fault, update.state].compactMap { publication in
+    publication.map { "\($0.topic.text)=\($0.payload.text)" }
+  }
+}
+
+/// The User Properties of a publication as text: "seq=7".
+func userProperties(_ publication: Publication) throws -> [String] {
+  let room = UnsafeMutableRawBufferPointer.allocate(byteCount: Publication.propertyBytesMax, alignment: 1)
+  defer { room.deallocate() }
+  var writer = ByteWriter(room)
+  publication.writeProperties(into: &writer)
+  #expect(!writer.overflowed)
+  let properties = try Properties(writer.written, in: .publish)
+  #expect(properties.first(.payloadFormatIndicator)?.byte == 1)
+  var found: [String] = []
+  var reader = properties.makeReader()
+  while let property = reader.next() {
+    if property.id == .userProperty { found.append("\(property.key.text)=\(property.value.text)") }
+  }
+  return found
+}
