@@ -1,0 +1,75 @@
+# What one does with Tapline. `make` alone says what there is.
+#
+# Needed beforehand: make, git, and Swift 6.3 or newer in PATH. The rest is installed from cross/needs.txt, once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+export PYTHONDONTWRITEBYTECODE := 1
+
+# The build refuses an import that Package.swift does not declare.
+IMPORTS := --explicit-target-dependency-import-check error
+SIMULATED := board/simulated.yaml
+TAPLINE := $(CURDIR)/.build/release/tapline
+PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integration
+# Directories too, so that a file removed is noticed.
+SOURCES := Package.swift $(shell find Sources)
+
+.PHONY: help run build test device board-test check clean
+
+help:
+	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
+	@echo 'make build       the release binary for this machine, .build/release/tapline'
+	@echo 'make test        every test: units, real clients, the device binary under qemu, the QEMU board'
+	@echo 'make check       format, static checks, and a build in which warnings are errors'
+	@echo 'make device      the aarch64 binary for boards, with a report of its size and needs'
+	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
+	@echo 'make clean       remove .build; what was downloaded stays in ~/.cache/tapline'
+
+run: .build/needs/build .build/needs/run $(TAPLINE).built
+	@base=$$(sed -n 's/^ *base: *\([^ #]*\).*/\1/p' $(SIMULATED)); \
+	echo "see every topic:    mosquitto_sub -v -t '#'"; \
+	echo "switch the relay:   mosquitto_pub -q 1 -t $$base/relay/set -m TOGGLE"; \
+	echo "stop:               Ctrl-C"; \
+	exec $(TAPLINE) run -c $(SIMULATED)
+
+build: .build/needs/build $(TAPLINE).built
+	@echo '.build/release/tapline is ready'
+
+test: .build/needs/build .build/needs/test .build/needs/device .build/needs/board
+	@cross/stage --begin
+	@cross/stage 'unit tests' swift test $(IMPORTS)
+	@cross/stage 'host build' $(MAKE) --no-print-directory build
+	@cross/stage 'host with real clients' $(PYTEST) --tapline $(TAPLINE)
+	@cross/stage 'device build' cross/build-device gpiod2 gpiod1
+	@cross/stage 'device gpiod2 with real clients' cross/under-qemu gpiod2 $(PYTEST)
+	@cross/stage 'device gpiod1 with real clients' cross/under-qemu gpiod1 $(PYTEST)
+	@cross/stage 'QEMU board' board/test
+	@cross/stage --end
+
+device: .build/needs/device
+	@cross/build-device gpiod2 gpiod1
+
+board-test: .build/needs/test .build/needs/device .build/needs/board
+	@cross/build-device gpiod2 gpiod1
+	@board/test
+
+check: .build/needs/check .build/needs/build
+	@cross/check-sources
+	@$(MAKE) --no-print-directory build
+	@echo 'check: passed'
+
+clean:
+	rm -rf .build
+
+# Beside the binary, so that whatever removes the one removes the other.
+$(TAPLINE).built: $(SOURCES)
+	swift build --configuration release --product tapline $(IMPORTS)
+	@touch $@
+
+.build/needs/%: cross/needs.txt cross/install-needs
+	@cross/install-needs $*
+	@mkdir -p $(@D) && touch $@

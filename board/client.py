@@ -1,0 +1,132 @@
+"""An MQTT 5 client of the board's tests: paho's, remembering what came and when."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import paho.mqtt.client as paho
+from paho.mqtt.properties import Properties
+
+# Seconds to wait for what should come at once; the emulated processor is slow and shared.
+PATIENCE_SECONDS = 10
+
+
+@dataclass
+class Message:
+    topic: str
+    payload: str
+    retain: bool
+    user: dict = field(default_factory=dict)  # user properties
+
+
+@dataclass
+class Ack:
+    """PUBACK (§3.4)."""
+
+    reason: int
+    text: str  # Reason String, or empty
+    seconds: float  # since the PUBLISH was handed to the socket
+
+
+class Client:
+    def __init__(self, port, name):
+        self.changed = threading.Condition()
+        self.messages = []
+        self.acks = {}
+        self.subscribed = set()
+        self.connected = None
+        self.lost = False
+        self.paho = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
+        self.paho.on_connect = self.on_connect
+        self.paho.on_disconnect = self.on_disconnect
+        self.paho.on_subscribe = self.on_subscribe
+        self.paho.on_message = self.on_message
+        self.paho.on_publish = self.on_publish
+        self.paho.connect("127.0.0.1", port, keepalive=60)
+        self.paho.loop_start()
+        self.wait(lambda: self.connected is not None, "CONNACK")
+        assert self.connected == 0, f"CONNACK with reason 0x{self.connected:02X}"
+
+    # What the tests say
+
+    def subscribe(self, topic_filter, qos=1):
+        _, packet_id = self.paho.subscribe(topic_filter, qos)
+        self.wait(lambda: packet_id in self.subscribed, f"SUBACK for {topic_filter}")
+        return self
+
+    def publish(self, topic, payload):
+        """QoS 1, until it is acknowledged."""
+        start = time.monotonic()
+        packet_id = self.paho.publish(topic, payload, qos=1).mid
+        self.wait(lambda: packet_id in self.acks, f"PUBACK for {topic} {payload}")
+        reason, text, stamp = self.acks.pop(packet_id)
+        return Ack(reason, text, stamp - start)
+
+    def mark(self):
+        """A place in the messages: expect(..., since=mark) looks at what came after it."""
+        return len(self.messages)
+
+    def on_topic(self, topic, since=0):
+        return [message for message in self.messages[since:] if message.topic == topic]
+
+    def expect(self, topic, payload, since=0, seconds=PATIENCE_SECONDS):
+        """The first message on `topic` with this payload, or whose payload this function accepts."""
+        accepts = payload if callable(payload) else payload.__eq__
+
+        def found():
+            return next((message for message in self.on_topic(topic, since) if accepts(message.payload)), None)
+
+        what = f"a message on {topic}" + ("" if callable(payload) else f" saying {payload!r}")
+        return self.wait(found, what, seconds)
+
+    def wait(self, condition, what, seconds=PATIENCE_SECONDS):
+        """The first true value of `condition`, asked again whenever something came."""
+        end = time.monotonic() + seconds
+        with self.changed:
+            while not (value := condition()):
+                left = end - time.monotonic()
+                assert left > 0, f"no {what} within {seconds} s; came: {self.messages[-8:]}"
+                assert not self.lost, f"connection lost while waiting for {what}"
+                self.changed.wait(left)
+            return value
+
+    def close(self):
+        self.paho.disconnect()
+        self.paho.loop_stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # What paho calls, on its own thread
+
+    def on_connect(self, _client, _userdata, _flags, reason, _properties):
+        with self.changed:
+            self.connected = reason.value
+            self.changed.notify_all()
+
+    def on_disconnect(self, _client, _userdata, _flags, _reason, _properties):
+        with self.changed:
+            self.lost = True
+            self.changed.notify_all()
+
+    def on_subscribe(self, _client, _userdata, packet_id, reasons, _properties):
+        with self.changed:
+            assert not any(reason.is_failure for reason in reasons), reasons
+            self.subscribed.add(packet_id)
+            self.changed.notify_all()
+
+    def on_message(self, _client, _userdata, message):
+        user = dict(getattr(message.properties, "UserProperty", []))
+        with self.changed:
+            text = message.payload.decode(errors="replace")
+            self.messages.append(Message(message.topic, text, message.retain, user))
+            self.changed.notify_all()
+
+    def on_publish(self, _client, _userdata, packet_id, reason, properties):
+        text = getattr(properties, "ReasonString", "") if isinstance(properties, Properties) else ""
+        with self.changed:
+            self.acks[packet_id] = (reason.value, text, time.monotonic())
+            self.changed.notify_all()
