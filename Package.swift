@@ -14,11 +14,14 @@ let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
   name: "tapline",
   products: [
-    .library(name: "Tapline", targets: ["Tapline"]),
+    .library(name: "Tapline", targets: ["Tapline", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
   targets: [
-    .executableTarget(name: "TaplineCommand", dependencies: ["Tapline", "LinuxIO", "CLinux"], swiftSettings: strict),
+    .executableTarget(name: "TaplineCommand", dependencies: ["Tapline", "CLinux"], swiftSettings: strict),
+    .executableTarget(
+      name: "TaplineExample", dependencies: ["Tapline", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      swiftSettings: strict),
     .target(
       name: "Tapline", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
       swiftSettings: strict),

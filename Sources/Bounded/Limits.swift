@@ -40,6 +40,16 @@ public struct Limits: Sendable {
   public var filtersPerPacketMax = 128
   public var tapsMax = 128
 
+  /// Publications that taps may hand over while one message is routed, and their bytes.
+  public var tapPublishesMax = 16
+  public var tapPublishBytes = 8192
+  /// Microseconds an inline handler should take, and overruns in a minute after which it is set aside.
+  public var tapMicroseconds = 1000
+  public var tapOverrunsMax = 10
+  /// Messages that wait for decoupled handlers, and the longest of them, topic and payload.
+  public var tapQueueMax = 64
+  public var tapQueueBytesMax = 1024
+
   /// Messages held for delivery, retained or as a Will.
   public var messagesMax = 2048
   /// Their bytes (topic, properties, payload) lie in blocks of this size.
@@ -53,8 +63,9 @@ public struct Limits: Sendable {
 
   /// Deliveries waiting or in flight, all sessions together.
   public var deliveriesMax = 4096
-  /// Messages waiting in one session beyond those in flight; the oldest is dropped for a new one.
-  public var queuedMax = 256
+  /// Messages waiting in one session beyond those in flight; the oldest is dropped for a new one. Room for a burst:
+  /// a client in Python is hundreds behind one in C within milliseconds.
+  public var queuedMax = 1000
   /// Unacknowledged QoS 1 and 2 messages per session, each way; told to clients as Receive Maximum (§3.2.2.3.3).
   /// MQTT 3.1.1 cannot be told: more than the 20 that mosquitto's and paho's clients have under way of themselves.
   public var inflightMax = 32
@@ -110,6 +121,10 @@ public struct Limits: Sendable {
     }
     if filtersPerPacketMax + 16 > outboxChunkBytes - 64 {
       return "limits: the answer to filters_per_packet must fit outbox_chunk_bytes"
+    }
+    // One command's state and fault.
+    if tapPublishesMax < 4 || tapPublishBytes < 4096 {
+      return "limits: tap_publishes must be at least 4 and tap_publish_bytes at least 4096"
     }
     if inflightMax < 1 || inflightMax > 65_535 { return "limits: inflight must be 1 to 65535" }
     if retainedMax > messagesMax { return "limits: messages must be at least retained" }

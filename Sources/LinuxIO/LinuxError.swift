@@ -2,7 +2,7 @@ public import Bounded
 import CLinux
 
 /// What the kernel answered instead of doing what was asked.
-public struct LinuxError: Error, Equatable, Sendable {
+public struct LinuxError: Error, Equatable, BitwiseCopyable, Sendable {
   /// As in errno(3), 1 or more.
   public var errno: Int32
 

@@ -22,6 +22,8 @@ public final class Poller {
     public let writable: Bool
     /// Both directions are closed, or the descriptor has failed.
     public let hangup: Bool
+    /// The peer will send no more: behind what can be read is the end. Edge-triggered, it is not told again.
+    public let ending: Bool
   }
 
   /// Readable when an event waits: a poller can be polled itself.
@@ -84,6 +86,7 @@ public final class Poller {
       token: token,
       readable: hangup || mask & UInt32(CLINUX_EPOLL_IN | CLINUX_EPOLL_RDHUP | CLINUX_EPOLL_PRI) != 0,
       writable: mask & UInt32(CLINUX_EPOLL_OUT) != 0,
-      hangup: hangup)
+      hangup: hangup,
+      ending: hangup || mask & UInt32(CLINUX_EPOLL_RDHUP) != 0)
   }
 }

@@ -3,7 +3,7 @@ import CLinux
 import Synchronization
 
 /// What a sensor's file said.
-public struct SensorResult: Sendable {
+public struct SensorResult: BitwiseCopyable, Sendable {
   /// The number that the request had.
   public var sensor: UInt32
   /// Why there is nothing; nil when the file was read. ENODEV: nothing has that name.

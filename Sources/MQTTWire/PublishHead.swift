@@ -2,7 +2,7 @@ public import Bounded
 
 /// A PUBLISH on its way out up to its payload, for a sender whose parts lie in different places (§3.3)
 /// ┌────────────┬─────┬───────┬────────────────┬───────────────────────────────────────────┬─────────┐
-/// │ fixed head │ VBI │ topic │ packet id u16  │ v5: VBI, expiry, identifiers │ forwarded  │ payload │
+/// │ fixed head │ VBI │ topic │ packet id u16  │ v5: VBI, expiry, alias, ids  │ forwarded  │ payload │
 /// └────────────┴─────┴───────┴── QoS 1, 2 ────┴──────────────────────────────┴────────────┴─────────┘
 ///   `write` makes all up to `forwarded`, which with the payload follows from wherever it is kept.
 public struct PublishHead {
@@ -13,6 +13,8 @@ public struct PublishHead {
   public var packetID: UInt16 = 0
   /// What remains of the Message Expiry Interval (§3.3.2.3.3).
   public var expirySeconds: UInt32?
+  /// 0: none (§3.3.2.3.4).
+  public var topicAlias: UInt16 = 0
   /// Bytes of the subscription identifier properties, each `identifierByteCount(_:)`.
   public var identifiersByteCount = 0
   public let forwardedByteCount: Int
@@ -33,7 +35,7 @@ public struct PublishHead {
   }
 
   private var propertyByteCount: Int {
-    (expirySeconds == nil ? 0 : 5) + identifiersByteCount + forwardedByteCount
+    (expirySeconds == nil ? 0 : 5) + (topicAlias == 0 ? 0 : 3) + identifiersByteCount + forwardedByteCount
   }
 
   private func remainingLength(topicByteCount: Int) -> Int {
@@ -58,6 +60,7 @@ public struct PublishHead {
     guard version == .v5 else { return }
     writer.writeVariableByteInteger(propertyByteCount)
     if let expirySeconds { writer.writeProperty(.messageExpiryInterval, uint32: expirySeconds) }
+    if topicAlias != 0 { writer.writeProperty(.topicAlias, uint16: topicAlias) }
   }
 
   public static func writeIdentifier(_ identifier: UInt32, into writer: inout ByteWriter) {

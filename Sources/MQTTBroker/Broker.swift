@@ -1,0 +1,407 @@
+public import Bounded
+public import MQTTWire
+
+/// The MQTT server without its network: bytes in, bytes out, time as a parameter. No clock, no descriptor, no
+/// randomness but the seed, no allocation after `init`: a seed and a byte log replay a run.
+///
+/// The caller attaches a connection, feeds `receive`, and after each turn empties the outboxes of the
+/// connections that `nextReady` names. Rooms of this type: Broker (connections, bytes), BrokerConnect
+/// (sessions, Wills), BrokerPublish (from a publisher), BrokerRoute (to the receivers), BrokerDeliver (out to
+/// one session), BrokerSubscribe, BrokerTime ($SYS, deadlines).
+public struct Broker: ~Copyable {
+  public let limits: Limits
+  /// Called for every message that a tap matches, in the same turn (FEATURES C1).
+  public var onTap: TapHandler = { _, _ in .accept }
+  public internal(set) var counters = Counters()
+
+  var connections: Slab<Connection>
+  var sessions: Slab<Session>
+  var sessionIndex: HashIndex<Session>
+  let clientIDs: TextTable  // a row a session
+  let incomingIDs: FixedArray<UInt16>  // `inflightMax` a session
+  let aliases: TextTable  // `topicAliasMax` a connection
+  let sentAliases: TextTable  // as many again, for the other direction
+
+  var topics: TopicTree
+  var subscriptions: Slab<Subscription>
+  var groups: Slab<SharedGroup>
+  var groupNames: BlockPool
+  var taps: FixedArray<TapEntry>
+  var tapCount = 0
+
+  var messages: Slab<Message>
+  var bodies: BlockPool
+  var retained: Slab<Retained>
+  var retainedAge: UInt64 = 0
+  var deliveries: Slab<Delivery>
+  var identifierCells: Slab<IdentifierCell>
+
+  var outboxes: ByteQueuePool
+  var smallBuffers: BufferPool
+  var largeBuffers: BufferPool
+
+  var timers: TimerWheel
+  /// Places of connections that have bytes to write or are to be closed; each at most once.
+  var ready: IndexQueue
+  /// Places of connections whose messages lack room that others hold, with nothing of their own under way.
+  var starved: IndexQueue
+  var notices: Ring<Notice>
+
+  // Used within one call only.
+  var receivers: FixedArray<Receiver>
+  var receiverCount = 0
+  var routeSerial: UInt64 = 0
+  let headScratch: Scratch
+  let encodedV5: Scratch
+  let encodedV311: Scratch
+  let messageScratch: Scratch  // a message's properties, or a stored message in one piece
+  let topicScratch: Scratch
+  let filterScratch: Scratch  // a filter, and a name beside it
+
+  var startedAt = Instant(nanoseconds: 0)
+  let seed: UInt64
+  var assignedCount: UInt64 = 0
+  var pendingCount = 0
+
+  /// Takes all memory from `reservation`. `seed` is drawn anew for every start: hashing and assigned client
+  /// identifiers follow from it.
+  public init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
+    precondition(limits.problem == nil)
+    self.limits = limits
+    self.seed = seed
+    connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)
+    aliases = TextTable(
+      count: limits.connectionsMax * limits.topicAliasMax, textBytesMax: limits.topicAliasBytesMax,
+      name: "topic aliases", in: &reservation)
+    sentAliases = TextTable(
+      count: limits.connectionsMax * limits.topicAliasMax, textBytesMax: limits.topicAliasBytesMax,
+      name: "topic aliases, sent", in: &reservation)
+    sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
+    sessionIndex = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
+    clientIDs = TextTable(
+      count: limits.sessionsMax, textBytesMax: limits.clientIDBytesMax, name: "client ids", in: &reservation)
+    incomingIDs = FixedArray(
+      count: limits.sessionsMax * limits.inflightMax, name: "QoS 2 packet ids", in: &reservation)
+
+    topics = TopicTree(limits: limits, seed: seed, in: &reservation)
+    subscriptions = Slab(capacity: limits.subscriptionsMax, name: "subscriptions", in: &reservation)
+    groups = Slab(capacity: limits.sharedGroupsMax, name: "shared groups", in: &reservation)
+    groupNames = BlockPool(
+      blockCount: limits.sharedGroupsMax, blockBytes: 64, name: "shared group names", in: &reservation)
+    taps = FixedArray(count: limits.tapsMax, name: "taps", in: &reservation)
+
+    messages = Slab(capacity: limits.messagesMax, name: "messages", in: &reservation)
+    bodies = BlockPool(
+      blockCount: limits.blockCount, blockBytes: limits.blockBytes, name: "message blocks", in: &reservation)
+    retained = Slab(capacity: limits.retainedMax, name: "retained", in: &reservation)
+    deliveries = Slab(capacity: limits.deliveriesMax, name: "deliveries", in: &reservation)
+    identifierCells = Slab(
+      capacity: limits.subscriptionIDCellsMax, name: "subscription id cells", in: &reservation)
+
+    outboxes = ByteQueuePool(
+      queueCount: limits.connectionsMax, sharedChunkCount: limits.outboxChunksShared,
+      chunkBytes: limits.outboxChunkBytes, chunksPerQueueMax: limits.outboxChunksPerConnection,
+      name: "outbox chunks", in: &reservation)
+    smallBuffers = BufferPool(
+      count: limits.framerSmallCount, bufferBytes: limits.framerSmallBytes, name: "framer buffers, small",
+      in: &reservation)
+    largeBuffers = BufferPool(
+      count: limits.framerLargeCount, bufferBytes: limits.packetBytesMax, name: "framer buffers, large",
+      in: &reservation)
+
+    timers = TimerWheel(
+      capacity: limits.connectionsMax + limits.sessionsMax + 1, name: "timers", in: &reservation)
+    ready = IndexQueue(count: limits.connectionsMax, name: "ready connections", in: &reservation)
+    starved = IndexQueue(count: limits.connectionsMax, name: "starved connections", in: &reservation)
+    notices = Ring(capacity: 32, name: "notices", in: &reservation)
+
+    receivers = FixedArray(
+      count: limits.sessionsMax + limits.sharedGroupsMax, name: "route: receivers", in: &reservation)
+    headScratch = Scratch(
+      byteCount: max(limits.topicBytesMax + 64 + 5 * limits.subscriptionsMax, limits.filtersPerPacketMax + 320),
+      name: "scratch: head", in: &reservation)
+    encodedV5 = Scratch(byteCount: 4096, name: "scratch: v5 packet", in: &reservation)
+    encodedV311 = Scratch(byteCount: 4096, name: "scratch: v3.1.1 packet", in: &reservation)
+    messageScratch = Scratch(byteCount: limits.packetBytesMax, name: "scratch: message", in: &reservation)
+    topicScratch = Scratch(byteCount: limits.topicBytesMax, name: "scratch: topic", in: &reservation)
+    filterScratch = Scratch(byteCount: 2 * limits.topicBytesMax, name: "scratch: filter and topic", in: &reservation)
+  }
+
+  // MARK: Connections
+
+  /// Takes a new connection in; `nil`, counted as refused, when there is no room for it.
+  /// `allowsAnonymous`: whether its listener lets clients in without a user name.
+  public mutating func attach(
+    allowsAnonymous: Bool, policy: FramerPolicy = .disconnect, at now: Instant
+  ) -> ConnectionID? {
+    guard pendingCount < limits.pendingConnectionsMax else {
+      connections.gauge.refused &+= 1
+      return nil
+    }
+    let connection = Connection(
+      allowsAnonymous: allowsAnonymous,
+      framer: PacketFramer(packetBytesMax: limits.packetBytesMax, policy: policy), lastReceived: now)
+    guard let id = connections.lend(connection) else { return nil }
+    forgetAliases(id)
+    pendingCount += 1
+    counters.connectionsAccepted &+= 1
+    timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
+    return id
+  }
+
+  /// The connection in this place, of 0..<connectionsMax.
+  public func connection(at index: Int) -> ConnectionID? { connections.handle(at: index) }
+
+  public func isAttached(_ id: ConnectionID) -> Bool { connections.isLent(id) }
+
+  /// The transport is gone (or was closed after `isFinished`): the connection's place is free again, its
+  /// session goes on or ends, its Will fires where it should (§3.1.2.5).
+  public mutating func detach(_ id: ConnectionID, at now: Instant) {
+    if connections[id].state != .closing { end(id, publishesWill: true, at: now) }
+    outboxes.clear(&connections.address(id).pointee.outbox, bodies: &bodies)
+    timers.cancel(id.index)
+    connections.giveBack(id)
+    pumpStarved(at: now)
+  }
+
+  public enum Receipt: BitwiseCopyable {
+    /// All of the input was taken.
+    case done
+    /// The rest waits until this connection's outbox has been flushed; then call again.
+    case needsFlush
+    /// A tap ran: what it wants published may be published now; then call again.
+    case tapsRan
+  }
+
+  /// Takes bytes from a connection's transport. `input` is advanced over what was taken.
+  public mutating func receive(_ input: inout Bytes, on id: ConnectionID, at now: Instant) -> Receipt {
+    counters.bytesReceived &+= UInt64(input.count)
+    while true {
+      guard connections[id].state != .closing else {
+        input = .empty
+        return .done
+      }
+      guard hasControlRoom(id) else {
+        counters.bytesReceived &-= UInt64(input.count)
+        return .needsFlush
+      }
+      switch connections[id].framer.next(&input) {
+      case .packet(let header, let body):
+        counters.packetsReceived &+= 1
+        connections[id].lastReceived = now
+        let tapsRun = counters.tapsRun
+        do throws(WireError) {
+          try take(header, body, on: id, at: now)
+        } catch {
+          fail(id, error.reason, at: now)
+        }
+        giveBackBuffer(id)
+        if connections[id].packetDeadline != .never {
+          connections[id].packetDeadline = .never
+          armConnection(id, at: now)
+        }
+        if counters.tapsRun != tapsRun {
+          counters.bytesReceived &-= UInt64(input.count)
+          return .tapsRan
+        }
+      case .needsBuffer(let byteCount):
+        guard lendBuffer(to: id, byteCount: byteCount, at: now) else {
+          fail(id, .quotaExceeded, at: now)
+          continue
+        }
+      case .needsInput:
+        if connections[id].framer.isPartial, connections[id].packetDeadline == .never {
+          connections[id].packetDeadline = now.adding(seconds: Int64(limits.packetSeconds))
+          armConnection(id, at: now)
+        }
+        return .done
+      case .failure(let error):
+        fail(id, error.reason, at: now)
+      }
+    }
+  }
+
+  private mutating func take(
+    _ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant
+  ) throws(WireError) {
+    let version = connections[id].version
+    guard connections[id].state == .connected else {
+      // The first packet is CONNECT (§3.1.0-1).
+      guard header.type == .connect else { throw .protocolError }
+      try connectReceived(body, on: id, at: now)
+      return
+    }
+    switch header.type {
+    case .publish:
+      try publishReceived(header, body, on: id, at: now)
+    case .pubAck, .pubRec, .pubRel, .pubComp:
+      let ack = try Ack(type: header.type, body: body, flags: header.flags, version: version)
+      try ackReceived(ack, header.type, on: id, at: now)
+    case .subscribe:
+      try subscribeReceived(try Subscribe(body: body, flags: header.flags, version: version), on: id, at: now)
+    case .unsubscribe:
+      try unsubscribeReceived(try Unsubscribe(body: body, flags: header.flags, version: version), on: id, at: now)
+    case .pingReq:
+      guard body.isEmpty else { throw .malformedPacket }
+      sendControl(on: id) { writer in Ping.encodeResponse(into: &writer) }
+    case .disconnect:
+      try disconnectReceived(try Disconnect(body: body, flags: header.flags, version: version), on: id, at: now)
+    case .connect, .auth, .connAck, .subAck, .unsubAck, .pingResp:
+      throw .protocolError  // a second CONNECT (§3.1.0-2), AUTH without a method (§4.12), server packets
+    }
+  }
+
+  // MARK: Bytes out
+
+  /// A connection that has bytes to write or is to be closed; each once until it is ready again.
+  public mutating func nextReady() -> ConnectionID? {
+    while let index = ready.pop() {
+      if let id = connections.handle(at: index) { return id }
+    }
+    return nil
+  }
+
+  public var hasReady: Bool { !ready.isEmpty }
+
+  /// Fills in the pieces that are to be written next; answers how many.
+  public func gather(_ id: ConnectionID, into parts: UnsafeMutableBufferPointer<Bytes>) -> Int {
+    outboxes.gather(connections[id].outbox, bodies: bodies, into: parts)
+  }
+
+  /// The transport took `byteCount` bytes. What waited in the session for room follows.
+  public mutating func sent(_ byteCount: Int, on id: ConnectionID, at now: Instant) {
+    counters.bytesSent &+= UInt64(byteCount)
+    outboxes.consume(byteCount, from: &connections.address(id).pointee.outbox, bodies: &bodies)
+    pumpStarved(at: now)
+    guard connections[id].state == .connected else { return }
+    pump(connections[id].session, at: now)
+  }
+
+  public func pendingByteCount(_ id: ConnectionID) -> Int { connections[id].outbox.byteCount }
+
+  /// Nothing more will be read or written: the transport is to be closed and `detach` called.
+  public func isFinished(_ id: ConnectionID) -> Bool {
+    connections[id].state == .closing && connections[id].outbox.isEmpty
+  }
+
+  /// The broker has ended this connection; what is in its outbox may still be written.
+  public func isClosing(_ id: ConnectionID) -> Bool { connections[id].state == .closing }
+
+  /// Whether the answers to further packets would find room: only then is the transport to be read.
+  public func wantsInput(_ id: ConnectionID) -> Bool {
+    connections[id].state != .closing && hasControlRoom(id)
+  }
+
+  /// The largest packet that answers a client, in bytes.
+  private var controlBytesMax: Int { max(limits.filtersPerPacketMax + 16, 320) }
+
+  private func hasControlRoom(_ id: ConnectionID) -> Bool {
+    outboxes.hasRoom(connections[id].outbox, for: controlBytesMax, use: .control)
+  }
+
+  /// Appends one control packet; `receive` made sure of its room, other callers lose it only on a connection
+  /// that they close.
+  mutating func sendControl(on id: ConnectionID, _ encode: (inout ByteWriter) -> Void) {
+    var writer = headScratch.writer()
+    encode(&writer)
+    precondition(!writer.overflowed)
+    guard writer.count <= Int(connections[id].packetBytesMax) else {  // §3.1.2-24
+      counters.controlPacketsDropped &+= 1
+      return
+    }
+    guard outboxes.append(writer.written, to: &connections.address(id).pointee.outbox, use: .control) else {
+      counters.controlPacketsDropped &+= 1
+      return
+    }
+    counters.packetsSent &+= 1
+    markReady(id)
+  }
+
+  mutating func markReady(_ id: ConnectionID) { ready.push(id.index) }
+
+  /// What happened that the log may tell; call until nil.
+  public mutating func nextNotice() -> Notice? { notices.pop() }
+
+  // MARK: Ending
+
+  /// Ends a connection for a reason of the caller's: an administrator's, or a peer that takes no bytes.
+  public mutating func close(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) { fail(id, reason, at: now) }
+
+  /// Ends all connections, each with a DISCONNECT where its version has one.
+  public mutating func closeAll(_ reason: ReasonCode, at now: Instant) {
+    var index = 0
+    while index < limits.connectionsMax {
+      if let id = connections.handle(at: index) { fail(id, reason, at: now) }
+      index += 1
+    }
+  }
+
+  /// Our side ends the connection because of what the peer did or did not do.
+  mutating func fail(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
+    guard connections[id].state != .closing else { return }
+    counters.countClosed(reason)
+    if !notices.push(Notice(kind: .connectionFailed, reason: reason, session: connections[id].session)) {
+      notices.gauge.dropped &+= 1
+    }
+    if connections[id].state == .connected, connections[id].version == .v5 {
+      sendControl(on: id) { writer in
+        Disconnect(reason: reason).encode(into: &writer, version: .v5)
+      }
+    }
+    end(id, publishesWill: true, at: now)
+  }
+
+  /// From here on the connection only drains; its session, if it still has one, is on its own.
+  mutating func end(_ id: ConnectionID, publishesWill: Bool, at now: Instant) {
+    precondition(connections[id].state != .closing)
+    if connections[id].state == .awaitingConnect { pendingCount -= 1 }
+    connections[id].state = .closing
+    giveBackBuffer(id)
+    // A peer that does not take its last bytes is cut off.
+    timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
+    markReady(id)
+    let session = connections[id].session
+    connections[id].session = .null
+    if !session.isNull { connectionLost(session, publishesWill: publishesWill, at: now) }
+  }
+
+  // MARK: Framer buffers
+
+  private mutating func lendBuffer(to id: ConnectionID, byteCount: Int, at now: Instant) -> Bool {
+    let isSmall = byteCount <= limits.framerSmallBytes
+    var buffer = isSmall ? smallBuffers.lend() : largeBuffers.lend()
+    if buffer == nil {
+      // Policy disconnect-slowest: the packet that has been under way the longest gives way.
+      guard let slowest = slowestHolder(isSmall ? .small : .large, except: id) else { return false }
+      if isSmall { smallBuffers.gauge.dropped &+= 1 } else { largeBuffers.gauge.dropped &+= 1 }
+      fail(slowest, .quotaExceeded, at: now)
+      buffer = isSmall ? smallBuffers.lend() : largeBuffers.lend()
+    }
+    guard let buffer else { return false }
+    connections[id].buffer = isSmall ? .small : .large
+    connections[id].framer.lend(buffer)
+    return true
+  }
+
+  private func slowestHolder(_ kind: Connection.LentBuffer, except id: ConnectionID) -> ConnectionID? {
+    var slowest: ConnectionID?
+    var index = 0
+    while index < limits.connectionsMax {
+      if let other = connections.handle(at: index), other != id, connections[other].buffer == kind {
+        if slowest == nil || connections[other].packetDeadline < connections[slowest!].packetDeadline {
+          slowest = other
+        }
+      }
+      index += 1
+    }
+    return slowest
+  }
+
+  private mutating func giveBackBuffer(_ id: ConnectionID) {
+    guard connections[id].buffer != .none else { return }
+    if let start = connections[id].framer.takeBack() {
+      if connections[id].buffer == .small { smallBuffers.giveBack(start) } else { largeBuffers.giveBack(start) }
+    }
+    connections[id].buffer = .none
+  }
+}

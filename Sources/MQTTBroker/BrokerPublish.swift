@@ -1,0 +1,244 @@
+public import Bounded
+public import MQTTWire
+
+/// A message on its way in; all bytes are borrowed for the length of the routing.
+struct Inbound {
+  let topic: Bytes
+  /// Properties as they go on to receivers: no alias, no expiry, no subscription identifiers.
+  let forwarded: Bytes
+  let payload: Bytes
+  var qos: QoS
+  var retain: Bool
+  var expiresAt: Instant
+  var publisher: Handle<Session>
+
+  var byteCount: Int { topic.count + forwarded.count + payload.count }
+}
+
+/// PUBLISH from a client and the acknowledgements both ways (§3.3 to §3.7, §4.3).
+extension Broker {
+  mutating func publishReceived(
+    _ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant
+  ) throws(WireError) {
+    let version = connections[id].version
+    let packet = try Publish(body: body, flags: header.flags, version: version, from: .client)
+    counters.publishesReceived &+= 1
+    let session = connections[id].session
+    // MQTT 5 was told; 3.1.1 is refused as for any other lack of room (§3.2.2.3.5).
+    if packet.retain, limits.retainedMax == 0, version == .v5 { throw .init(.retainNotSupported) }
+
+    let topic = try resolveTopic(packet, on: id)
+    if packet.qos == .exactlyOnce {
+      if hasIncoming(session, packet.packetID) {
+        // Seen and not released yet: it is not delivered again (§4.3.3, method B).
+        sendAck(.pubRec, packet.packetID, .success, .empty, on: id)
+        return
+      }
+      // Messages with QoS 1 are acknowledged at once, so only QoS 2 can exceed our Receive Maximum (§3.3.4-7).
+      guard sessions[session].incomingCount < limits.inflightMax else { throw .init(.receiveMaximumExceeded) }
+    }
+
+    guard topic.count <= limits.topicBytesMax, Topic.levelCount(topic) <= limits.topicLevelsMax else {
+      refusePublish(packet, .topicNameInvalid, .empty, on: id, at: now)
+      return
+    }
+    var forwarded = Bytes.empty
+    if !packet.properties.isEmpty {
+      forwarded = packet.properties.bytes
+      if packet.topicAlias != nil || packet.messageExpirySeconds != nil {
+        var writer = messageScratch.writer()
+        Publish.writeForwardable(packet.properties, into: &writer)
+        forwarded = writer.written
+      }
+    }
+    var message = Inbound(
+      topic: topic, forwarded: forwarded, payload: packet.payload, qos: packet.qos, retain: packet.retain,
+      expiresAt: .never, publisher: session)
+    if let seconds = packet.messageExpirySeconds { message.expiresAt = now.adding(seconds: Int64(seconds)) }
+
+    let outcome = publish(message, at: now)
+    guard !outcome.reason.isError else {
+      refusePublish(packet, outcome.reason, outcome.reasonString, on: id, at: now)
+      return
+    }
+    switch packet.qos {
+    case .atMostOnce:
+      break
+    case .atLeastOnce:
+      sendAck(.pubAck, packet.packetID, outcome.reason, .empty, on: id)
+    case .exactlyOnce:
+      addIncoming(session, packet.packetID)
+      sendAck(.pubRec, packet.packetID, outcome.reason, .empty, on: id)
+    }
+  }
+
+  /// The Topic Name, or what its alias stands for (§3.3.2.3.4). An alias is learnt on the way.
+  private mutating func resolveTopic(_ packet: Publish, on id: ConnectionID) throws(WireError) -> Bytes {
+    guard let alias = packet.topicAlias else { return packet.topic }
+    guard Int(alias) <= limits.topicAliasMax, alias > 0 else { throw .init(.topicAliasInvalid) }
+    let row = id.index * limits.topicAliasMax + Int(alias) - 1
+    if !packet.topic.isEmpty {
+      // A name too long to keep is our limit, not the client's mistake; there is no softer answer.
+      guard aliases.set(row, to: packet.topic) else { throw .init(.quotaExceeded) }
+      return packet.topic
+    }
+    guard !aliases[row].isEmpty else { throw .protocolError }
+    return aliases[row]
+  }
+
+  /// The last connection in this place may have left some.
+  func forgetAliases(_ id: ConnectionID) {
+    var alias = 0
+    while alias < limits.topicAliasMax {
+      precondition(aliases.set(id.index * limits.topicAliasMax + alias, to: .empty))
+      alias += 1
+    }
+  }
+
+  /// What happens to a message that is not taken: MQTT 5 can say so, 3.1.1 only by closing (3.1.1 §3.3.5-2
+  /// allows a positive acknowledgement, which would be a lie).
+  private mutating func refusePublish(
+    _ packet: Publish, _ reason: ReasonCode, _ text: Bytes, on id: ConnectionID, at now: Instant
+  ) {
+    counters.publishesRefused &+= 1
+    guard packet.qos != .atMostOnce else { return }
+    let isLack = reason == .quotaExceeded
+    if connections[id].version == .v311, isLack {
+      fail(id, reason, at: now)  // the client sends it again when it is back
+      return
+    }
+    sendAck(packet.qos == .atLeastOnce ? .pubAck : .pubRec, packet.packetID, reason, text, on: id)
+    if packet.qos == .exactlyOnce, connections[id].version == .v311 {
+      addIncoming(connections[id].session, packet.packetID)  // its PUBREL will come
+    }
+  }
+
+  private mutating func sendAck(
+    _ type: PacketType, _ packetID: UInt16, _ reason: ReasonCode, _ text: Bytes, on id: ConnectionID
+  ) {
+    let version = connections[id].version
+    var ack = Ack(packetID: packetID, reason: reason)
+    if !text.isEmpty, connections[id].wantsProblemInformation {
+      ack.reasonString = text.first(min(text.count, 200))
+      if ack.byteCount(version: version) > Int(connections[id].packetBytesMax) { ack.reasonString = nil }  // §3.4.2-2
+    }
+    sendControl(on: id) { writer in ack.encode(type: type, into: &writer, version: version) }
+  }
+
+  // MARK: Own publications
+
+  /// Publishes a message of the broker's own: a tap's state, $SYS. Success, No matching subscribers, or the
+  /// reason for which it found no room.
+  /// `properties`: an encoded property block without its length, of properties that may be forwarded.
+  public mutating func publish(
+    topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
+    expirySeconds: UInt32? = nil, at now: Instant
+  ) -> ReasonCode {
+    precondition(topic.count <= limits.topicBytesMax)
+    let expiresAt = expirySeconds.map { now.adding(seconds: Int64($0)) } ?? .never
+    let message = Inbound(
+      topic: topic, forwarded: properties, payload: payload, qos: qos, retain: retain, expiresAt: expiresAt,
+      publisher: .null)
+    let reason = route(message, at: now, matched: false)
+    if reason.isError { counters.internalDropped &+= 1 }
+    return reason
+  }
+
+  /// Taps first, then the subscribers.
+  mutating func publish(_ message: Inbound, at now: Instant) -> TapVerdict {
+    topics.match(message.topic)
+    guard tapCount > 0 else { return TapVerdict(reason: route(message, at: now, matched: true)) }
+    let ran = counters.tapsRun
+    let verdict = runTaps(
+      TapMessage(
+        topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
+        forwardedProperties: message.forwarded,
+        clientID: message.publisher.isNull ? .empty : clientIDs[message.publisher.index], now: now))
+    if verdict.reason.isError { return verdict }
+    var message = message
+    message.qos = verdict.qos ?? message.qos
+    message.retain = verdict.retain ?? message.retain
+    if let seconds = verdict.expirySeconds { message.expiresAt = now.adding(seconds: Int64(seconds)) }
+    let reason = route(message, at: now, matched: true)
+    let isTaken = reason == .noMatchingSubscribers && counters.tapsRun != ran
+    return TapVerdict(reason: isTaken ? .success : reason)
+  }
+
+  // MARK: QoS 2 from the client
+
+  private func hasIncoming(_ session: Handle<Session>, _ packetID: UInt16) -> Bool {
+    incomingPosition(session, packetID) != nil
+  }
+
+  private func incomingPosition(_ session: Handle<Session>, _ packetID: UInt16) -> Int? {
+    let start = session.index * limits.inflightMax
+    var position = 0
+    while position < sessions[session].incomingCount {
+      if incomingIDs[start + position] == packetID { return start + position }
+      position += 1
+    }
+    return nil
+  }
+
+  private mutating func addIncoming(_ session: Handle<Session>, _ packetID: UInt16) {
+    incomingIDs[session.index * limits.inflightMax + sessions[session].incomingCount] = packetID
+    sessions[session].incomingCount += 1
+  }
+
+  private mutating func removeIncoming(_ session: Handle<Session>, _ packetID: UInt16) -> Bool {
+    guard let position = incomingPosition(session, packetID) else { return false }
+    sessions[session].incomingCount -= 1
+    incomingIDs[position] = incomingIDs[session.index * limits.inflightMax + sessions[session].incomingCount]
+    return true
+  }
+
+  // MARK: Acknowledgements
+
+  mutating func ackReceived(
+    _ ack: Ack, _ type: PacketType, on id: ConnectionID, at now: Instant
+  ) throws(WireError) {
+    let session = connections[id].session
+    switch type {
+    case .pubAck:
+      finish(session, ack.packetID, from: .awaitingPubAck, at: now)
+    case .pubRec:
+      recReceived(ack, session, on: id, at: now)
+    case .pubComp:
+      finish(session, ack.packetID, from: .awaitingPubComp, at: now)
+    case .pubRel:
+      let isKnown = removeIncoming(session, ack.packetID)
+      sendAck(.pubComp, ack.packetID, isKnown ? .success : .packetIdentifierNotFound, .empty, on: id)
+    case .connect, .connAck, .publish, .subscribe, .subAck, .unsubscribe, .unsubAck, .pingReq, .pingResp, .disconnect,
+      .auth:
+      throw .protocolError
+    }
+  }
+
+  /// The message has arrived; PUBREL follows, and the packet id stays taken until PUBCOMP (§4.3.3).
+  private mutating func recReceived(_ ack: Ack, _ session: Handle<Session>, on id: ConnectionID, at now: Instant) {
+    guard let delivery = findInflight(session, ack.packetID), deliveries[delivery].qos == .exactlyOnce else {
+      if !ack.reason.isError { sendAck(.pubRel, ack.packetID, .packetIdentifierNotFound, .empty, on: id) }
+      return
+    }
+    if ack.reason.isError {
+      removeInflight(session, delivery)  // §4.3.3: its packet id is free again
+      pump(session, at: now)
+      return
+    }
+    if deliveries[delivery].state == .awaitingPubRec {
+      release(deliveries[delivery].message)
+      deliveries[delivery].message = .null
+      deliveries[delivery].state = .awaitingPubComp
+    }
+    sendAck(.pubRel, ack.packetID, .success, .empty, on: id)
+  }
+
+  private mutating func finish(
+    _ session: Handle<Session>, _ packetID: UInt16, from state: Delivery.State, at now: Instant
+  ) {
+    // An id that is not in flight is no error the standard knows; a client may answer a repeat twice.
+    guard let delivery = findInflight(session, packetID), deliveries[delivery].state == state else { return }
+    removeInflight(session, delivery)
+    pump(session, at: now)
+  }
+}

@@ -1,0 +1,200 @@
+public import Bounded
+import MQTTWire
+
+/// Deadlines of connections and sessions, and $SYS.
+extension Broker {
+  /// When `advance` has something to do next; nil: nothing is due.
+  public var nextDeadline: Instant? { timers.nextDeadline }
+
+  /// Does what has become due: late CONNECTs and packets, keep alive, Wills, session expiry, $SYS.
+  public mutating func advance(to now: Instant) {
+    while let timer = timers.popExpired(at: now) {
+      if timer < limits.connectionsMax {
+        if let id = connections.handle(at: timer) { connectionDue(id, at: now) }
+      } else if timer < limits.connectionsMax + limits.sessionsMax {
+        if let session = sessions.handle(at: timer - limits.connectionsMax) { sessionDue(session, at: now) }
+      } else {
+        publishSys(at: now)
+        timers.arm(timer, at: now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds))))
+      }
+    }
+    pumpStarved(at: now)
+  }
+
+  /// Begins the publication of $SYS.
+  public mutating func startSys(at now: Instant) {
+    startedAt = now
+    timers.arm(limits.connectionsMax + limits.sessionsMax, at: now)
+  }
+
+  // MARK: Connections
+
+  /// The earliest of the deadlines that a connection has. Keep alive is looked at when it may have passed,
+  /// not moved with every packet.
+  mutating func armConnection(_ id: ConnectionID, at now: Instant) {
+    guard connections[id].state == .connected else { return }  // the deadline for CONNECT stays
+    var deadline = connections[id].packetDeadline
+    if connections[id].keepAliveNanoseconds > 0 {
+      deadline = min(deadline, connections[id].lastReceived.adding(nanoseconds: connections[id].keepAliveNanoseconds))
+    }
+    timers.arm(id.index, at: deadline)
+  }
+
+  private mutating func connectionDue(_ id: ConnectionID, at now: Instant) {
+    switch connections[id].state {
+    case .awaitingConnect:
+      fail(id, .keepAliveTimeout, at: now)
+    case .closing:
+      // Its last bytes were not taken in time.
+      outboxes.clear(&connections.address(id).pointee.outbox, bodies: &bodies)
+      markReady(id)
+    case .connected:
+      if connections[id].packetDeadline <= now {
+        fail(id, .keepAliveTimeout, at: now)
+      } else if connections[id].keepAliveNanoseconds > 0,
+        connections[id].lastReceived.adding(nanoseconds: connections[id].keepAliveNanoseconds) <= now
+      {
+        fail(id, .keepAliveTimeout, at: now)  // §3.1.2-22
+      } else {
+        armConnection(id, at: now)
+      }
+    }
+  }
+
+  // MARK: Sessions
+
+  mutating func armSession(_ session: Handle<Session>) {
+    timers.arm(
+      limits.connectionsMax + session.index, at: min(sessions[session].expiresAt, sessions[session].willAt))
+  }
+
+  private mutating func sessionDue(_ session: Handle<Session>, at now: Instant) {
+    if sessions[session].expiresAt <= now {
+      endSession(session, at: now)
+      return
+    }
+    if !sessions[session].will.isNull, sessions[session].willAt <= now { publishWill(session, at: now) }
+    armSession(session)
+  }
+
+  // MARK: $SYS
+
+  /// mosquitto's names, so that what reads them there reads them here.
+  private mutating func publishSys(at now: Instant) {
+    let connected = UInt64(connections.count - pendingCount)
+    sys("$SYS/broker/uptime", UInt64(max(0, now.since(startedAt)) / 1_000_000_000), at: now)
+    sys("$SYS/broker/clients/connected", connected, at: now)
+    sys("$SYS/broker/clients/disconnected", UInt64(max(0, sessions.count - Int(connected))), at: now)
+    sys("$SYS/broker/clients/total", UInt64(sessions.count), at: now)
+    sys("$SYS/broker/clients/maximum", UInt64(connections.gauge.peak), at: now)
+    sys("$SYS/broker/messages/received", counters.packetsReceived, at: now)
+    sys("$SYS/broker/messages/sent", counters.packetsSent, at: now)
+    sys("$SYS/broker/messages/stored", UInt64(messages.count), at: now)
+    sys("$SYS/broker/publish/messages/received", counters.publishesReceived, at: now)
+    sys("$SYS/broker/publish/messages/sent", counters.publishesSent, at: now)
+    sys("$SYS/broker/publish/messages/dropped", counters.qos0Dropped &+ counters.queuedDropped, at: now)
+    sys("$SYS/broker/bytes/received", counters.bytesReceived, at: now)
+    sys("$SYS/broker/bytes/sent", counters.bytesSent, at: now)
+    sys("$SYS/broker/subscriptions/count", UInt64(subscriptions.count), at: now)
+    sys("$SYS/broker/retained messages/count", UInt64(retained.count), at: now)
+    sys("$SYS/tapline/publish/refused", counters.publishesRefused, at: now)
+    sys("$SYS/tapline/publish/expired", counters.expired, at: now)
+    sys("$SYS/tapline/publish/oversize", counters.oversizeDropped, at: now)
+    sys("$SYS/tapline/clients/refused", counters.connectsRefused &+ connections.gauge.refused, at: now)
+    sys("$SYS/tapline/closed/malformed", counters.malformedClosed, at: now)
+    sys("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed, at: now)
+    sys("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed, at: now)
+    sys("$SYS/tapline/closed/quota", counters.quotaClosed, at: now)
+    sys("$SYS/tapline/closed/timeout", counters.keepAliveClosed, at: now)
+    var pool = 0
+    while pool < Broker.poolCount {
+      publishPool(pool, at: now)
+      pool += 1
+    }
+  }
+
+  private mutating func sys(_ topic: StaticString, _ value: UInt64, at now: Instant) {
+    var writer = headScratch.writer()
+    writer.writeDecimal(value)
+    let text = InlineText(writer.written)
+    text.withBytes { publishIfChanged(Bytes(topic), $0, at: now) }
+  }
+
+  /// `{"capacity":64,"used":3,"peak":9,"refused":0,"dropped":0}` on `$SYS/tapline/pools/NAME` (FEATURES A3).
+  private mutating func publishPool(_ pool: Int, at now: Instant) {
+    let (name, gauge) = self.pool(pool)
+    var topic = topicScratch.writer()
+    topic.write("$SYS/tapline/pools/")
+    topic.write(name)
+    var writer = headScratch.writer()
+    writer.write("{\"capacity\":")
+    writer.writeDecimal(UInt64(gauge.capacity))
+    writer.write(",\"used\":")
+    writer.writeDecimal(UInt64(gauge.used))
+    writer.write(",\"peak\":")
+    writer.writeDecimal(UInt64(gauge.peak))
+    writer.write(",\"refused\":")
+    writer.writeDecimal(gauge.refused)
+    writer.write(",\"dropped\":")
+    writer.writeDecimal(gauge.dropped)
+    writer.write("}")
+    let topicText = InlineText(topic.written)
+    let text = InlineText(writer.written)
+    topicText.withBytes { topic in text.withBytes { publishIfChanged(topic, $0, at: now) } }
+  }
+
+  private mutating func publishIfChanged(_ topic: Bytes, _ payload: Bytes, at now: Instant) {
+    if let node = topics.find(topic), !topics[node].retained.isNull {
+      let entry = messages[retained[topics[node].retained].message]
+      if entry.payloadByteCount == payload.count {
+        var writer = messageScratch.writer()
+        bodies.copy(entry.body, from: entry.payloadStart, byteCount: payload.count, into: &writer)
+        if writer.written == payload { return }
+      }
+    }
+    _ = publish(topic: topic, payload: payload, retain: true, at: now)
+  }
+
+  public static var poolCount: Int { 15 }
+
+  /// Name and gauge of each pool, 0..<poolCount.
+  public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
+    switch index {
+    case 0: return ("connections", connections.gauge)
+    case 1: return ("sessions", sessions.gauge)
+    case 2: return ("subscriptions", subscriptions.gauge)
+    case 3: return ("shared_groups", groups.gauge)
+    case 4: return ("topic_nodes", topics.gauge)
+    case 5: return ("topic_name_cells", topics.namesGauge)
+    case 6: return ("messages", messages.gauge)
+    case 7: return ("message_blocks", bodies.gauge)
+    case 8: return ("retained", retained.gauge)
+    case 9: return ("deliveries", deliveries.gauge)
+    case 10: return ("subscription_id_cells", identifierCells.gauge)
+    case 11: return ("outbox_chunks", outboxes.gauge)
+    case 12: return ("framer_small", smallBuffers.gauge)
+    case 13: return ("framer_large", largeBuffers.gauge)
+    default: return ("notices", notices.gauge)
+    }
+  }
+}
+
+/// Up to 256 bytes of text on the stack, for what must outlive a scratch memory.
+private struct InlineText {
+  private var storage = InlineArray<256, UInt8>(repeating: 0)
+  private let count: Int
+
+  init(_ text: Bytes) {
+    precondition(text.count <= 256)
+    count = text.count
+    var position = 0
+    while position < text.count {
+      storage[position] = text[position]
+      position += 1
+    }
+  }
+
+  func withBytes(_ use: (Bytes) -> Void) {
+    withUnsafeBytes(of: storage) { use(Bytes($0).first(count)) }
+  }
+}

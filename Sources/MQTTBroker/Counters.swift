@@ -1,0 +1,62 @@
+public import Bounded
+public import MQTTWire
+
+/// What the broker has done since it started. Published under $SYS.
+public struct Counters: BitwiseCopyable, Sendable {
+  public internal(set) var connectionsAccepted: UInt64 = 0
+  public internal(set) var connectsAccepted: UInt64 = 0
+  public internal(set) var connectsRefused: UInt64 = 0
+  public internal(set) var bytesReceived: UInt64 = 0
+  public internal(set) var bytesSent: UInt64 = 0
+  public internal(set) var packetsReceived: UInt64 = 0
+  public internal(set) var packetsSent: UInt64 = 0
+  public internal(set) var publishesReceived: UInt64 = 0
+  public internal(set) var publishesSent: UInt64 = 0
+  /// PUBLISH packets that were answered with an error, or not at all because of their QoS.
+  public internal(set) var publishesRefused: UInt64 = 0
+  /// QoS 0 messages that a receiver's full outbox had no room for.
+  public internal(set) var qos0Dropped: UInt64 = 0
+  /// Messages that gave way to newer ones in a session's full queue.
+  public internal(set) var queuedDropped: UInt64 = 0
+  /// Messages over a client's Maximum Packet Size (§3.1.2.11.4).
+  public internal(set) var oversizeDropped: UInt64 = 0
+  public internal(set) var expired: UInt64 = 0
+  /// Wills, retained messages and own publications that found no room.
+  public internal(set) var internalDropped: UInt64 = 0
+  public internal(set) var tapsRun: UInt64 = 0
+  public internal(set) var tapRefusals: UInt64 = 0
+  public internal(set) var controlPacketsDropped: UInt64 = 0
+  public internal(set) var malformedClosed: UInt64 = 0
+  public internal(set) var protocolErrorClosed: UInt64 = 0
+  public internal(set) var tooLargeClosed: UInt64 = 0
+  public internal(set) var quotaClosed: UInt64 = 0
+  public internal(set) var keepAliveClosed: UInt64 = 0
+  public internal(set) var otherClosed: UInt64 = 0
+
+  mutating func countClosed(_ reason: ReasonCode) {
+    if reason == .malformedPacket {
+      malformedClosed &+= 1
+    } else if reason == .protocolError {
+      protocolErrorClosed &+= 1
+    } else if reason == .packetTooLarge {
+      tooLargeClosed &+= 1
+    } else if reason == .quotaExceeded || reason == .receiveMaximumExceeded {
+      quotaClosed &+= 1
+    } else if reason == .keepAliveTimeout {
+      keepAliveClosed &+= 1
+    } else {
+      otherClosed &+= 1
+    }
+  }
+}
+
+/// Something the operator may want to read in the log; the caller writes it, at a bounded rate.
+public struct Notice: BitwiseCopyable {
+  public enum Kind: UInt8, BitwiseCopyable {
+    case connectionFailed  // with the Reason Code
+    case connectRefused  // with the Reason Code
+  }
+  public let kind: Kind
+  public let reason: ReasonCode
+  public let session: Handle<Session>
+}

@@ -1,0 +1,244 @@
+import Bounded
+import MQTTWire
+
+/// One level of a topic name or filter. Subscriptions, shared groups, taps and the retained message hang on
+/// the node at which their topic or filter ends.
+struct TopicNode: BitwiseCopyable {
+  let parent: Handle<TopicNode>
+  let hash: UInt32
+  var childCount: UInt32 = 0
+  var plusChild: Handle<TopicNode> = .null
+  var hashChild: Handle<TopicNode> = .null
+  var subscriptions: Handle<Subscription> = .null
+  var groups: Handle<SharedGroup> = .null
+  var taps: UInt16 = 0  // index + 1 of the first
+  var retained: Handle<Retained> = .null
+  let nameByteCount: UInt16
+  let name: InlineArray<24, UInt8>
+  let nameRest: Body  // the bytes after the first 24
+
+  var isUsed: Bool {
+    childCount > 0 || !subscriptions.isNull || !groups.isNull || taps != 0 || !retained.isNull
+  }
+}
+
+/// All topic names and filters that anything hangs on, as a tree of levels. A child is found by the hash of
+/// its parent and name, so a match costs one look-up a level and branch; nothing recurses on a peer's depth.
+///
+/// Invariant: a node other than the root is used, except while a caller is about to hang something on it.
+struct TopicTree: ~Copyable {
+  private var nodes: Slab<TopicNode>
+  private var index: HashIndex<TopicNode>
+  private var names: BlockPool
+  private let levels: FixedArray<Bytes>
+  private let stack: FixedArray<Step>
+  private let levelsMax: Int
+  private let seed: UInt64
+  private var rootHandle: Handle<TopicNode> = .null
+
+  /// Nodes found by the last `match`, at most one entry a node.
+  private let found: FixedArray<Handle<TopicNode>>
+  private(set) var foundCount = 0
+
+  private struct Step: BitwiseCopyable {
+    var node: Handle<TopicNode>
+    var depth: Int
+  }
+  private static var inlineNameBytes: Int { 24 }
+
+  init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
+    let nodesMax = limits.topicNodesMax + 1  // and the root
+    nodes = Slab(capacity: nodesMax, name: "topic nodes", in: &reservation)
+    index = HashIndex(capacity: nodesMax, name: "  index", in: &reservation)
+    names = BlockPool(
+      blockCount: limits.topicNameCellsMax, blockBytes: 64, name: "topic name cells", in: &reservation)
+    levelsMax = limits.topicLevelsMax
+    levels = FixedArray(count: levelsMax, name: "match: levels", in: &reservation)
+    stack = FixedArray(count: levelsMax + 2, name: "match: stack", in: &reservation)
+    found = FixedArray(count: nodesMax, name: "match: nodes", in: &reservation)
+    self.seed = seed
+  }
+
+  var gauge: Gauge { nodes.gauge }
+  var namesGauge: Gauge { names.gauge }
+
+  subscript(handle: Handle<TopicNode>) -> TopicNode {
+    unsafeAddress { UnsafePointer(nodes.address(handle)) }
+    nonmutating unsafeMutableAddress { nodes.address(handle) }
+  }
+
+  func found(_ position: Int) -> Handle<TopicNode> {
+    precondition(position < foundCount)
+    return found[position]
+  }
+
+  // MARK: Adding and removing
+
+  /// The node at which `topic` ends, if it is in the tree.
+  func find(_ topic: Bytes) -> Handle<TopicNode>? {
+    guard !rootHandle.isNull else { return nil }
+    var node = rootHandle
+    var reader = LevelReader(topic)
+    while let level = reader.next() {
+      guard let child = child(of: node, level) else { return nil }
+      node = child
+    }
+    return node
+  }
+
+  /// The node at which `topic` ends, made with all levels above it where missing; `nil` when there is no room.
+  /// The caller hangs something on it, or prunes it.
+  mutating func intern(_ topic: Bytes) -> Handle<TopicNode>? {
+    if rootHandle.isNull {
+      let root = TopicNode(
+        parent: .null, hash: 0, nameByteCount: 0, name: InlineArray(repeating: 0), nameRest: .null)
+      rootHandle = nodes.lend(root)!  // one more than topicNodesMax
+    }
+    var node = rootHandle
+    var reader = LevelReader(topic)
+    while let level = reader.next() {
+      if let existing = child(of: node, level) {
+        node = existing
+      } else if let made = addChild(to: node, level) {
+        node = made
+      } else {
+        prune(node)
+        return nil
+      }
+    }
+    return node
+  }
+
+  /// Removes `node` and the levels above it as far as nothing hangs on them.
+  mutating func prune(_ node: Handle<TopicNode>) {
+    var node = node
+    while node != rootHandle, !nodes[node].isUsed {
+      let gone = nodes[node]
+      index.remove(node, hash: gone.hash)
+      nodes[gone.parent].childCount -= 1
+      if nodes[gone.parent].plusChild == node { nodes[gone.parent].plusChild = .null }
+      if nodes[gone.parent].hashChild == node { nodes[gone.parent].hashChild = .null }
+      if !gone.nameRest.isNull { names.release(gone.nameRest) }
+      nodes.giveBack(node)
+      node = gone.parent
+    }
+  }
+
+  private func childHash(_ parent: Handle<TopicNode>, _ level: Bytes) -> UInt32 {
+    level.hash(seed: seed ^ UInt64(parent.bits) &* 0x9E37_79B9_7F4A_7C15)
+  }
+
+  private func child(of parent: Handle<TopicNode>, _ level: Bytes) -> Handle<TopicNode>? {
+    index.find(hash: childHash(parent, level)) { nodes[$0].parent == parent && isNamed($0, level) }
+  }
+
+  private func isNamed(_ node: Handle<TopicNode>, _ level: Bytes) -> Bool {
+    guard Int(nodes[node].nameByteCount) == level.count else { return false }
+    let inlineCount = min(level.count, TopicTree.inlineNameBytes)
+    let isSame = withUnsafeBytes(of: nodes[node].name) { Bytes($0).first(inlineCount) == level.first(inlineCount) }
+    guard isSame, level.count > inlineCount else { return isSame }
+    var cursor = names.cursor(nodes[node].nameRest)
+    var rest = level.from(inlineCount)
+    while !rest.isEmpty {
+      let part = names.read(&cursor, most: rest.count)
+      guard !part.isEmpty, rest.hasPrefix(part) else { return false }
+      rest = rest.from(part.count)
+    }
+    return true
+  }
+
+  private mutating func addChild(to parent: Handle<TopicNode>, _ level: Bytes) -> Handle<TopicNode>? {
+    let inlineCount = min(level.count, TopicTree.inlineNameBytes)
+    var rest = Body.null
+    if level.count > inlineCount {
+      guard let body = names.lend(byteCount: level.count - inlineCount, keepingFree: 0) else { return nil }
+      var cursor = names.cursor(body)
+      names.write(level.from(inlineCount), at: &cursor)
+      rest = body
+    }
+    var name = InlineArray<24, UInt8>(repeating: 0)
+    var position = 0
+    while position < inlineCount {
+      name[position] = level[position]
+      position += 1
+    }
+    let hash = childHash(parent, level)
+    let node = TopicNode(
+      parent: parent, hash: hash, nameByteCount: UInt16(level.count), name: name, nameRest: rest)
+    guard let handle = nodes.lend(node) else {
+      if !rest.isNull { names.release(rest) }
+      return nil
+    }
+    index.insert(handle, hash: hash)
+    nodes[parent].childCount += 1
+    if level == Bytes("+") { nodes[parent].plusChild = handle }
+    if level == Bytes("#") { nodes[parent].hashChild = handle }
+    return handle
+  }
+
+  // MARK: Matching
+
+  /// Finds every node on which something for topic name `topic` may hang (§4.7): read them with `found`.
+  /// A topic deeper than the limit matches nothing; it was refused before.
+  mutating func match(_ topic: Bytes) {
+    foundCount = 0
+    guard !rootHandle.isNull else { return }
+    var levelCount = 0
+    var reader = LevelReader(topic)
+    while let level = reader.next() {
+      guard levelCount < levelsMax else { return }
+      levels[levelCount] = level
+      levelCount += 1
+    }
+    let isDollar = !topic.isEmpty && topic[0] == UInt8(ascii: "$")
+    var stackCount = 1
+    stack[0] = Step(node: rootHandle, depth: 0)
+    while stackCount > 0 {
+      stackCount -= 1
+      let step = stack[stackCount]
+      // Wildcards in the first level do not match topics that begin with $ (§4.7.2).
+      let wildcards = step.depth > 0 || !isDollar
+      let node = nodes[step.node]
+      if wildcards, !node.hashChild.isNull { add(node.hashChild) }  // `a/#` matches `a` too (§4.7.1.2)
+      guard step.depth < levelCount else {
+        add(step.node)
+        continue
+      }
+      if wildcards, !node.plusChild.isNull {
+        stack[stackCount] = Step(node: node.plusChild, depth: step.depth + 1)
+        stackCount += 1
+      }
+      if let exact = child(of: step.node, levels[step.depth]) {
+        stack[stackCount] = Step(node: exact, depth: step.depth + 1)
+        stackCount += 1
+      }
+    }
+  }
+
+  private mutating func add(_ node: Handle<TopicNode>) {
+    found[foundCount] = node
+    foundCount += 1
+  }
+
+  /// Writes the text of the topic or filter that ends at `node`; the writer has room for `topicBytesMax`.
+  func write(_ node: Handle<TopicNode>, into writer: inout ByteWriter) {
+    var depth = 0
+    var current = node
+    while current != rootHandle {
+      stack[depth] = Step(node: current, depth: 0)
+      depth += 1
+      current = nodes[current].parent
+    }
+    while depth > 0 {
+      depth -= 1
+      let level = stack[depth].node
+      let byteCount = Int(nodes[level].nameByteCount)
+      let inlineCount = min(byteCount, TopicTree.inlineNameBytes)
+      withUnsafeBytes(of: nodes[level].name) { writer.write(Bytes($0).first(inlineCount)) }
+      if byteCount > inlineCount {
+        names.copy(nodes[level].nameRest, from: 0, byteCount: byteCount - inlineCount, into: &writer)
+      }
+      if depth > 0 { writer.write(UInt8(ascii: "/")) }
+    }
+  }
+}

@@ -1,0 +1,23 @@
+public import Bounded
+
+/// What a configuration takes of the board's memory, known before anything starts (FEATURES A1).
+public struct Plan {
+  /// Every pool of the loop, in the order of their places.
+  public var rows: [ReservationRow]
+  /// Bytes that the loop maps at start: the sum of the rows.
+  public var byteCount: Int
+  /// Bytes that the kernel may hold for sockets when all connections are busy.
+  public var kernelSocketBytes: Int
+  /// Bytes of the other threads' stacks.
+  public var threadStackBytes: Int
+
+  public init(rows: [ReservationRow], byteCount: Int, kernelSocketBytes: Int, threadStackBytes: Int = 0) {
+    self.rows = rows
+    self.byteCount = byteCount
+    self.kernelSocketBytes = kernelSocketBytes
+    self.threadStackBytes = threadStackBytes
+  }
+
+  /// All of it.
+  public var totalBytes: Int { byteCount + kernelSocketBytes + threadStackBytes }
+}

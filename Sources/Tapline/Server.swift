@@ -1,0 +1,232 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import Taps
+
+/// A configured board's server: the broker, its taps and the loop that joins them to the kernel. One thread runs
+/// it; sensor files are read on a second one. Everything is made in `init`; from READY on the loop allocates
+/// nothing.
+///
+/// Rooms of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers),
+/// ServerLines and ServerSensors (the board), ServerStop (the orderly end).
+public final class Server {
+  let configuration: Configuration
+  let log = Log()
+  let service = ServiceManager()
+
+  let memory: MappedMemory
+  var broker: Broker
+  let taps: TapTable
+  let loop: LoopMemory
+  /// Places of connections to be read this turn or the next.
+  var pending: IndexQueue
+  let gatherList = GatherList()
+  let poller: Poller
+  let signals: Signals
+  let slowLane: SlowLane?
+
+  var listeners: [OpenListener] = []
+  let lines: Lines
+  let chip: SimulatedChip?
+  var requests: [LineRequest?]
+  var retryAt: [Instant]
+  let edges: EdgeBuffer
+  var presses: [Press]
+  var handlers: [Handler] = []
+  var stash: PublicationStash
+  var handlerLane: HandlerLane?
+  var tapCounters = TapCounters()
+  var publishedTapCounters = TapCounters()
+  var tapCountersAt = Instant(nanoseconds: 0)
+  /// The broker is in the middle of a call and must not be called.
+  var isBrokerBusy = false
+
+  var noticeBudget = NoticeBudget()
+  var watchdogAt = Instant.never
+  var isStopping = false
+
+  struct OpenListener {
+    let listener: Listener
+    let settings: ListenerSettings
+    /// After accept failed for lack of descriptors: not polled before.
+    var pausedUntil = Instant.never
+  }
+
+  /// What can keep a server from starting, in words for the log.
+  public struct StartError: Error {
+    public let text: Text
+  }
+
+  // MARK: Making
+
+  /// Maps and touches all memory and opens what the configuration names. A missing line or sensor is no error:
+  /// its tap says `fault` and is tried again.
+  public init(_ configuration: Configuration) throws(StartError) {
+    self.configuration = configuration
+    let plan = Server.plan(configuration)
+    do throws(LinuxError) {
+      signals = try Signals()
+      memory = try MappedMemory(byteCount: max(1, plan.byteCount))
+      poller = try Poller(eventsMax: 64)
+      edges = try EdgeBuffer(capacity: 64)
+      let sensorCount = configuration.taps.sensors.count
+      slowLane = sensorCount == 0 ? nil : try Server.startSlowLane(configuration, requestsMax: sensorCount)
+    } catch {
+      throw StartError(text: Server.text("cannot start: ", error))
+    }
+    var reservation = Reservation(region: memory.buffer)
+    let now = Clock.now()
+    let seed =
+      UInt64(bitPattern: now.nanoseconds) ^ UInt64(bitPattern: Clock.wallNanoseconds()) &* 0x9E37_79B9_7F4A_7C15
+    broker = Broker(limits: configuration.limits, seed: seed, in: &reservation)
+    taps = TapTable(configuration.taps, in: &reservation)
+    loop = LoopMemory(configuration.limits, in: &reservation)
+    pending = Server.pendingQueue(configuration.limits, in: &reservation)
+    stash = PublicationStash(configuration.limits, in: &reservation)
+    precondition(reservation.byteCount == plan.byteCount)
+    taps.prepare(at: now)
+
+    chip = configuration.board?.isSimulated == true ? SimulatedChip() : nil
+    lines = chip.map { Lines(simulated: $0) } ?? Lines()
+    requests = [LineRequest?](repeating: nil, count: taps.lineCount)
+    retryAt = [Instant](repeating: .never, count: taps.lineCount)
+    presses = configuration.presses.map { Press($0, from: now) }
+    try addOutputTaps()
+    broker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
+    try openListeners()
+    poll(signals.fd, .signals, 0)
+    if let slowLane { poll(slowLane.fd, .slowLane, 0) }
+  }
+
+  /// What a configuration takes, without taking it: the same code with a reservation that only counts.
+  public static func plan(_ configuration: Configuration) -> Plan {
+    var reservation = Reservation.counting()
+    _ = Broker(limits: configuration.limits, seed: 0, in: &reservation)
+    _ = TapTable(configuration.taps, in: &reservation)
+    _ = LoopMemory(configuration.limits, in: &reservation)
+    _ = pendingQueue(configuration.limits, in: &reservation)
+    _ = PublicationStash(configuration.limits, in: &reservation)
+    return Plan(
+      rows: reservation.rows, byteCount: reservation.byteCount,
+      kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
+      threadStackBytes: configuration.taps.sensors.isEmpty ? 0 : 128 * 1024)
+  }
+
+  private static func pendingQueue(_ limits: Limits, in reservation: inout Reservation) -> IndexQueue {
+    IndexQueue(count: limits.connectionsMax, name: "readable connections", in: &reservation)
+  }
+
+  /// What the kernel lets one TCP connection hold by default: tcp_rmem and tcp_wmem, middle values.
+  private static var socketBytes: Int { 131_072 + 16_384 }
+
+  private static func startSlowLane(_ configuration: Configuration, requestsMax: Int) throws(LinuxError) -> SlowLane {
+    // A typed throw does not pass through a closure that lends.
+    let result: Result<SlowLane, LinuxError> = configuration.sysfsRoot.lend { root in
+      do throws(LinuxError) {
+        return .success(try SlowLane(requestsMax: requestsMax, sysfsRoot: root))
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+
+  /// The command topics are the first taps of the broker, in the table's order.
+  private func addOutputTaps() throws(StartError) {
+    for index in 0..<taps.outputs.count {
+      guard let tap = broker.addTap(filter: taps.outputs[index].commandTopic), tap.index == index else {
+        throw StartError(text: Text("no room for all outputs; raise limits: taps, topic_nodes or topic_bytes"))
+      }
+    }
+  }
+
+  private func openListeners() throws(StartError) {
+    if let raised = try? Process.raiseDescriptorLimit(to: configuration.limits.connectionsMax + taps.lineCount + 64),
+      raised < configuration.limits.connectionsMax + taps.lineCount + 32
+    {
+      log.warning("the limit of open files is below limits: connections; see ulimit -n")
+    }
+    for (index, settings) in configuration.listeners.enumerated() {
+      let opened: Result<Listener, LinuxError>
+      switch settings.endpoint {
+      case .tcp(let address, let port):
+        opened = address.lend { address in
+          Server.catching { () throws(LinuxError) in try Listener.tcp(address: address, port: port, backlog: 128) }
+        }
+      case .unix(let path, let mode):
+        opened = path.lend { path in
+          Server.catching { () throws(LinuxError) in try Listener.unix(path: path, mode: mode, backlog: 128) }
+        }
+      }
+      switch opened {
+      case .failure(let error):
+        var text = Text("cannot listen on ")
+        settings.describe(into: &text)
+        text.add(": ")
+        text.add(error.text)
+        text.add("; is another broker running? see listeners in ")
+        text.add(configuration.file)
+        throw StartError(text: text)
+      case .success(let listener):
+        listeners.append(OpenListener(listener: listener, settings: settings))
+        poll(listener.fd, .listener, index)
+      }
+    }
+  }
+
+  private static func catching(_ body: () throws(LinuxError) -> Listener) -> Result<Listener, LinuxError> {
+    do throws(LinuxError) {
+      return .success(try body())
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  static func text(_ start: StaticString, _ error: LinuxError) -> Text {
+    var text = Text(start)
+    text.add(error.text)
+    return text
+  }
+}
+
+/// Memory that the loop itself uses, beside the broker's and the taps'.
+struct LoopMemory: ~Copyable {
+  let readBuffer: Scratch
+  let scratch: Scratch
+  let transports: FixedArray<TransportState>  // by the connection's index
+  let parts: PartList
+
+  init(_ limits: Limits, in reservation: inout Reservation) {
+    readBuffer = Scratch(byteCount: limits.readBytes, name: "read buffer", in: &reservation)
+    scratch = Scratch(byteCount: 1024, name: "scratch: loop", in: &reservation)
+    transports = FixedArray(count: limits.connectionsMax, name: "transports", in: &reservation)
+    parts = PartList(count: GatherList.partsMax, name: "parts of a write", in: &reservation)
+  }
+}
+
+/// What the loop knows of a connection's socket.
+struct TransportState: BitwiseCopyable {
+  var fd: Int32
+  /// The kernel may have bytes: nothing said otherwise since the last look.
+  var isReadable: Bool
+  var isWritable: Bool
+  /// The peer has closed its side: to be read up to the end, which the kernel does not announce again.
+  var isEnding = false
+}
+
+extension ListenerSettings {
+  /// `127.0.0.1:1883`, `[::1]:1883` or the path.
+  func describe(into text: inout Text) {
+    switch endpoint {
+    case .tcp(let address, let port):
+      let isV6 = address.contains(UInt8(ascii: ":"))
+      if isV6 { text.add("[") }
+      text.add(address)
+      text.add(isV6 ? "]:" : ":")
+      text.add(Int(port))
+    case .unix(let path, _):
+      text.add(path)
+    }
+  }
+}

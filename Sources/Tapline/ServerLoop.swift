@@ -1,0 +1,389 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import Taps
+
+/// What a descriptor in the poller is; the low half of its token is an index, or a connection's handle.
+enum TokenKind: UInt64 {
+  case connection = 0
+  case listener
+  case line
+  case signals
+  case slowLane
+
+  func token(_ low: Int) -> UInt64 { rawValue << 32 | UInt64(UInt32(low)) }
+}
+
+/// The turns: wait, take what came in, do what is due, write what is to be written, one flush a connection.
+extension Server {
+  /// Serves until SIGTERM or SIGINT. 0 after an orderly end, 70 when the handlers' thread cannot be started.
+  public func run() -> Int32 {
+    do throws(LinuxError) {
+      try startHandlerLane()
+    } catch {
+      log.error("tapline: the handlers' thread cannot be started")
+      return 70
+    }
+    start()
+    while !isStopping { turn() }
+    stop()
+    return 0
+  }
+
+  /// Starts and serves; what keeps it from starting is in the log. The process's exit status: 0, or 70.
+  public static func run(_ configuration: Configuration) -> Int32 {
+    do throws(StartError) {
+      return try Server(configuration).run()
+    } catch {
+      let log = Log()
+      log.line(.error) { line in
+        line.write("tapline: ")
+        error.text.bytes.lend { line.write($0.first(min($0.count, line.free))) }
+      }
+      return 70
+    }
+  }
+
+  private func start() {
+    let now = Clock.now()
+    publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+    for line in 0..<taps.lineCount { openLine(line, at: now) }
+    broker.startSys(at: now)
+    advanceBroker(to: now)
+    if let nanoseconds = service.watchdogNanoseconds { watchdogAt = now.adding(nanoseconds: nanoseconds / 2) }
+    log.line(.info) { line in
+      line.write("tapline: ready, ")
+      line.writeDecimal(UInt64(memory.byteCount / 1024))
+      line.write(" KiB reserved, ")
+      line.writeDecimal(UInt64(listeners.count))
+      line.write(" listeners, ")
+      line.writeDecimal(UInt64(taps.lineCount))
+      line.write(" lines, ")
+      line.writeDecimal(UInt64(taps.sensors.count))
+      line.write(" sensors")
+    }
+    service.ready()
+  }
+
+  private func turn() {
+    let before = Clock.now()
+    let deadline = broker.hasReady || !pending.isEmpty ? before : nextDeadline
+    let count = poller.wait(until: deadline, now: before)
+    let now = Clock.now()
+    var index = 0
+    while index < count {
+      dispatch(poller.event(index), at: now)
+      index += 1
+    }
+    readPending(at: now)
+    advanceBroker(to: now)
+    advanceBoard(at: now)
+    flushReady(at: now)
+    logNotices(at: now)
+  }
+
+  private func advanceBroker(to now: Instant) {
+    isBrokerBusy = true  // a Will may run taps
+    broker.advance(to: now)
+    isBrokerBusy = false
+    publishStash(at: now)
+  }
+
+  private var nextDeadline: Instant {
+    var deadline = min(broker.nextDeadline ?? .never, taps.nextSensorDeadline)
+    for retry in retryAt { deadline = min(deadline, retry) }
+    for press in presses { deadline = min(deadline, press.nextAt) }
+    for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
+    return min(deadline, watchdogAt, noticeBudget.nextDeadline, tapCountersDeadline)
+  }
+
+  private func advanceBoard(at now: Instant) {
+    takeDueSensors(at: now)
+    advancePresses(at: now)
+    publishTapCounters(at: now)
+    for line in 0..<retryAt.count where retryAt[line] <= now { openLine(line, at: now) }
+    for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
+      listeners[index].pausedUntil = .never
+      poll(listeners[index].listener.fd, .listener, index)
+    }
+    if watchdogAt <= now, let nanoseconds = service.watchdogNanoseconds {
+      service.keepAlive()
+      watchdogAt = now.adding(nanoseconds: nanoseconds / 2)
+    }
+  }
+
+  func poll(_ fd: Int32, _ kind: TokenKind, _ low: Int) {
+    do throws(LinuxError) {
+      try poller.add(fd, token: kind.token(low), interest: .read)
+    } catch {
+      log.error("tapline: a descriptor cannot be polled")  // ENOMEM, or max_user_watches
+    }
+  }
+
+  private func dispatch(_ event: Poller.Event, at now: Instant) {
+    let low = Int(event.token & 0xFFFF_FFFF)
+    switch TokenKind(rawValue: event.token >> 32) {
+    case .connection:
+      let id = ConnectionID(bits: UInt32(low))
+      guard broker.isAttached(id) else { return }  // closed earlier in this turn
+      if event.readable {
+        loop.transports[id.index].isReadable = true
+        if event.ending { loop.transports[id.index].isEnding = true }
+        pending.push(id.index)
+      }
+      if event.writable || event.hangup {
+        loop.transports[id.index].isWritable = true
+        flush(id, at: now)
+      }
+    case .listener: accept(low, at: now)
+    case .line: readEdges(line: low, at: now)
+    case .signals: takeSignals()
+    case .slowLane: takeReadings(at: now)
+    case nil: break
+    }
+  }
+
+  private func takeSignals() {
+    while let signal = signals.next() {
+      switch signal {
+      case .stop: isStopping = true
+      case .reload: log.notice("tapline: SIGHUP: nothing of this configuration can be changed without a restart")
+      case .report: reportPools()
+      }
+    }
+  }
+
+  // MARK: Connections
+
+  /// Takes at most 16 connections a turn, so that a storm of them does not hold up who is connected.
+  private func accept(_ index: Int, at now: Instant) {
+    var remaining = 16
+    while remaining > 0 {
+      remaining -= 1
+      switch listeners[index].listener.accept() {
+      case .wouldBlock:
+        return
+      case .failed:
+        log.error("tapline: a connection cannot be accepted: out of descriptors or memory; trying again in 1 s")
+        try? poller.remove(listeners[index].listener.fd)
+        listeners[index].pausedUntil = now.adding(seconds: 1)
+        return
+      case .connection(let fd, _):
+        let settings = listeners[index].settings
+        guard
+          let id = broker.attach(
+            allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy, at: now)
+        else {
+          Transport.close(fd)  // counted by the broker
+          continue
+        }
+        loop.transports[id.index] = TransportState(fd: fd, isReadable: false, isWritable: true)
+        do throws(LinuxError) {
+          // Both directions once and edge-triggered: no further epoll_ctl for the life of the connection.
+          try poller.add(
+            fd, token: TokenKind.connection.token(Int(id.bits)), interest: [.read, .write, .edgeTriggered])
+        } catch {
+          close(id, at: now)
+        }
+      }
+    }
+  }
+
+  /// One read for each connection that has bytes; who has more is read again next turn.
+  private func readPending(at now: Instant) {
+    var remaining = pending.count
+    while remaining > 0, let index = pending.pop() {
+      remaining -= 1
+      if let id = broker.connection(at: index) { read(id, at: now) }
+    }
+  }
+
+  private func read(_ id: ConnectionID, at now: Instant) {
+    if broker.isClosing(id) { return }
+    // Its answers would find no room: it is read when its outbox has drained (see `flush`).
+    guard broker.wantsInput(id) else { return }
+    let fd = loop.transports[id.index].fd
+    let buffer = loop.readBuffer.buffer
+    switch Transport.read(fd, into: buffer) {
+    case .wouldBlock:
+      loop.transports[id.index].isReadable = false
+    case .closed, .failed:
+      close(id, at: now)
+    case .bytes(let count):
+      // Fewer than asked for: the socket is empty (epoll(7), edge-triggered streams), or the end follows.
+      loop.transports[id.index].isReadable = count == buffer.count || loop.transports[id.index].isEnding
+      take(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])), on: id, at: now)
+      if broker.isAttached(id), loop.transports[id.index].isReadable { pending.push(id.index) }
+    }
+  }
+
+  private func take(_ bytes: Bytes, on id: ConnectionID, at now: Instant) {
+    var input = bytes
+    while true {
+      isBrokerBusy = true
+      let receipt = broker.receive(&input, on: id, at: now)
+      isBrokerBusy = false
+      switch receipt {
+      case .done:
+        publishStash(at: now)
+        return
+      case .tapsRan:
+        publishStash(at: now)
+      case .needsFlush:
+        publishStash(at: now)
+        let before = broker.pendingByteCount(id)
+        flush(id, at: now)
+        guard broker.isAttached(id) else { return }
+        // It sends on and on and takes no answers: the kernel's buffer and ours are full of them.
+        if broker.pendingByteCount(id) == before { broker.close(id, .quotaExceeded, at: now) }
+      }
+    }
+  }
+
+  // MARK: Writing
+
+  /// Every connection that had something to write is flushed once; what that makes ready waits for the next turn.
+  func flushReady(at now: Instant) {
+    var remaining = configuration.limits.connectionsMax
+    while remaining > 0, let id = broker.nextReady() {
+      remaining -= 1
+      flush(id, at: now)
+    }
+  }
+
+  private func flush(_ id: ConnectionID, at now: Instant) {
+    let entry = loop.transports[id.index]
+    let waited = !broker.wantsInput(id)
+    var isWritable = entry.isWritable
+    while isWritable {
+      let count = broker.gather(id, into: loop.parts.places)
+      if count == 0 { break }
+      gatherList.reset()
+      var index = 0
+      while index < count {
+        _ = gatherList.append(loop.parts.places[index])
+        index += 1
+      }
+      switch Transport.write(entry.fd, gatherList) {
+      case .bytes(let written):
+        if written < gatherList.byteCount { isWritable = false }
+        broker.sent(written, on: id, at: now)
+      case .wouldBlock:
+        isWritable = false
+      case .closed, .failed:
+        close(id, at: now)
+        return
+      }
+    }
+    loop.transports[id.index].isWritable = isWritable
+    if broker.isFinished(id) {
+      close(id, at: now)
+    } else if waited, entry.isReadable, broker.wantsInput(id) {
+      pending.push(id.index)
+    }
+  }
+
+  private func close(_ id: ConnectionID, at now: Instant) {
+    let fd = loop.transports[id.index].fd
+    try? poller.remove(fd)
+    Transport.close(fd)
+    isBrokerBusy = true  // a Will may run taps
+    broker.detach(id, at: now)
+    isBrokerBusy = false
+    publishStash(at: now)
+  }
+
+  // MARK: Publishing
+
+  func publish(_ publication: Publication, at now: Instant) {
+    var properties = loop.scratch.writer()
+    publication.writeProperties(into: &properties)
+    _ = broker.publish(
+      topic: publication.topic, payload: publication.payload,
+      properties: properties.overflowed ? .empty : properties.written, retain: publication.retain, at: now)
+  }
+
+  func publish(_ update: TapUpdate, at now: Instant) {
+    if let state = update.state { publish(state, at: now) }
+    if let fault = update.fault { publish(fault, at: now) }
+  }
+
+  /// What taps wanted published while the broker was busy.
+  func publishStash(at now: Instant) {
+    while let next = stash.pop() {
+      _ = broker.publish(
+        topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
+        retain: next.entry.retain, at: now)
+    }
+  }
+
+  // MARK: Log
+
+  private func logNotices(at now: Instant) {
+    while let notice = broker.nextNotice() {
+      guard noticeBudget.allows(at: now) else { continue }
+      log.line(.notice) { line in
+        line.write(notice.kind == .connectRefused ? "tapline: client refused: " : "tapline: connection closed: ")
+        line.write(notice.reason.text)
+      }
+    }
+    if let suppressed = noticeBudget.takeSuppressed(at: now) {
+      log.line(.notice) { line in
+        line.write("tapline: ")
+        line.writeDecimal(suppressed)
+        line.write(" more connections closed or refused; see $SYS/tapline/closed/#")
+      }
+    }
+  }
+
+  private func reportPools() {
+    for index in 0..<Broker.poolCount {
+      let (name, gauge) = broker.pool(index)
+      log.line(.info) { line in
+        line.write("tapline: pool ")
+        line.write(name)
+        line.write(": ")
+        line.writeDecimal(UInt64(gauge.used))
+        line.write(" of ")
+        line.writeDecimal(UInt64(gauge.capacity))
+        line.write(", peak ")
+        line.writeDecimal(UInt64(gauge.peak))
+        line.write(", refused ")
+        line.writeDecimal(gauge.refused)
+        line.write(", dropped ")
+        line.writeDecimal(gauge.dropped)
+      }
+    }
+  }
+}
+
+/// At most 10 lines in 10 seconds about peers; what is more is counted and told in one line.
+struct NoticeBudget {
+  private var windowEnds = Instant(nanoseconds: 0)
+  private var written = 0
+  private var suppressed: UInt64 = 0
+
+  /// When a line about the suppressed ones is due.
+  var nextDeadline: Instant { suppressed > 0 ? windowEnds : .never }
+
+  mutating func allows(at now: Instant) -> Bool {
+    if now >= windowEnds, suppressed == 0 {
+      windowEnds = now.adding(seconds: 10)
+      written = 0
+    }
+    guard written < 10 else {
+      suppressed &+= 1
+      return false
+    }
+    written += 1
+    return true
+  }
+
+  mutating func takeSuppressed(at now: Instant) -> UInt64? {
+    guard suppressed > 0, now >= windowEnds else { return nil }
+    let count = suppressed
+    suppressed = 0
+    return count
+  }
+}

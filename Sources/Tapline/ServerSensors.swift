@@ -1,0 +1,73 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import Taps
+
+/// Sensors: read on the slow lane, published here.
+extension Server {
+  func takeDueSensors(at now: Instant) {
+    while let action = taps.takeDueSensor(at: now, wallNanoseconds: Clock.wallNanoseconds()) {
+      switch action {
+      case .read(let sensor): submit(sensor, at: now)
+      case .publish(let sensor, let update): publish(update, of: sensor, at: now)
+      }
+    }
+  }
+
+  private func submit(_ sensor: Int, at now: Instant) {
+    guard let slowLane else { return }
+    let number = UInt32(sensor)
+    let isTaken: Bool
+    switch configuration.taps.sensors[sensor].source {
+    case .hwmon(let name, let channel):
+      isTaken = name.lend { name in
+        channel.lend { slowLane.submit(sensor: number, kind: .hwmon, name: name, file: $0) }
+      }
+    case .thermal(let type):
+      isTaken = type.lend { slowLane.submit(sensor: number, kind: .thermal, name: $0, file: .empty) }
+    case .iio(let name, let channel):
+      isTaken = name.lend { name in
+        channel.lend { slowLane.submit(sensor: number, kind: .iio, name: name, file: $0) }
+      }
+    case .file(let path):
+      isTaken = path.lend { slowLane.submit(sensor: number, kind: .file, name: .empty, file: $0) }
+    case .simulatedWave:
+      return
+    }
+    if !isTaken {
+      let update = taps.sensors[sensor].readingFailed(
+        Bytes("slow lane is full"), wallNanoseconds: Clock.wallNanoseconds())
+      publish(update, of: sensor, at: now)
+    }
+  }
+
+  func takeReadings(at now: Instant) {
+    while let result = slowLane?.takeResult() {
+      let sensor = Int(result.sensor)
+      let wall = Clock.wallNanoseconds()
+      let update: TapUpdate
+      if let error = result.error {
+        update = taps.sensors[sensor].readingFailed(error.text, wallNanoseconds: wall)
+      } else {
+        update = result.content.withBytes { text in
+          taps.sensors[sensor].readingReceived(text, at: now, wallNanoseconds: wall)
+        }
+      }
+      publish(update, of: sensor, at: now)
+    }
+  }
+
+  private func publish(_ update: TapUpdate, of sensor: Int, at now: Instant) {
+    if let fault = update.fault, !fault.payload.isEmpty {
+      let name = configuration.taps.sensors[sensor].name
+      log.line(.warning) { text in
+        text.write("tapline: tap ")
+        name.lend { text.write($0) }
+        text.write(": ")
+        text.write(fault.payload)
+        text.write("; its next readings are tried as before")
+      }
+    }
+    publish(update, at: now)
+  }
+}

@@ -1,0 +1,34 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import Taps
+
+/// The orderly end: the status says so, clients are told, lines are given back.
+extension Server {
+  func stop() {
+    service.stopping()
+    let now = Clock.now()
+    publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+    flushAll(at: now)
+    broker.closeAll(.serverShuttingDown, at: now)
+    flushAll(at: now)
+    for line in 0..<taps.lineCount { closeLine(line) }
+    for listener in listeners {
+      listener.listener.close()
+      if case .unix(let path, _) = listener.settings.endpoint, path.first != UInt8(ascii: "@") {
+        path.lend { Listener.unlink($0) }
+      }
+    }
+    log.info("tapline: stopped")
+  }
+
+  /// Gives every connection one chance to take what waits for it.
+  private func flushAll(at now: Instant) {
+    var rounds = 4
+    while rounds > 0, broker.hasReady {
+      flushReady(at: now)
+      rounds -= 1
+    }
+  }
+}

@@ -1,0 +1,249 @@
+public import Bounded
+import LinuxIO
+public import MQTTBroker
+public import MQTTWire
+public import Taps
+
+/// Handlers of the embedding program (FEATURES C1, C2): inline in the PUBLISH's turn, or on a thread of their own.
+extension Server {
+  /// Runs `handler` for each message whose topic matches `pattern` (`sensors/{room}/temperature`): in the turn in
+  /// which it came in, after its validation, once per QoS 2 message and before its subscribers get it. The
+  /// message and the captures are borrowed. The handler may `publish`, refuse the message with a Reason Code, or
+  /// change how it goes on. One that often takes longer than `limits: tap_microseconds` is set aside for a
+  /// minute. To be called before `run`.
+  /// Throws when the pattern is not one or the table of taps is full.
+  public func onMessage(
+    _ pattern: StaticString, _ handler: @escaping (TapMessage, Captures) -> TapVerdict
+  ) throws(StartError) {
+    try addHandler(pattern, .inline(handler))
+  }
+
+  /// Runs `handler` on the handlers' thread, where it may block; the broker never waits for it. What a full queue
+  /// has no room for is dropped, newest first, and counted. To be called before `run`.
+  /// - Parameter handler: topic, payload and captures, borrowed for the call.
+  public func onMessageDecoupled(
+    _ pattern: StaticString, _ handler: @escaping @Sendable (Bytes, Bytes, Captures) -> Void
+  ) throws(StartError) {
+    try addHandler(pattern, .decoupled(handler))
+  }
+
+  /// Publishes a message of the program's own, from a handler or between turns, on the loop's thread only. From a
+  /// handler it is copied and published as soon as the handler's message is through; `false` when the room for
+  /// this (`limits: tap_publish_bytes`) is used up or the topic is no topic name.
+  public func publish(
+    topic: Bytes, payload: Bytes, qos: QoS = .atMostOnce, retain: Bool = false
+  ) -> Bool {
+    guard Topic.isValidName(topic), topic.count <= configuration.limits.topicBytesMax,
+      Topic.levelCount(topic) <= configuration.limits.topicLevelsMax
+    else { return false }
+    guard isBrokerBusy else {
+      return !broker.publish(topic: topic, payload: payload, qos: qos, retain: retain, at: Clock.now()).isError
+    }
+    return stash.push(topic: topic, payload: payload, properties: { _ in }, qos: qos, retain: retain)
+  }
+
+  private func addHandler(_ pattern: StaticString, _ kind: Handler.Kind) throws(StartError) {
+    let compiled: TapPattern
+    do throws(TapPatternError) {
+      compiled = try TapPattern(pattern)
+    } catch {
+      throw StartError(text: Text(error.text))
+    }
+    var writer = loop.scratch.writer()
+    compiled.writeFilter(into: &writer)
+    guard !writer.overflowed, broker.addTap(filter: writer.written) != nil else {
+      throw StartError(text: Text("no room for another tap; raise limits: taps"))
+    }
+    handlers.append(Handler(pattern: compiled, kind: kind))
+  }
+
+  /// The thread is there only for who needs it.
+  func startHandlerLane() throws(LinuxError) {
+    var decoupled: [Handler] = []
+    for handler in handlers {
+      if case .decoupled = handler.kind { decoupled = handlers }
+    }
+    guard !decoupled.isEmpty else { return }
+    let table = HandlerTable(handlers: decoupled)
+    handlerLane = try HandlerLane(
+      capacity: configuration.limits.tapQueueMax, messageBytesMax: configuration.limits.tapQueueBytesMax
+    ) { tag, topic, payload in
+      let handler = table.handlers[Int(tag)]
+      if case .decoupled(let run) = handler.kind, let captures = handler.pattern.captures(of: topic) {
+        run(topic, payload, captures)
+      }
+    }
+  }
+
+  // MARK: Running
+
+  /// The broker's call for a message that a tap matches; the broker is in the middle of its turn and must not be
+  /// called from here.
+  func tapMatched(_ tap: TapID, _ message: TapMessage) -> TapVerdict {
+    if tap.index < taps.outputs.count { return commandReceived(output: tap.index, message) }
+    let index = tap.index - taps.outputs.count
+    switch handlers[index].kind {
+    case .decoupled:
+      if handlerLane?.submit(tag: UInt32(index), topic: message.topic, payload: message.payload) != true {
+        tapCounters.decoupledDropped &+= 1
+      }
+      return .accept
+    case .inline(let run):
+      guard handlers[index].quarantinedUntil <= message.now else {
+        tapCounters.quarantinedSkipped &+= 1
+        return .accept
+      }
+      guard let captures = handlers[index].pattern.captures(of: message.topic) else { return .accept }
+      let started = Clock.monotonicNanoseconds()
+      let verdict = run(message, captures)
+      let took = Clock.monotonicNanoseconds() - started
+      if took > Int64(configuration.limits.tapMicroseconds) * 1000 { overran(index, at: message.now) }
+      return verdict
+    }
+  }
+
+  private func overran(_ index: Int, at now: Instant) {
+    tapCounters.overruns &+= 1
+    // Overruns older than a minute are forgotten.
+    if now.since(handlers[index].countedFrom) > Server.quarantineSeconds * 1_000_000_000 {
+      handlers[index].countedFrom = now
+      handlers[index].overrunCount = 0
+    }
+    handlers[index].overrunCount += 1
+    guard handlers[index].overrunCount >= configuration.limits.tapOverrunsMax else { return }
+    handlers[index].overrunCount = 0
+    handlers[index].quarantinedUntil = now.adding(seconds: Server.quarantineSeconds)
+    tapCounters.quarantines &+= 1
+    let pattern = handlers[index].pattern.text
+    log.line(.warning) { line in
+      line.write("tapline: handler of ")
+      line.write(pattern)
+      line.write(" takes too long; set aside for 60 s")
+    }
+  }
+
+  private static var quarantineSeconds: Int64 { 60 }
+
+  // MARK: Figures
+
+  /// When changed figures are due; they are published once a second at most.
+  var tapCountersDeadline: Instant { tapCounters == publishedTapCounters ? .never : tapCountersAt }
+
+  /// `$SYS/tapline/taps/...`, where they have changed.
+  func publishTapCounters(at now: Instant) {
+    guard tapCountersDeadline <= now else { return }
+    tapCountersAt = now.adding(seconds: 1)
+    publishCounter("$SYS/tapline/taps/overruns", tapCounters.overruns, publishedTapCounters.overruns, at: now)
+    publishCounter("$SYS/tapline/taps/quarantines", tapCounters.quarantines, publishedTapCounters.quarantines, at: now)
+    publishCounter(
+      "$SYS/tapline/taps/quarantined_skipped", tapCounters.quarantinedSkipped, publishedTapCounters.quarantinedSkipped,
+      at: now)
+    publishCounter(
+      "$SYS/tapline/taps/decoupled_dropped", tapCounters.decoupledDropped, publishedTapCounters.decoupledDropped,
+      at: now)
+    publishedTapCounters = tapCounters
+  }
+
+  private func publishCounter(_ topic: StaticString, _ value: UInt64, _ before: UInt64, at now: Instant) {
+    guard value != before else { return }
+    var writer = loop.scratch.writer()
+    writer.writeDecimal(value)
+    _ = broker.publish(topic: Bytes(topic), payload: writer.written, retain: true, at: now)
+  }
+}
+
+/// A handler of the embedding program and how it behaves.
+struct Handler {
+  enum Kind {
+    case inline((TapMessage, Captures) -> TapVerdict)
+    case decoupled(@Sendable (Bytes, Bytes, Captures) -> Void)
+  }
+  let pattern: TapPattern
+  let kind: Kind
+  var overrunCount = 0
+  var countedFrom = Instant(nanoseconds: 0)
+  var quarantinedUntil = Instant(nanoseconds: 0)
+}
+
+/// The handlers as their thread sees them; nothing of it changes after start.
+private final class HandlerTable: @unchecked Sendable {
+  let handlers: [Handler]
+  init(handlers: [Handler]) { self.handlers = handlers }
+}
+
+struct TapCounters: Equatable {
+  var overruns: UInt64 = 0
+  var quarantines: UInt64 = 0
+  /// Messages that a handler did not see because it is set aside.
+  var quarantinedSkipped: UInt64 = 0
+  var decoupledDropped: UInt64 = 0
+}
+
+/// Publications that wait until the broker is free: what taps want published while it is in a turn. Emptied after each
+/// packet that ran a tap.
+struct PublicationStash: ~Copyable {
+  struct Entry: BitwiseCopyable {
+    var start: Int
+    var topicByteCount: Int
+    var propertyByteCount: Int
+    var payloadByteCount: Int
+    var qos: QoS
+    var retain: Bool
+  }
+  private let entries: FixedArray<Entry>
+  private let memory: Scratch
+  private var count = 0
+  private var taken = 0
+  private var byteCount = 0
+  private(set) var refused: UInt64 = 0
+
+  init(_ limits: Limits, in reservation: inout Reservation) {
+    entries = FixedArray(count: limits.tapPublishesMax, name: "tap publications", in: &reservation)
+    memory = Scratch(byteCount: limits.tapPublishBytes, name: "  bytes", in: &reservation)
+  }
+
+  /// Copies a publication; `false`, counted, when there is no room.
+  mutating func push(
+    topic: Bytes, payload: Bytes, properties: (inout ByteWriter) -> Void, qos: QoS, retain: Bool
+  ) -> Bool {
+    let place = UnsafeMutableRawBufferPointer(rebasing: memory.buffer[byteCount...])
+    guard count < entries.count, !place.isEmpty else {
+      refused &+= 1
+      return false
+    }
+    var writer = ByteWriter(place)
+    writer.write(topic)
+    let propertyStart = writer.count
+    properties(&writer)
+    let payloadStart = writer.count
+    writer.write(payload)
+    guard !writer.overflowed else {
+      refused &+= 1
+      return false
+    }
+    entries[count] = Entry(
+      start: byteCount, topicByteCount: propertyStart, propertyByteCount: payloadStart - propertyStart,
+      payloadByteCount: writer.count - payloadStart, qos: qos, retain: retain)
+    byteCount += writer.count
+    count += 1
+    return true
+  }
+
+  /// The next one, first pushed first; its bytes are valid until the next push after the last one was taken.
+  mutating func pop() -> (entry: Entry, topic: Bytes, properties: Bytes, payload: Bytes)? {
+    guard taken < count else {
+      count = 0
+      taken = 0
+      byteCount = 0
+      return nil
+    }
+    let entry = entries[taken]
+    taken += 1
+    let byteCount = entry.topicByteCount + entry.propertyByteCount + entry.payloadByteCount
+    let bytes = Bytes(UnsafeRawBufferPointer(rebasing: memory.buffer[entry.start..<(entry.start + byteCount)]))
+    let propertyEnd = entry.topicByteCount + entry.propertyByteCount
+    return (
+      entry, bytes.first(entry.topicByteCount), bytes[entry.topicByteCount..<propertyEnd], bytes.from(propertyEnd)
+    )
+  }
+}

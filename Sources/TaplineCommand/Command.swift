@@ -1,0 +1,162 @@
+import CLinux
+import Tapline
+
+/// How the process ends: the numbers of sysexits.h, but for `doesNotFit`.
+struct ExitStatus {
+  let rawValue: Int32
+
+  static var success: ExitStatus { ExitStatus(rawValue: 0) }
+  /// `plan` only.
+  static var doesNotFit: ExitStatus { ExitStatus(rawValue: 1) }
+  static var usage: ExitStatus { ExitStatus(rawValue: 64) }
+  static var fault: ExitStatus { ExitStatus(rawValue: 70) }
+  static var configuration: ExitStatus { ExitStatus(rawValue: 78) }
+}
+
+/// The command `tapline`: reads its arguments, calls the library, prints.
+enum Command {
+  static func main() -> ExitStatus {
+    // A reader that goes is an error of write(2), not our end.
+    _ = clinux_signal_ignore(Int32(CLINUX_SIGPIPE))
+    guard let first = argument(1) else {
+      var text = Text("tapline: a command is missing\n")
+      text.add(Help.commands)
+      return refuse(text)
+    }
+    if first.first == UInt8(ascii: "-") { return global() }
+    for subcommand in Subcommand.all where first == Text(subcommand.name).bytes { return run(subcommand) }
+    var text = Text("tapline: unknown command ")
+    text.add(quoted: first)
+    text.addSuggestion(for: first, of: Subcommand.names)
+    text.endLine()
+    return refuse(text)
+  }
+
+  /// `tapline --help`, `tapline --version`.
+  private static func global() -> ExitStatus {
+    var options = OptionReader(first: 0, name: "tapline", known: [.help, .version])
+    do throws(UsageError) {
+      while let option = try options.next() {
+        switch option {
+        case .help: return succeed(Help.tapline)
+        case .version:
+          var text = Text("tapline ")
+          text.add(Version.text)
+          text.endLine()
+          return succeed(text)
+        case .configuration, .boards, .board, .json: break
+        }
+      }
+      try options.end()
+    } catch {
+      return refuse(error.text)
+    }
+    return refuse(Text("tapline: a command is missing\n"))
+  }
+
+  private static func run(_ subcommand: Subcommand) -> ExitStatus {
+    var arguments = Arguments()
+    do throws(UsageError) {
+      if try arguments.read(subcommand) { return succeed(subcommand.help) }
+    } catch {
+      return refuse(error.text)
+    }
+    do throws(ConfigurationErrors) {
+      switch subcommand.kind {
+      case .run: return ExitStatus(rawValue: Server.run(try arguments.configuration()))
+      case .check: return check(try arguments.configuration())
+      case .plan: return plan(try arguments.configuration(), json: arguments.json)
+      case .lines: return lines(try arguments.boardProfile())
+      }
+    } catch {
+      write(error.text, to: standardError)
+      return .configuration
+    }
+  }
+
+  private static func check(_ configuration: Configuration) -> ExitStatus {
+    let counts = configuration.counts
+    var text = Text(configuration.file)
+    text.add(": ok (")
+    text.add(counts.listeners, of: "listener")
+    text.add(", ")
+    text.add(counts.outputs, of: "output")
+    text.add(", ")
+    text.add(counts.inputs, of: "input")
+    text.add(", ")
+    text.add(counts.sensors, of: "sensor")
+    text.add(", ")
+    text.add(mebibytes: Server.plan(configuration).totalBytes)
+    text.add(")\n")
+    return succeed(text)
+  }
+
+  private static func plan(_ configuration: Configuration, json: Bool) -> ExitStatus {
+    let plan = Server.plan(configuration)
+    let budget = MemoryBudget.now
+    let status = succeed(json ? plan.json(budget) : plan.table(budget))
+    guard status.rawValue == 0 else { return status }
+    return plan.fits(budget) ? .success : .doesNotFit
+  }
+
+  private static func lines(_ board: BoardProfile?) -> ExitStatus {
+    let listing = LineListing(board: board)
+    if let problem = listing.problem {
+      _ = succeed(listing.text)
+      var text = Text("tapline: ")
+      text.add(problem)
+      text.endLine()
+      write(text, to: standardError)
+      return .fault
+    }
+    return succeed(listing.text.count > 0 ? listing.text : Text("no GPIO chips\n"))
+  }
+
+  // Output
+
+  private static var standardOutput: Int32 { 1 }
+  private static var standardError: Int32 { 2 }
+
+  private static func succeed(_ text: StaticString) -> ExitStatus { succeed(Text(text)) }
+  /// A reader that has gone, `tapline plan | head -1`, is no fault.
+  private static func succeed(_ text: Text) -> ExitStatus {
+    write(text, to: standardOutput) ? .success : .fault
+  }
+
+  private static func refuse(_ text: Text) -> ExitStatus {
+    var text = text
+    text.add("Try 'tapline --help'.\n")
+    write(text, to: standardError)
+    return .usage
+  }
+
+  @discardableResult
+  private static func write(_ text: Text, to descriptor: Int32) -> Bool {
+    text.bytes.withUnsafeBytes { bytes in
+      var start = 0
+      while start < bytes.count {
+        let count = clinux_write(descriptor, bytes.baseAddress! + start, bytes.count - start)
+        if count == -Int64(CLINUX_EINTR) { continue }
+        guard count > 0 else { return count == -Int64(CLINUX_EPIPE) }
+        start += Int(count)
+      }
+      return true
+    }
+  }
+}
+
+/// The argument at `index`, nil beyond the last.
+func argument(_ index: Int) -> [UInt8]? {
+  clinux_argument(Int32(index)).map { bytes(of: $0) }
+}
+
+/// A C string's bytes.
+func bytes(of text: UnsafePointer<CChar>) -> [UInt8] {
+  var bytes: [UInt8] = []
+  var index = 0
+  while text[index] != 0 {
+    bytes.append(UInt8(bitPattern: text[index]))
+    index += 1
+  }
+  return bytes
+}

@@ -1,0 +1,190 @@
+import CLinux
+import Tapline
+
+/// What was typed cannot be meant; `text` ends its line.
+struct UsageError: Error {
+  let text: Text
+}
+
+/// Every option of every command.
+enum Option: UInt8 {
+  case configuration
+  case boards
+  case board
+  case json
+  case help
+  case version
+
+  /// With the hyphens.
+  var longName: StaticString {
+    switch self {
+    case .configuration: "--config"
+    case .boards: "--boards"
+    case .board: "--board"
+    case .json: "--json"
+    case .help: "--help"
+    case .version: "--version"
+    }
+  }
+
+  var letter: UInt8? {
+    switch self {
+    case .configuration: UInt8(ascii: "c")
+    case .help: UInt8(ascii: "h")
+    case .version: UInt8(ascii: "V")
+    case .boards, .board, .json: nil
+    }
+  }
+
+  var takesValue: Bool {
+    switch self {
+    case .configuration, .boards, .board: true
+    case .json, .help, .version: false
+    }
+  }
+
+  /// What getopt_long answers: the letter, or a number beyond all letters.
+  var code: Int32 { letter.map { Int32($0) } ?? 256 + Int32(rawValue) }
+}
+
+/// getopt_long over the arguments after the one at `first`, which names the command.
+struct OptionReader {
+  private let first: Int
+  private let name: StaticString
+  private let known: [Option]
+  private let letters: [UInt8]
+  /// Where the argument being read stands.
+  private var position: Int
+
+  init(first: Int, name: StaticString, known: [Option]) {
+    self.first = first
+    self.name = name
+    self.known = known
+    position = first + 1
+    var letters: [UInt8] = []
+    for option in known {
+      guard let letter = option.letter else { continue }
+      letters.append(letter)
+      if option.takesValue { letters.append(UInt8(ascii: ":")) }
+    }
+    self.letters = letters + [0]
+  }
+
+  /// The next option; nil at the first argument that is none.
+  mutating func next() throws(UsageError) -> Option? {
+    let code = call()
+    defer { position = Int(clinux_option_index()) }
+    if code == Int32(CLINUX_OPTION_END) { return nil }
+    if code == Int32(CLINUX_OPTION_MISSING) { throw missing() }
+    guard let option = known.first(where: { $0.code == code }) else { throw unknown() }
+    return option
+  }
+
+  /// The value of the option just read.
+  var value: [UInt8] { clinux_option_argument().map { bytes(of: $0) } ?? [] }
+
+  /// Nothing may follow the options.
+  func end() throws(UsageError) {
+    guard let extra = argument(position) else { return }
+    var text = start()
+    text.add("unexpected argument ")
+    text.add(quoted: extra)
+    text.endLine()
+    throw UsageError(text: text)
+  }
+
+  private func call() -> Int32 {
+    var table: [clinux_option] = []
+    for option in known {
+      // A literal's bytes end with a NUL; the two hyphens are getopt's.
+      let name = UnsafeRawPointer(option.longName.utf8Start + 2).assumingMemoryBound(to: CChar.self)
+      let value = option.takesValue ? CLINUX_REQUIRED_ARGUMENT : CLINUX_NO_ARGUMENT
+      table.append(clinux_option(name: name, has_argument: Int32(value), value: option.code))
+    }
+    return letters.withUnsafeBytes { letters in
+      clinux_next_option(
+        Int32(first), letters.baseAddress!.assumingMemoryBound(to: CChar.self), table, Int32(table.count))
+    }
+  }
+
+  private func start() -> Text {
+    var text = Text(name)
+    text.add(": ")
+    return text
+  }
+
+  private func missing() -> UsageError {
+    var text = start()
+    text.add("option ")
+    text.add(quoted: argument(position) ?? [])
+    text.add(" needs a value\n")
+    return UsageError(text: text)
+  }
+
+  private func unknown() -> UsageError {
+    let word = argument(position) ?? []
+    let option = word.firstIndex(of: UInt8(ascii: "=")).map { [UInt8](word[..<$0]) } ?? word
+    var names: [StaticString] = []
+    for option in known { names.append(option.longName) }
+    var text = start()
+    if option.count < word.count, known.contains(where: { Text($0.longName).bytes == option }) {
+      text.add("option ")
+      text.add(quoted: option)
+      text.add(" takes no value")
+    } else {
+      text.add("unknown option ")
+      text.add(quoted: option)
+      if option.count > 2 { text.addSuggestion(for: option, of: names) }
+    }
+    text.endLine()
+    return UsageError(text: text)
+  }
+}
+
+/// What a command was told.
+struct Arguments {
+  private var file: [UInt8]?
+  private var boards: [UInt8]?
+  private var board: [UInt8]?
+  private(set) var json = false
+
+  /// True when help was asked for.
+  mutating func read(_ subcommand: Subcommand) throws(UsageError) -> Bool {
+    var options = OptionReader(first: 1, name: subcommand.fullName, known: subcommand.options)
+    while let option = try options.next() {
+      switch option {
+      case .configuration: file = options.value
+      case .boards: boards = options.value
+      case .board: board = options.value
+      case .json: json = true
+      case .help: return true
+      case .version: break
+      }
+    }
+    try options.end()
+    guard file != nil || !subcommand.needsFile else {
+      var text = Text(subcommand.fullName)
+      text.add(": the configuration is missing; expected -c FILE\n")
+      throw UsageError(text: text)
+    }
+    guard file == nil || board == nil else {
+      var text = Text(subcommand.fullName)
+      text.add(": -c and --board do not go together\n")
+      throw UsageError(text: text)
+    }
+    return false
+  }
+
+  func configuration() throws(ConfigurationErrors) -> Configuration {
+    try Configuration(file: file ?? [], boards: boards)
+  }
+
+  /// By name, by configuration, or by what this machine is; nil for neither.
+  func boardProfile() throws(ConfigurationErrors) -> BoardProfile? {
+    if file != nil { return try configuration().board }
+    let directories = BoardDirectories(option: boards)
+    guard let board else { return try directories.detected() }
+    if let profile = try directories.profile(named: board) { return profile }
+    throw directories.missingError(board)
+  }
+}

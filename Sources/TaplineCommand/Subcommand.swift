@@ -1,0 +1,117 @@
+/// A command of `tapline`.
+struct Subcommand {
+  enum Kind { case run, check, plan, lines }
+
+  let kind: Kind
+  let name: StaticString
+  /// As errors begin.
+  let fullName: StaticString
+  let options: [Option]
+  let needsFile: Bool
+  let help: StaticString
+
+  static var all: [Subcommand] {
+    [
+      Subcommand(
+        kind: .run, name: "run", fullName: "tapline run", options: [.configuration, .boards, .help], needsFile: true,
+        help: Help.run),
+      Subcommand(
+        kind: .check, name: "check", fullName: "tapline check", options: [.configuration, .boards, .help],
+        needsFile: true, help: Help.check),
+      Subcommand(
+        kind: .plan, name: "plan", fullName: "tapline plan", options: [.configuration, .boards, .json, .help],
+        needsFile: true, help: Help.plan),
+      Subcommand(
+        kind: .lines, name: "lines", fullName: "tapline lines", options: [.configuration, .board, .boards, .help],
+        needsFile: false, help: Help.lines),
+    ]
+  }
+
+  static var names: [StaticString] { all.map { $0.name } }
+}
+
+/// What `--help` prints. docs/tapline.1.md says the same at length.
+enum Help {
+  static var commands: StaticString {
+    """
+    Commands:
+      run -c FILE             serve until told to stop
+      check -c FILE           say whether the configuration is right
+      plan -c FILE [--json]   say what memory it takes, and whether that fits
+      lines [-c FILE]         list GPIO chips and lines
+
+    """
+  }
+
+  static var tapline: StaticString {
+    """
+    Usage: tapline COMMAND [OPTION]...
+    An MQTT broker that is the board's GPIO and sensor gateway too.
+
+    Commands:
+      run -c FILE             serve until told to stop
+      check -c FILE           say whether the configuration is right
+      plan -c FILE [--json]   say what memory it takes, and whether that fits
+      lines [-c FILE]         list GPIO chips and lines
+
+    Options:
+      -h, --help              this text; after a command, about that command
+      -V, --version           the version
+
+    Exit status: 0 success, 64 wrong usage, 78 wrong configuration, 70 any other fault;
+    plan: 1 when the memory does not fit.
+
+    """
+  }
+
+  static var run: StaticString {
+    """
+    Usage: tapline run -c FILE [--boards DIR]
+    Serves MQTT clients, lines and sensors as FILE says, until SIGINT or SIGTERM.
+
+      -c, --config FILE       the configuration, in YAML
+          --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+
+  static var check: StaticString {
+    """
+    Usage: tapline check -c FILE [--boards DIR]
+    Reads FILE and says everything that is wrong with it, or that it is right. Starts nothing.
+
+      -c, --config FILE       the configuration, in YAML
+          --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+
+  static var plan: StaticString {
+    """
+    Usage: tapline plan -c FILE [--json] [--boards DIR]
+    Prints every pool of memory that FILE's limits ask for, their sum, and whether this machine has it.
+    Exit status 1 when it has not.
+
+      -c, --config FILE       the configuration, in YAML
+          --json              one JSON object in place of the table
+          --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+
+  static var lines: StaticString {
+    """
+    Usage: tapline lines [-c FILE | --board NAME] [--boards DIR]
+    Lists this machine's GPIO chips and their lines: names, header positions, directions, and who uses them.
+
+      -c, --config FILE       a configuration, for its board
+          --board NAME        a board profile; without it, what this machine's model says
+          --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+}

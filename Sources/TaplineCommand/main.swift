@@ -1,0 +1,3 @@
+import CLinux
+
+clinux_exit(Command.main().rawValue)

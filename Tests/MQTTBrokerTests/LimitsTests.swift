@@ -1,0 +1,265 @@
+import Bounded
+import MQTTBroker
+import MQTTWire
+import Testing
+
+/// Full pools: only what is new is refused, with 0x97 where MQTT 5 has it (FEATURES A3, A5); what is one's own can
+/// always be updated and deleted.
+@Suite struct LimitsTests {
+  private func limits(_ change: (inout Limits) -> Void) -> Limits {
+    var limits = Limits.forTests
+    change(&limits)
+    return limits
+  }
+
+  @Test func connections() {
+    let world = World(
+      limits: limits {
+        $0.connectionsMax = 3
+        $0.pendingConnectionsMax = 2
+        $0.sessionsMax = 3
+      })
+    world.attach("p1")
+    world.attach("p2")
+    #expect(!world.attach("p3"))  // too many that have not said who they are
+    world.send("p1", .connect(ConnectFields(clientID: "a")))
+    world.send("p2", .connect(ConnectFields(clientID: "b")))
+    world.connect("c")
+    #expect(!world.attach("d"))
+    #expect(world.pool("connections").refused == 2)
+    world.lose("c")
+    world.connect("d")
+    world.finish()
+  }
+
+  @Test func pendingConnectionsAreCountedRight() {  // whatever way they leave
+    let world = World(limits: limits { $0.pendingConnectionsMax = 1 })
+    for round in 0..<5 {
+      #expect(world.attach("lost\(round)"))
+      world.lose("lost\(round)")
+      #expect(world.attach("bad\(round)"))
+      world.send("bad\(round)", .pingReq)
+      #expect(world.attach("late\(round)"))
+      world.advance(seconds: 11)
+      #expect(world.attach("refused\(round)", allowsAnonymous: false))
+      world.send("refused\(round)", .connect(ConnectFields(clientID: "x")))
+      world.connect("taken\(round)", clientID: "y")
+    }
+    world.finish()
+  }
+
+  @Test func sessions() {
+    let world = World(
+      limits: limits {
+        $0.connectionsMax = 2
+        $0.pendingConnectionsMax = 2
+        $0.sessionsMax = 2
+      })
+    world.connect("a", sessionExpiry: 100)
+    world.connect("b", sessionExpiry: 100)
+    world.lose("a")
+    world.lose("b")
+    world.connect("c", reason: .quotaExceeded)
+    world.expectClosed("c")
+    world.connect("old", .v311, reason: .serverUnavailable)
+    #expect(world.pool("sessions").refused == 2)
+    #expect(world.connect("a", cleanStart: false, sessionExpiry: 100).sessionPresent)
+    #expect(!world.connect("b", cleanStart: true).sessionPresent)
+    world.lose("b")
+    world.connect("c")
+    world.finish()
+  }
+
+  @Test func subscriptions() {
+    let world = World(clients: ["a", "b"], limits: limits { $0.subscriptionsMax = 3 })
+    world.send("a", .subscribe(1, ["1", "2", "3", "4", "1"]))
+    world.expect("a", .subAck(1, [.success, .success, .success, .quotaExceeded, .success]))
+    world.send("b", .subscribe(1, [Filter("5")]))
+    world.expect("b", .subAck(1, [.quotaExceeded]))
+    world.subscribe("a", "2", qos: 2)
+    world.unsubscribe("a", "1")
+    world.subscribe("b", "5")
+    #expect(world.pool("topic_nodes").used == 4)  // and the root
+    world.finish()
+  }
+
+  @Test func topicNodesAndNames() {
+    let world = World(
+      clients: ["a"],
+      limits: limits {
+        $0.topicNodesMax = 4
+        $0.topicNameCellsMax = 1
+      })
+    world.send("a", .subscribe(1, ["1/2/3", "4/5", "1/x", "y"]))
+    world.expect("a", .subAck(1, [.success, .quotaExceeded, .success, .quotaExceeded]))
+    #expect(world.pool("topic_nodes").used == 5)
+    world.send("a", .publish(topic: "z", payload: "x", qos: 1, packetID: 1, retain: true))
+    world.expect("a", .pubAck(1, .quotaExceeded))
+    world.send("a", .publish(topic: "1/x", payload: "x", qos: 1, packetID: 2, retain: true))
+    world.expect("a", .publish(topic: "1/x", payload: "x"), .pubAck(2))
+    world.unsubscribe("a", "1/2/3")
+    let long = String(repeating: "n", count: 80)
+    world.send("a", .subscribe(5, [Filter(long), Filter(long + "2")]))
+    world.expect("a", .subAck(5, [.success, .quotaExceeded]))
+    world.finish()
+  }
+
+  @Test func sharedGroups() {
+    let world = World(clients: ["a", "b"], limits: limits { $0.sharedGroupsMax = 1 })
+    world.send("a", .subscribe(1, ["$share/g/t", "$share/h/t", "$share/g/u"]))
+    world.expect("a", .subAck(1, [.success, .quotaExceeded, .quotaExceeded]))
+    world.subscribe("b", "$share/g/t")  // a further member is no further group
+    #expect(world.pool("subscriptions").used == 2)
+    #expect(world.pool("topic_nodes").used == 2)
+    world.finish()
+  }
+
+  @Test func retained() {
+    let world = World(clients: ["a"], limits: limits { $0.retainedMax = 2 })
+    for (topic, answer) in [("1", ReasonCode.success), ("2", .success), ("3", .quotaExceeded), ("1", .success)] {
+      world.send("a", .publish(topic: topic, payload: "x", qos: 1, packetID: 1, retain: true))
+      world.expect("a", .pubAck(1, answer))
+    }
+    world.send("a", .publish(topic: "2", qos: 1, packetID: 1, retain: true))
+    #expect(world.takeFirst("a")?.packetID == 1)
+    world.send("a", .publish(topic: "3", payload: "x", qos: 2, packetID: 1, retain: true))
+    world.expect("a", .pubRec(1))
+    world.send("a", .publish(topic: "4", payload: "x", retain: true))  // QoS 0 is told nothing
+    world.expectNothing("a")
+    #expect(world.pool("retained").refused == 2)
+    #expect(world.broker.counters.publishesRefused == 2)
+    world.finish()
+  }
+
+  @Test func retainedMessageCanBeReplacedWhenMessagesAreFull() {
+    let world = World(
+      clients: ["a"],
+      limits: limits {
+        $0.retainedMax = 2
+        $0.messagesMax = 2
+      })
+    world.send("a", .publish(topic: "1", payload: "x", retain: true), .publish(topic: "2", payload: "x", retain: true))
+    world.send("a", .publish(topic: "1", payload: "y", qos: 1, packetID: 1, retain: true))
+    world.expect("a", .pubAck(1))
+    world.subscribe("a", "1")
+    world.expect("a", .publish(topic: "1", payload: "y", retain: true))
+    world.finish()
+  }
+
+  @Test func deliveries() {  // FEATURES A5: all receivers or none
+    let world = World(clients: ["pub", "a", "b"], limits: limits { $0.deliveriesMax = 3 })
+    world.subscribe("a", "t", qos: 1)
+    world.subscribe("b", "#", qos: 2)
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 1))
+    world.expect("pub", .pubAck(1))
+    world.send("pub", .publish(topic: "t", qos: 2, packetID: 2))
+    world.expect("pub", .pubRec(2, .quotaExceeded))
+    world.send("pub", .publish(topic: "u", qos: 2, packetID: 3))
+    world.expect("pub", .pubRec(3))
+    #expect(world.takeAll("a").count == 1)
+    #expect(world.takeAll("b").count == 2)
+    world.send("pub", .publish(topic: "u"))  // QoS 0 needs none
+    world.expect("b", .publish(topic: "u"))
+    world.finish()
+  }
+
+  @Test func oldVersionIsClosedRatherThanLiedTo() {  // FEATURES A5
+    let world = World(old: ["pub", "a"], limits: limits { $0.deliveriesMax = 1 })
+    world.subscribe("a", "t", qos: 1)
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 1))
+    world.expect("pub", .pubAck(1))
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 2))
+    world.expectClosed("pub")
+    world.finish()
+  }
+
+  @Test func identifierCells() {
+    let world = World(clients: ["pub", "a"], limits: limits { $0.subscriptionIDCellsMax = 1 })
+    world.subscribe("a", "t", qos: 1, id: 1)
+    world.subscribe("a", "+", qos: 1, id: 2)
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 1))
+    world.expect("pub", .pubAck(1))
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 2))
+    world.expect("pub", .pubAck(2, .quotaExceeded))
+    world.send("a", .pubAck(1))
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 3))
+    world.expect("pub", .pubAck(3))
+    world.finish()
+  }
+
+  @Test func replayDoesNotTakeWhatIsPromised() {  // two receivers, two deliveries left, a replay that waits for one
+    let world = World(clients: ["pub", "other", "second", "first"], limits: limits { $0.deliveriesMax = 4 })
+    for index in 0..<6 {
+      world.send("pub", .publish(topic: "r/\(index)", payload: "x", qos: 1, packetID: 1, retain: true))
+    }
+    _ = world.takeAll("pub")
+    for name in ["second", "first"] { world.subscribe(name, "t", qos: 1) }
+    world.subscribe("other", "o", qos: 1)
+    for _ in 0..<2 { world.send("pub", .publish(topic: "o", qos: 1, packetID: 1)) }
+    world.subscribe("first", "r/#", qos: 1)
+    #expect(world.takeAll("first").count == 2)
+    world.send("other", .pubAck(1), .pubAck(2))
+    #expect(world.pool("deliveries").free == 2)
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 2))
+    #expect(world.takeAll("pub").last == .pubAck(2))
+    world.expect("second", .publish(topic: "t", qos: 1, packetID: 1))
+    world.expect("first", .publish(topic: "t", qos: 1, packetID: 3))
+    for id in UInt16(1)...10 { world.send("first", .pubAck(id)) }
+    #expect(world.takeAll("first").count == 4)
+    world.finish()
+  }
+
+  @Test func blocksAreKeptForTheHigherClasses() {  // FEATURES A4
+    let world = World(
+      clients: ["pub"],
+      limits: limits {
+        $0.packetBytesMax = 4096
+        $0.blockCount = 64
+        $0.blocksKeptForQoS = 16
+        $0.blocksKeptForRetained = 8
+      })
+    world.connect("sub", sessionExpiry: 100)
+    world.subscribe("sub", "t", qos: 1)
+    world.lose("sub")
+    let kilobyte = String(repeating: "x", count: 1023)
+    var answers: [ReasonCode] = []
+    for _ in 0..<16 {
+      world.send("pub", .publish(topic: "t", payload: kilobyte, qos: 1, packetID: 1))
+      if case .pubAck(1, let reason, _)? = world.takeFirst("pub") { answers.append(reason) }
+    }
+    #expect(answers.filter { $0 == .success }.count == 14)  // 64 blocks less 8, 4 a message
+    #expect(answers.last == .quotaExceeded)
+    world.send("pub", .publish(topic: "kept", payload: kilobyte, qos: 1, packetID: 1, retain: true))
+    world.expect("pub", .pubAck(1))
+    world.finish()
+  }
+
+  @Test func filtersInOnePacket() {
+    let world = World(clients: ["a", "b"], limits: limits { $0.filtersPerPacketMax = 4 })
+    world.send("a", .subscribe(1, ["1", "2", "3", "4"]))
+    world.expect("a", .subAck(1, [.success, .success, .success, .success]))
+    world.send("a", .subscribe(2, ["1", "2", "3", "4", "5"]))
+    world.expectClosed("a", .disconnect(.quotaExceeded))
+    world.send("b", .unsubscribe(2, ["1", "2", "3", "4", "5"]))
+    world.expectClosed("b", .disconnect(.quotaExceeded))
+    world.finish()
+  }
+
+  @Test func filterBeyondTheLimits() {
+    let world = World(clients: ["a"])
+    let deep = Array(repeating: "+", count: 33).joined(separator: "/")
+    let long = String(repeating: "x", count: 513)
+    world.send("a", .subscribe(1, [Filter(deep), Filter(long), Filter(String(deep.dropLast(2)))]))
+    world.expect("a", .subAck(1, [.quotaExceeded, .quotaExceeded, .success]))
+    world.finish()
+  }
+
+  @Test func longestFilterIsReplayed() {
+    let world = World(clients: ["a"])
+    let topic = "t/" + String(repeating: "x", count: 510)
+    world.send("a", .publish(topic: topic, payload: "kept", retain: true))
+    world.send("a", .subscribe(1, [Filter(String(repeating: "y", count: 508) + "/+/#"), Filter("+/" + String(repeating: "x", count: 510))]))
+    world.expect("a", .subAck(1, [.success, .success]), .publish(topic: topic, payload: "kept", retain: true))
+    world.finish()
+  }
+}

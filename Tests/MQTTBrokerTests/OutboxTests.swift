@@ -1,0 +1,287 @@
+import Bounded
+import MQTTBroker
+import MQTTWire
+import Testing
+
+/// Slow and stuck readers, large payloads, partial packets (FEATURES A4, A6, A7, A8, A10; §4.7, §4.13).
+@Suite struct OutboxTests {
+  // MARK: Readers
+
+  @Test func stuckReaderLosesQoS0AndTheOthersGetAll() {
+    let world = World(clients: ["pub", "stuck", "sub"])
+    for name in ["stuck", "sub"] { world.subscribe(name, "t") }
+    world.read("stuck", bytesPerFlush: 0)
+    let payload = String(repeating: "x", count: 1000)
+    for index in 0..<300 {
+      world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1))
+      world.expect("pub", .pubAck(1))
+      #expect(world.takeAll("sub").count == 1, "message \(index)")
+    }
+    let dropped = Int(world.broker.counters.qos0Dropped)
+    #expect(dropped > 100)
+    #expect(world.pool("outbox_chunks").used <= world.broker.limits.outboxChunksPerConnection + 1)
+    world.read("stuck", bytesPerFlush: nil)
+    #expect(world.takeAll("stuck").count == 300 - dropped)
+    world.send("pub", .publish(topic: "t"))
+    world.expect("stuck", .publish(topic: "t"))
+    world.finish()
+  }
+
+  @Test func stuckReaderKeepsQoS1() {  // it waits in the session, not in the outbox
+    let world = World(clients: ["pub", "stuck"])
+    world.subscribe("stuck", "t", qos: 1)
+    world.read("stuck", bytesPerFlush: 0)
+    let payload = String(repeating: "x", count: 10_000)
+    for index in 0..<40 {
+      world.send("pub", .publish(topic: "t", payload: payload + "\(index)", qos: 1, packetID: 1))
+      world.expect("pub", .pubAck(1))
+    }
+    world.read("stuck", bytesPerFlush: 4000)
+    var got: [String?] = []
+    while let packet = world.takeFirst("stuck") {
+      got.append(packet.payload)
+      world.send("stuck", .pubAck(packet.packetID!))
+    }
+    #expect(got == (0..<40).map { payload + "\($0)" })
+    world.finish()
+  }
+
+  @Test func controlPacketsAlwaysFindRoom() {  // FEATURES A6, until the client reads no more of its answers
+    let world = World(clients: ["pub", "stuck"])
+    world.subscribe("stuck", "t")
+    world.read("stuck", bytesPerFlush: 0)
+    for _ in 0..<200 { world.send("pub", .publish(topic: "t", payload: String(repeating: "x", count: 1000))) }
+    for _ in 0..<1200 { world.send("stuck", .pingReq) }
+    #expect(!world.wantsInput("stuck"))
+    #expect(!world.client("stuck").outgoing.isEmpty)
+    #expect(world.broker.counters.controlPacketsDropped == 0)
+    world.read("stuck", bytesPerFlush: nil)
+    #expect(world.takeAll("stuck").filter { $0 == .pingResp }.count == 1200)
+    #expect(world.client("stuck").outgoing.isEmpty)
+    world.finish()
+  }
+
+  @Test func manyStuckReadersLeaveRoomForTheOthers() {
+    let world = World(clients: ["pub", "sub"] + (0..<10).map { "stuck\($0)" })
+    world.subscribe("sub", "t")
+    for index in 0..<10 {
+      world.subscribe("stuck\(index)", "#")
+      world.read("stuck\(index)", bytesPerFlush: 0)
+    }
+    for _ in 0..<600 { world.send("pub", .publish(topic: "other", payload: String(repeating: "x", count: 900))) }
+    for index in 0..<10 {
+      world.send("stuck\(index)", .pingReq)
+      #expect(world.wantsInput("stuck\(index)"))
+    }
+    world.send("pub", .pingReq)
+    world.expect("pub", .pingResp)
+    world.send("sub", .pingReq)
+    world.expect("sub", .pingResp)
+    for index in 0..<10 { world.read("stuck\(index)", bytesPerFlush: nil) }
+    #expect(world.pool("outbox_chunks").used == 0)
+    world.finish()
+  }
+
+  @Test func roomThatOthersGiveBackIsUsed() {  // by a client that is silent and has nothing under way
+    let stuck = (0..<4).map { "stuck\($0)" }
+    let world = World(clients: ["pub", "late"] + stuck)
+    for name in stuck {
+      world.subscribe(name, "#")
+      world.read(name, bytesPerFlush: 0)
+    }
+    world.subscribe("late", "t", qos: 1)
+    let payload = String(repeating: "x", count: 990)
+    for _ in 0..<100 { world.send("pub", .publish(topic: "o", payload: payload)) }
+    for _ in 0..<3 { world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1)) }
+    world.expectNothing("late")
+    world.read(stuck[0], bytesPerFlush: nil)
+    #expect(world.takeAll("late").count == 3)
+    world.finish()
+  }
+
+  @Test func deliveriesThatOthersGiveBackAreUsed() {  // by a replay that waited for one
+    var limits = Limits.forTests
+    limits.deliveriesMax = 2
+    let world = World(clients: ["pub", "first", "late"], limits: limits)
+    world.subscribe("first", "t", qos: 1)
+    for _ in 0..<2 { world.send("pub", .publish(topic: "t", qos: 1, packetID: 1)) }
+    world.send("pub", .publish(topic: "kept", payload: "x", qos: 1, packetID: 1, retain: true))
+    world.subscribe("late", "kept", qos: 1)
+    world.expectNothing("late")
+    world.send("first", .pubAck(1))
+    world.advance(seconds: 0)  // the end of the turn
+    world.expect("late", .publish(topic: "kept", payload: "x", qos: 1, packetID: 1, retain: true))
+    world.finish()
+  }
+
+  // MARK: Large payloads
+
+  @Test(arguments: [1, 7, 999, 4096, 100_000]) func largePayloadsGoByReference(bytesPerFlush: Int) {
+    let world = World(clients: ["pub", "a", "b", "c"], old: ["old"])
+    world.subscribe("a", "t")
+    world.subscribe("b", "t", qos: 1)
+    world.subscribe("c", "#", qos: 2, id: 9, retainAsPublished: true)
+    world.subscribe("old", "t", qos: 1)
+    let isTiny = bytesPerFlush < 100
+    let payload = String((0..<(isTiny ? 5_000 : 65_000)).map { Character(UnicodeScalar(UInt8(97 + $0 % 26))) })
+    for name in ["a", "b", "c", "old"] { world.read(name, bytesPerFlush: bytesPerFlush) }
+    world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1, retain: true, properties: [.user("k", "v")]))
+    world.expect("pub", .pubAck(1))
+    let properties: [Prop] = [.user("k", "v")]
+    world.expect("a", .publish(topic: "t", payload: payload, properties: properties))
+    world.expect("b", .publish(topic: "t", payload: payload, qos: 1, packetID: 1, properties: properties))
+    world.expect(
+      "c",
+      .publish(
+        topic: "t", payload: payload, qos: 1, packetID: 1, retain: true, properties: [.identifier(9)] + properties))
+    world.expect("old", .publish(topic: "t", payload: payload, qos: 1, packetID: 1))
+    #expect(world.pool("messages").used == 1)
+    world.finish()
+  }
+
+  @Test func bodyIsStoredOnceForAll() {  // FEATURES A4
+    let names = (0..<8).map { "sub\($0)" }
+    let world = World(clients: ["pub"] + names)
+    for name in names {
+      world.subscribe(name, "t", qos: 1)
+      world.read(name, bytesPerFlush: 0)
+    }
+    world.send("pub", .publish(topic: "t", payload: String(repeating: "x", count: 60_000), qos: 1, packetID: 1))
+    #expect(world.pool("messages").used == 1)
+    #expect(world.pool("message_blocks").used == 235)  // 60 001 bytes
+    #expect(world.pool("outbox_chunks").used == 16)  // a head and a reference each
+    world.finish()
+  }
+
+  @Test func bodyLivesAsLongAsItIsWritten() {  // its sender, its topic and its delivery may be gone
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "t", qos: 2)
+    world.read("sub", bytesPerFlush: 0)
+    let payload = String(repeating: "x", count: 30_000)
+    world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1, retain: true))
+    world.send("pub", .publish(topic: "t", retain: true), .disconnect())
+    world.send("sub", .pubAck(1))
+    world.send("sub", .unsubscribe(2, ["t"]))
+    #expect(world.pool("messages").used == 0)
+    #expect(world.pool("message_blocks").used > 0)
+    world.read("sub", bytesPerFlush: 100)
+    world.expect("sub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1), .publish(topic: "t"),
+      .unsubAck(2, [.success]))
+    #expect(world.pool("message_blocks").used == 0)
+    world.finish()
+  }
+
+  @Test func sizesAroundTheEdges() {  // of a block, of a chunk, of the reference
+    let world = World(clients: ["pub", "a", "b"], old: ["old"])
+    world.subscribe("a", "t", qos: 0)
+    world.subscribe("b", "t", qos: 1)
+    world.subscribe("old", "t", qos: 1)
+    world.read("b", bytesPerFlush: 100)
+    let sizes = [0, 1, 250, 254, 255, 256, 257, 510, 990, 998, 1000, 1001, 1002, 1022, 1024, 2047, 2048, 2049, 4090, 8192]
+    for (index, size) in sizes.enumerated() {
+      let payload = String(repeating: "x", count: size)
+      let id = UInt16(index + 1)
+      world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1))
+      world.expect("a", .publish(topic: "t", payload: payload))
+      world.expect("b", .publish(topic: "t", payload: payload, qos: 1, packetID: id))
+      world.expect("old", .publish(topic: "t", payload: payload, qos: 1, packetID: id))
+      for name in ["b", "old"] { world.send(name, .pubAck(id)) }
+    }
+    #expect(world.pool("messages").used == 0)
+    world.finish()
+  }
+
+  @Test func largestPacketIsTakenAndOneByteMoreIsNot() {  // §3.2.2-15: 0x95
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "t")
+    let payload = String(repeating: "x", count: 65_536 - 4 - 3 - 1)  // fixed header, topic, Property Length
+    world.send("pub", .publish(topic: "t", payload: payload))
+    world.expect("sub", .publish(topic: "t", payload: payload))
+    world.send("pub", bytes: Array(Packet.publish(topic: "t", payload: payload + "x").bytes(.v5)[..<5]))
+    world.expectClosed("pub", .disconnect(.packetTooLarge))  // by its header alone
+    #expect(world.broker.counters.tooLargeClosed == 1)
+    world.finish()
+  }
+
+  // MARK: Partial packets
+
+  @Test func everyCutIsTheSame() {
+    let packets: [Packet] = [
+      .subscribe(1, [Filter("t", qos: 1)]), .publish(topic: "t", payload: "hello", qos: 1, packetID: 2),
+      .pingReq, .publish(topic: "t", payload: String(repeating: "x", count: 300), qos: 2, packetID: 3),
+    ]
+    let bytes = packets.flatMap { $0.bytes(.v5) }
+    for length in stride(from: 1, to: 40, by: 3) {
+      let world = World(clients: ["a"])
+      var position = 0
+      while position < bytes.count {
+        world.send("a", bytes: Array(bytes[position..<min(position + length, bytes.count)]))
+        position += length
+      }
+      // An acknowledgement is written behind what its message caused.
+      world.expect(
+        "a", .subAck(1, [.grantedQoS1]), .publish(topic: "t", payload: "hello", qos: 1, packetID: 1), .pubAck(2),
+        .pingResp, .publish(topic: "t", payload: String(repeating: "x", count: 300), qos: 1, packetID: 2), .pubRec(3))
+      #expect(world.pool("framer_small").used == 0)
+      #expect(world.pool("framer_small").peak <= 1)
+      world.finish()
+    }
+  }
+
+  @Test func bufferIsLentForTheBodyOnly() {  // FEATURES A8
+    let world = World(clients: ["a"])
+    let small = Packet.publish(topic: "t", payload: "0123456789").bytes(.v5)
+    world.send("a", bytes: Array(small[..<2]))
+    #expect(world.pool("framer_small").used == 0)
+    world.send("a", bytes: Array(small[2..<3]))
+    #expect(world.pool("framer_small").used == 1)
+    world.send("a", bytes: Array(small[3...]))
+    #expect(world.pool("framer_small").used == 0)
+    let large = Packet.publish(topic: "t", payload: String(repeating: "x", count: 2000)).bytes(.v5)
+    world.send("a", bytes: Array(large[..<1000]))
+    #expect(world.pool("framer_large").used == 1)
+    #expect(world.pool("framer_small").used == 0)
+    world.lose("a")
+    #expect(world.pool("framer_large").used == 0)
+    world.finish()
+  }
+
+  @Test func slowestOfTheDribblersGivesWay() {  // policy disconnect-slowest
+    var limits = Limits.forTests
+    limits.framerLargeCount = 2
+    limits.framerSmallCount = 2
+    for size in [100, 5000] {
+      let world = World(clients: ["a", "b", "c"], old: ["d"], limits: limits)
+      let bytes = Packet.publish(topic: "t", payload: String(repeating: "x", count: size)).bytes(.v5)
+      for name in ["a", "b", "c"] {
+        world.send(name, bytes: Array(bytes[..<20]))
+        world.advance(seconds: 1)
+      }
+      world.expectClosed("a", .disconnect(.quotaExceeded))
+      world.expectNothing("b", "c")
+      world.send("b", bytes: Array(bytes[20...]))
+      world.send("d", bytes: Array(bytes[..<20]))
+      world.expectNothing("b", "c", "d")
+      #expect(world.pool(size == 100 ? "framer_small" : "framer_large").dropped == 1)
+      #expect(world.broker.counters.quotaClosed == 1)
+      world.finish()
+    }
+  }
+
+  @Test func malformedBytesAreCounted() {  // §4.13.1: every one ends its connection with its reason
+    let world = World()
+    for round in 0..<20 {
+      world.connect("a\(round)", clientID: "a")
+      world.send("a\(round)", bytes: [0x30, 0xFF, 0xFF, 0xFF, 0xFF])
+      world.expectClosed("a\(round)", .disconnect(.malformedPacket))
+    }
+    #expect(world.broker.counters.malformedClosed == 20)
+    var notices = 0
+    while let notice = world.broker.nextNotice() {
+      #expect(notice.reason == .malformedPacket)
+      notices += 1
+    }
+    #expect(notices == 20)
+    world.finish()
+  }
+}

@@ -1,0 +1,261 @@
+import Bounded
+import MQTTBroker
+import MQTTWire
+import Testing
+
+/// PUBLISH from a client: what is acknowledged, what is refused, what ends the connection (§3.3, §4.3).
+@Suite struct PublishTests {
+  // MARK: Acknowledgements
+
+  @Test func eachQoSHasItsAnswer() {  // §4.3
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "t", qos: 2)
+    world.send("pub", .publish(topic: "t", payload: "0"))
+    world.expectNothing("pub")
+    world.send("pub", .publish(topic: "t", payload: "1", qos: 1, packetID: 11))
+    world.expect("pub", .pubAck(11))
+    world.send("pub", .publish(topic: "t", payload: "2", qos: 2, packetID: 12))
+    world.expect("pub", .pubRec(12))
+    world.send("pub", .pubRel(12))
+    world.expect("pub", .pubComp(12))
+    world.expect(
+      "sub", .publish(topic: "t", payload: "0"), .publish(topic: "t", payload: "1", qos: 1, packetID: 1),
+      .publish(topic: "t", payload: "2", qos: 2, packetID: 2))
+    world.expectNothing("pub", "sub")
+    world.finish()
+  }
+
+  @Test func nobodyListens() {  // §3.4.2.1: 0x10; 3.1.1 has no words
+    let world = World(clients: ["pub"], old: ["old"])
+    world.send("pub", .publish(topic: "t", qos: 1, packetID: 1), .publish(topic: "t", qos: 2, packetID: 2))
+    world.expect("pub", .pubAck(1, .noMatchingSubscribers), .pubRec(2, .noMatchingSubscribers))
+    world.send("old", .publish(topic: "t", qos: 1, packetID: 1), .publish(topic: "t", qos: 2, packetID: 2))
+    world.expect("old", .pubAck(1), .pubRec(2))
+    world.send("pub", .pubRel(2))
+    world.expect("pub", .pubComp(2))
+    world.finish()
+  }
+
+  @Test func qos1IsDeliveredAgain() {  // §4.3.2: at least once
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "t", qos: 1)
+    world.send(
+      "pub", .publish(topic: "t", qos: 1, packetID: 7), .publish(topic: "t", qos: 1, packetID: 7, dup: true))
+    world.expect("pub", .pubAck(7), .pubAck(7))
+    // DUP is not propagated (§3.3.1-3).
+    world.expect("sub", .publish(topic: "t", qos: 1, packetID: 1), .publish(topic: "t", qos: 1, packetID: 2))
+    world.finish()
+  }
+
+  @Test func qos2IsDeliveredOnce() {  // §4.3.3, method B
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "a", qos: 2)
+    world.send(
+      "pub", .publish(topic: "a", qos: 2, packetID: 7), .publish(topic: "a", qos: 2, packetID: 7, dup: true))
+    world.expect("pub", .pubRec(7), .pubRec(7))
+    world.send("pub", .pubRel(7), .pubRel(7))
+    world.expect("pub", .pubComp(7), .pubComp(7, .packetIdentifierNotFound))
+    world.expect("sub", .publish(topic: "a", qos: 2, packetID: 1))
+    world.expectNothing("sub")
+    world.finish()
+  }
+
+  @Test func releasedPacketIDIsANewMessage() {  // §2.2.1
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "a")
+    for round in 1...3 {
+      world.send("pub", .publish(topic: "a", payload: "\(round)", qos: 2, packetID: 7), .pubRel(7))
+      world.expect("pub", .pubRec(7), .pubComp(7))
+      world.expect("sub", .publish(topic: "a", payload: "\(round)"))
+    }
+    world.finish()
+  }
+
+  @Test func unknownPubRelIsAnswered() {  // §3.7.2.1: 0x92; 3.1.1 §4.4: PUBCOMP whatever happened
+    let world = World(clients: ["pub"], old: ["old"])
+    world.send("pub", .pubRel(9))
+    world.expect("pub", .pubComp(9, .packetIdentifierNotFound))
+    world.send("old", .pubRel(9))
+    world.expect("old", .pubComp(9))
+    world.finish()
+  }
+
+  @Test func qos2StateOutlivesTheConnection() {  // §4.1, §4.4
+    let world = World(clients: ["sub"])
+    world.subscribe("sub", "a", qos: 2)
+    world.connect("pub", sessionExpiry: 100)
+    world.send("pub", .publish(topic: "a", qos: 2, packetID: 7))
+    world.lose("pub")
+    world.connect("pub", cleanStart: false, sessionExpiry: 100)
+    world.send("pub", .publish(topic: "a", qos: 2, packetID: 7, dup: true), .pubRel(7))
+    world.expect("pub", .pubRec(7), .pubComp(7))
+    world.expect("sub", .publish(topic: "a", qos: 2, packetID: 1))
+    world.expectNothing("sub")
+    // Begun anew, the same id is a new message.
+    world.send("pub", .publish(topic: "a", qos: 2, packetID: 8))
+    world.lose("pub")
+    world.connect("pub")
+    world.send("pub", .publish(topic: "a", qos: 2, packetID: 8))
+    world.expect("pub", .pubRec(8))
+    world.expect(
+      "sub", .publish(topic: "a", qos: 2, packetID: 2), .publish(topic: "a", qos: 2, packetID: 3))
+    world.finish()
+  }
+
+  @Test func pingIsAnsweredBetweenThem() {  // §3.12.4-1
+    let world = World(clients: ["a"], old: ["b"])
+    for name in ["a", "b"] {
+      world.send(name, .pingReq, .publish(topic: "t", qos: 2, packetID: 1), .pingReq)
+      world.expect(name, .pingResp)
+      #expect(world.takeFirst(name)?.packetID == 1)
+      world.expect(name, .pingResp)
+    }
+    world.finish()
+  }
+
+  // MARK: Receive Maximum (§3.3.4, §4.9)
+
+  @Test func oneMessageOverOurReceiveMaximumEndsIt() {  // 0x93
+    let world = World(clients: ["pub"])
+    let most = UInt16(world.broker.limits.inflightMax)
+    for id in 1...most { world.send("pub", .publish(topic: "a", qos: 2, packetID: id)) }
+    #expect(world.takeAll("pub").count == Int(most))
+    world.send("pub", .publish(topic: "a", qos: 2, packetID: 3, dup: true))  // a repeat is not one more
+    world.expect("pub", .pubRec(3))
+    world.send("pub", .pubRel(1))
+    world.expect("pub", .pubComp(1))
+    world.send("pub", .publish(topic: "a", qos: 2, packetID: 100))
+    world.expect("pub", .pubRec(100, .noMatchingSubscribers))
+    world.send("pub", .publish(topic: "a", qos: 1, packetID: 101))  // answered at once, never in flight
+    world.expect("pub", .pubAck(101, .noMatchingSubscribers))
+    world.send("pub", .publish(topic: "a", qos: 2, packetID: 102))
+    world.expectClosed("pub", .disconnect(.receiveMaximumExceeded))
+    #expect(world.broker.counters.quotaClosed == 1)
+    world.finish()
+  }
+
+  // MARK: What is refused
+
+  @Test func topicNameIsJudged() {  // §3.3.2.1: wildcards 0x90, none at all 0x82, bad UTF-8 0x81
+    let cases: [(Packet, ReasonCode)] = [
+      (.publish(topic: "a/+"), .topicNameInvalid), (.publish(topic: "a/#"), .topicNameInvalid),
+      (.publish(topic: ""), .protocolError), (.raw([0x30, 5, 0, 2, 0xC3, 0x28, 0]), .malformedPacket),
+      (.raw([0x30, 4, 0, 1, 0, 0]), .malformedPacket),
+    ]
+    for (packet, reason) in cases {
+      let world = World(clients: ["a"])
+      world.send("a", packet, .pingReq)
+      world.expectClosed("a", .disconnect(reason))
+      world.finish()
+    }
+  }
+
+  @Test func topicBeyondTheLimitsIsRefusedWithoutEndingIt() {
+    let world = World(clients: ["pub", "all"])
+    world.subscribe("all", "#")
+    let deepest = Array(repeating: "x", count: 32).joined(separator: "/")
+    world.send("pub", .publish(topic: deepest, qos: 1, packetID: 1))
+    world.expect("pub", .pubAck(1))
+    world.expect("all", .publish(topic: deepest))
+    world.send("pub", .publish(topic: deepest + "/x", qos: 1, packetID: 2), .publish(topic: deepest + "/x"))
+    world.expect("pub", .pubAck(2, .topicNameInvalid))
+    let longest = String(repeating: "y", count: 512)
+    world.send("pub", .publish(topic: longest, qos: 2, packetID: 3))
+    world.expect("pub", .pubRec(3))
+    world.expect("all", .publish(topic: longest))
+    world.send("pub", .publish(topic: longest + "y", qos: 2, packetID: 4))
+    world.expect("pub", .pubRec(4, .topicNameInvalid))
+    world.send("pub", .pubRel(4))  // its id was never taken
+    world.expect("pub", .pubComp(4, .packetIdentifierNotFound))
+    world.expectNothing("all")
+    #expect(world.broker.counters.publishesRefused == 3)
+    world.finish()
+  }
+
+  @Test func fieldsAreJudged() {
+    let cases: [(String, [UInt8], ReasonCode)] = [
+      ("packet id 0 (§2.2.1)", [0x32, 6, 0, 1, 0x61, 0, 0, 0], .protocolError),
+      ("QoS 3 (§3.3.1.2)", [0x36, 6, 0, 1, 0x61, 0, 1, 0], .malformedPacket),
+      ("DUP with QoS 0 (§3.3.1.1)", [0x38, 4, 0, 1, 0x61, 0], .malformedPacket),
+      ("a subscription identifier (§3.3.4)", [0x30, 6, 0, 1, 0x61, 2, 0x0B, 1], .protocolError),
+      ("a property of CONNECT (§2.2.2.2)", [0x30, 9, 0, 1, 0x61, 5, 0x11, 0, 0, 0, 1], .malformedPacket),
+      ("a property twice (§3.3.2.3.2)", [0x30, 8, 0, 1, 0x61, 4, 1, 0, 1, 0], .protocolError),
+      ("properties beyond the packet", [0x30, 4, 0, 1, 0x61, 9], .malformedPacket),
+      ("type 0 (§2.1.2)", [0x00, 0], .malformedPacket),
+      ("a server's packet", [0xD0, 0], .protocolError),
+      ("PINGREQ with a body", [0xC0, 1, 0], .malformedPacket),
+    ]
+    for (name, bytes, reason) in cases {
+      let world = World(clients: ["a"])
+      world.send("a", bytes: bytes + [0xC0, 0])
+      #expect(world.takeAll("a") == [.disconnect(reason)], "\(name)")
+      #expect(!world.isOpen("a"), "\(name)")
+      world.finish()
+    }
+  }
+
+  // MARK: Topic aliases (§3.3.2.3.4)
+
+  @Test func aliasStandsForItsTopic() {
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "#")
+    world.send(
+      "pub", .publish(topic: "a", payload: "1", properties: [.alias(1)]),
+      .publish(topic: "b", payload: "2", properties: [.alias(8)]),
+      .publish(topic: "", payload: "3", properties: [.user("k", "v"), .alias(1)]),
+      .publish(topic: "c", payload: "4", properties: [.alias(1)]),
+      .publish(topic: "", payload: "5", properties: [.alias(1)]),
+      .publish(topic: "", payload: "6", properties: [.alias(8)]))
+    world.expect(
+      "sub", .publish(topic: "a", payload: "1"), .publish(topic: "b", payload: "2"),
+      .publish(topic: "a", payload: "3", properties: [.user("k", "v")]), .publish(topic: "c", payload: "4"),
+      .publish(topic: "c", payload: "5"), .publish(topic: "b", payload: "6"))
+    world.finish()
+  }
+
+  @Test func aliasIsTheConnectionsOwn() {  // §3.3.2-12; the next one in its place knows nothing of it
+    let world = World(clients: ["a"])
+    world.send("a", .publish(topic: "t", properties: [.alias(1)]))
+    world.lose("a")
+    world.connect("b")
+    world.send("b", .publish(topic: "", properties: [.alias(1)]))
+    world.expectClosed("b", .disconnect(.protocolError))
+    world.finish()
+  }
+
+  @Test func aliasIsLearntFromARepeatToo() {
+    let world = World(clients: ["a"])
+    world.send(
+      "a", .publish(topic: "t", qos: 2, packetID: 1),
+      .publish(topic: "t", qos: 2, packetID: 1, dup: true, properties: [.alias(1)]),
+      .publish(topic: "", qos: 1, packetID: 2, properties: [.alias(1)]))
+    world.expect("a", .pubRec(1, .noMatchingSubscribers), .pubRec(1), .pubAck(2, .noMatchingSubscribers))
+    world.finish()
+  }
+
+  @Test func aliasOutOfRangeEndsIt() {  // 0, over the maximum: 0x94; never set: 0x82
+    let cases: [(UInt32, ReasonCode)] = [(0, .topicAliasInvalid), (9, .topicAliasInvalid), (5, .protocolError)]
+    for (alias, reason) in cases {
+      let world = World(clients: ["a"])
+      world.send("a", .publish(topic: alias == 5 ? "" : "t", properties: [.alias(alias)]))
+      world.expectClosed("a", .disconnect(reason))
+      world.finish()
+    }
+  }
+
+  // MARK: Properties and expiry on the way
+
+  @Test func propertiesGoOnUnaltered() {  // §3.3.2-17 and its like
+    let world = World(clients: ["pub", "sub"], old: ["old"])
+    world.subscribe("sub", "t")
+    world.subscribe("old", "t")
+    let properties: [Prop] = [
+      .number(.payloadFormatIndicator, 1), .text(.contentType, "text/plain"), .text(.responseTopic, "r"),
+      .text(.correlationData, "42"), .user("b", "1"), .user("a", "2"), .user("b", "1"),
+    ]
+    world.send("pub", .publish(topic: "t", payload: "x", properties: properties))
+    world.expect("sub", .publish(topic: "t", payload: "x", properties: properties))
+    world.expect("old", .publish(topic: "t", payload: "x"))
+    world.finish()
+  }
+}

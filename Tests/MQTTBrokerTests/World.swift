@@ -1,0 +1,386 @@
+import Bounded
+import MQTTBroker
+import MQTTWire
+import Testing
+
+/// A broker, its clients and a clock, all in memory: the test is the network.
+///
+///     let world = World(clients: ["pub", "sub"])
+///     world.subscribe("sub", "a", qos: 1)
+///     world.send("pub", .publish(topic: "a", qos: 1, packetID: 7))
+///     world.expect("sub", .publish(topic: "a", qos: 1, packetID: 1))
+final class World {
+  var broker: Broker
+  private(set) var now = Instant(nanoseconds: 1_000_000_000)
+  private let region: UnsafeMutableRawBufferPointer
+  private(set) var reservedByteCount = 0
+  private var clients: [String: Client] = [:]
+  private var names: [ConnectionID.Key: String] = [:]
+  private var writable: [ConnectionID] = []
+  private var retainedTopics: Set<String> = []
+  private var tapNodeCount = 0
+
+  /// One network connection as its client sees it.
+  final class Client {
+    let id: ConnectionID
+    let version: ProtocolVersion
+    var isOpen = true
+    /// Bytes the transport takes from the broker in one flush; 0: a reader that is stuck.
+    var bytesPerFlush = Int.max
+    /// Bytes that wait until the broker wants input.
+    var outgoing: [UInt8] = []
+    /// Bytes the broker sent that make no packet yet.
+    var incoming: [UInt8] = []
+    var packets: [Packet] = []
+    var lastPacketID: UInt16 = 0
+
+    init(id: ConnectionID, version: ProtocolVersion) {
+      self.id = id
+      self.version = version
+    }
+  }
+
+  /// `clients` are connected with MQTT 5, `old` with MQTT 3.1.1; both with Clean Start.
+  init(
+    clients: [String] = [], old: [String] = [], limits: Limits = .forTests, seed: UInt64 = 1,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    if let problem = limits.problem { preconditionFailure("\(problem)") }
+    var plan = Reservation.counting()
+    _ = Broker(limits: limits, seed: seed, in: &plan)
+    region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
+    region.initializeMemory(as: UInt8.self, repeating: 0)
+    var reservation = Reservation(region: region)
+    broker = Broker(limits: limits, seed: seed, in: &reservation)
+    #expect(reservation.byteCount == plan.byteCount, sourceLocation: sourceLocation)
+    for name in clients { connect(name, sourceLocation: sourceLocation) }
+    for name in old { connect(name, .v311, sourceLocation: sourceLocation) }
+  }
+
+  deinit { region.deallocate() }
+
+  // MARK: Clients
+
+  /// A connection that has sent nothing yet; `false` when the broker refuses it.
+  @discardableResult func attach(_ name: String, _ version: ProtocolVersion = .v5, allowsAnonymous: Bool = true)
+    -> Bool
+  {
+    if clients[name]?.isOpen == true { preconditionFailure("\(name) is connected already") }
+    guard let id = broker.attach(allowsAnonymous: allowsAnonymous, at: now) else { return false }
+    clients[name] = Client(id: id, version: version)
+    names[id.key] = name
+    return true
+  }
+
+  /// Connects as client identifier `clientID`, which is `name` if not said otherwise, and takes the CONNACK,
+  /// which is to say `reason`. Answers whether a session was present, and the CONNACK's properties.
+  @discardableResult func connect(
+    _ name: String, _ version: ProtocolVersion = .v5, clientID: String? = nil, cleanStart: Bool = true,
+    keepAliveSeconds: UInt16 = 0, sessionExpiry: UInt32? = nil, receiveMaximum: UInt32? = nil,
+    maximumPacketSize: UInt32? = nil, properties: [Prop] = [], will: WillFields? = nil,
+    reason: ReasonCode = .success, sourceLocation: SourceLocation = #_sourceLocation
+  ) -> (sessionPresent: Bool, properties: [Prop]) {
+    guard attach(name, version) else {
+      Issue.record("\(name) is not let in", sourceLocation: sourceLocation)
+      return (false, [])
+    }
+    var all = properties
+    if let sessionExpiry { all.append(.sessionExpiry(sessionExpiry)) }
+    if let receiveMaximum { all.append(.number(.receiveMaximum, receiveMaximum)) }
+    if let maximumPacketSize { all.append(.number(.maximumPacketSize, maximumPacketSize)) }
+    let fields = ConnectFields(
+      version: version, clientID: clientID ?? name, cleanStart: cleanStart, keepAliveSeconds: keepAliveSeconds,
+      properties: all, will: will)
+    if let will, will.retain { retainedTopics.insert(will.topic) }
+    send(name, .connect(fields))
+    guard case .connAck(let answer, let sessionPresent, let granted)? = takeFirst(name), answer == reason else {
+      Issue.record("\(name) got no CONNACK with \(reason)", sourceLocation: sourceLocation)
+      return (false, [])
+    }
+    return (sessionPresent, granted)
+  }
+
+  /// SUBSCRIBE and its SUBACK, which grants what is asked for.
+  func subscribe(
+    _ name: String, _ filter: String, qos: UInt8 = 0, id: UInt32? = nil, noLocal: Bool = false,
+    retainAsPublished: Bool = false, retainHandling: UInt8 = 0, sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    let client = client(name)
+    client.lastPacketID += 1
+    let options = Filter(
+      filter, qos: qos, noLocal: noLocal, retainAsPublished: retainAsPublished, retainHandling: retainHandling)
+    send(name, .subscribe(client.lastPacketID, [options], id: id))
+    expect(name, .subAck(client.lastPacketID, [ReasonCode(rawValue: qos)!]), sourceLocation: sourceLocation)
+  }
+
+  func unsubscribe(_ name: String, _ filter: String, sourceLocation: SourceLocation = #_sourceLocation) {
+    let client = client(name)
+    client.lastPacketID += 1
+    send(name, .unsubscribe(client.lastPacketID, [filter]))
+    let codes: [ReasonCode] = client.version == .v5 ? [.success] : []
+    expect(name, .unsubAck(client.lastPacketID, codes), sourceLocation: sourceLocation)
+  }
+
+  /// Sends all of them in one write, then lets the loop turn until nothing moves any more.
+  func send(_ name: String, _ packets: Packet...) {
+    let client = client(name)
+    for packet in packets {
+      if case .publish(let topic, _, _, _, true, _, _) = packet { retainedTopics.insert(topic) }
+      client.outgoing += packet.bytes(client.version)
+    }
+    settle()
+  }
+
+  func send(_ name: String, bytes: [UInt8]) {
+    client(name).outgoing += bytes
+    settle()
+  }
+
+  /// The transport of `name` is gone without a word.
+  func lose(_ name: String) {
+    if let client = clients[name], client.isOpen { detach(client) }
+    settle()
+  }
+
+  /// How much the transport takes at a time from now on; `nil`: all.
+  func read(_ name: String, bytesPerFlush: Int?) {
+    client(name).bytesPerFlush = bytesPerFlush ?? .max
+    settle()
+  }
+
+  /// Time passes; every deadline on the way is met in its millisecond.
+  func advance(seconds: Double) {
+    let end = now.adding(milliseconds: Int64(seconds * 1000))
+    while let deadline = broker.nextDeadline, deadline <= end {
+      if deadline > now { now = deadline }
+      broker.advance(to: now)
+      settle()
+    }
+    now = end
+    broker.advance(to: now)
+    settle()
+  }
+
+  /// What the broker itself says.
+  @discardableResult func publish(
+    topic: String, payload: String = "", qos: QoS = .atMostOnce, retain: Bool = false, expirySeconds: UInt32? = nil
+  ) -> ReasonCode {
+    if retain { retainedTopics.insert(topic) }
+    let reason = withBytes([UInt8](topic.utf8)) { topic in
+      withBytes([UInt8](payload.utf8)) { payload in
+        broker.publish(
+          topic: topic, payload: payload, qos: qos, retain: retain, expirySeconds: expirySeconds, at: now)
+      }
+    }
+    settle()
+    return reason
+  }
+
+  /// `finish` removes what is retained for `topic`.
+  func remember(retained topic: String) { retainedTopics.insert(topic) }
+
+  func addTap(_ filter: String) -> TapID? {
+    let before = pool("topic_nodes").used
+    let tap = withBytes([UInt8](filter.utf8)) { broker.addTap(filter: $0) }
+    tapNodeCount += pool("topic_nodes").used - before
+    return tap
+  }
+
+  // MARK: Expectations
+
+  /// The next packets for `name`, in this order.
+  func expect(_ name: String, _ packets: Packet..., sourceLocation: SourceLocation = #_sourceLocation) {
+    for expected in packets { #expect(takeFirst(name) == expected, sourceLocation: sourceLocation) }
+  }
+
+  /// `name` is connected and has got nothing more.
+  func expectNothing(_ names: String..., sourceLocation: SourceLocation = #_sourceLocation) {
+    for name in names {
+      let client = client(name)
+      #expect(client.isOpen, "\(name) is disconnected", sourceLocation: sourceLocation)
+      #expect(client.packets == [], "for \(name)", sourceLocation: sourceLocation)
+      #expect(client.incoming == [], "for \(name)", sourceLocation: sourceLocation)
+    }
+  }
+
+  /// The broker has closed the connection of `name` after these packets.
+  func expectClosed(_ name: String, _ packets: Packet..., sourceLocation: SourceLocation = #_sourceLocation) {
+    let client = client(name)
+    #expect(client.packets == packets, sourceLocation: sourceLocation)
+    #expect(!client.isOpen, "\(name) is still connected", sourceLocation: sourceLocation)
+    client.packets = []
+  }
+
+  func takeFirst(_ name: String) -> Packet? {
+    let client = client(name)
+    return client.packets.isEmpty ? nil : client.packets.removeFirst()
+  }
+
+  func takeAll(_ name: String) -> [Packet] {
+    let client = client(name)
+    defer { client.packets = [] }
+    return client.packets
+  }
+
+  /// Whether the broker would take more bytes from it now.
+  func wantsInput(_ name: String) -> Bool { broker.wantsInput(client(name).id) }
+  /// The broker has ended it, but its last bytes are not taken yet.
+  func isClosing(_ name: String) -> Bool { broker.isClosing(client(name).id) }
+  func isOpen(_ name: String) -> Bool { clients[name]?.isOpen == true }
+  func client(_ name: String) -> Client { clients[name]! }
+  var openNames: [String] { clients.filter(\.value.isOpen).map(\.key).sorted() }
+
+  func pool(_ name: String) -> Gauge {
+    for index in 0..<Broker.poolCount {
+      let (poolName, gauge) = broker.pool(index)
+      if "\(poolName)" == name { return gauge }
+    }
+    preconditionFailure("no pool \(name)")
+  }
+
+  // MARK: The loop
+
+  /// As the real loop: what can be read is given to the broker, then every ready connection is flushed.
+  func settle() {
+    var isMoving = true
+    while isMoving {
+      isMoving = false
+      for name in clients.keys.sorted() where receive(clients[name]!) { isMoving = true }
+      while let id = broker.nextReady() {
+        if !writable.contains(id) { writable.append(id) }
+      }
+      let ready = writable
+      writable = []
+      for id in ready where names[id.key] != nil && flush(id) { isMoving = true }
+    }
+  }
+
+  private func receive(_ client: Client) -> Bool {
+    guard client.isOpen, !client.outgoing.isEmpty, broker.wantsInput(client.id) else { return false }
+    let taken = client.outgoing.withUnsafeBytes { all in
+      var input = Bytes(all)
+      _ = broker.receive(&input, on: client.id, at: now)
+      return all.count - input.count
+    }
+    client.outgoing.removeFirst(taken)
+    return taken > 0
+  }
+
+  /// One turn's writes on one connection; whether anything was taken or closed.
+  private func flush(_ id: ConnectionID) -> Bool {
+    let client = clients[names[id.key]!]!
+    var missing = client.bytesPerFlush
+    var moved = false
+    while missing > 0, broker.pendingByteCount(id) > 0 {
+      var parts = [Bytes](repeating: .empty, count: 3)
+      let count = parts.withUnsafeMutableBufferPointer { broker.gather(id, into: $0) }
+      precondition(count > 0)
+      var taken = 0
+      for part in parts[..<count] {
+        let piece = part.first(min(part.count, missing))
+        client.incoming += piece.array()
+        taken += piece.count
+        missing -= piece.count
+      }
+      broker.sent(taken, on: id, at: now)
+      moved = true
+    }
+    decode(client)
+    if broker.isFinished(id) {
+      detach(client)
+      return true
+    }
+    if broker.pendingByteCount(id) > 0, !writable.contains(id) { writable.append(id) }
+    return moved
+  }
+
+  private func decode(_ client: Client) {
+    do throws(WireError) {
+      while let packet = try Packet.takeFirst(from: &client.incoming, client.version) { client.packets.append(packet) }
+    } catch {
+      Issue.record("the broker's bytes are no packet: \(error.reason)")
+      client.incoming = []
+    }
+  }
+
+  private func detach(_ client: Client) {
+    broker.detach(client.id, at: now)
+    client.isOpen = false
+    client.outgoing = []
+    names[client.id.key] = nil
+  }
+
+  // MARK: The end
+
+  /// Everybody leaves, every session ends, every retained message is removed: whatever was lent is back.
+  func finish(sourceLocation: SourceLocation = #_sourceLocation) {
+    for client in clients.values where client.isOpen { detach(client) }
+    advance(seconds: Double(broker.limits.sessionExpirySecondsMax + 10))
+    for topic in retainedTopics.sorted() { publish(topic: topic, retain: true) }
+    removeOtherRetained()
+    for index in 0..<Broker.poolCount {
+      let (name, gauge) = broker.pool(index)
+      // The root of the topic tree stays, and what taps hang on.
+      let kept = "\(name)" == "topic_nodes" ? max(1, tapNodeCount) : "\(name)" == "notices" ? gauge.used : 0
+      #expect(gauge.used <= kept, "\(name)", sourceLocation: sourceLocation)
+    }
+  }
+
+  /// $SYS, and what a test wrote by hand.
+  private func removeOtherRetained() {
+    guard pool("retained").used > 0, attach("cleaner") else { return }
+    send("cleaner", .connect(ConnectFields(clientID: "cleaner")), .subscribe(1, ["#", "$SYS/#"]))
+    let topics = takeAll("cleaner").compactMap(\.topic)
+    lose("cleaner")
+    for topic in topics { publish(topic: topic, retain: true) }
+  }
+}
+
+/// Lends a view of an array's bytes.
+@discardableResult func withBytes<Answer>(_ array: [UInt8], _ body: (Bytes) -> Answer) -> Answer {
+  array.withUnsafeBytes { body(Bytes($0)) }
+}
+
+extension Handle {
+  /// What a dictionary needs.
+  typealias Key = UInt32
+  var key: Key { bits }
+}
+
+extension Limits {
+  /// The defaults, a tenth as large where it only costs the tests time.
+  static var forTests: Limits {
+    var limits = Limits()
+    limits.connectionsMax = 16
+    limits.pendingConnectionsMax = 8
+    limits.sessionsMax = 24
+    limits.topicNodesMax = 512
+    limits.subscriptionsMax = 128
+    limits.messagesMax = 512
+    limits.blockCount = 2048
+    limits.retainedMax = 128
+    limits.deliveriesMax = 512
+    limits.inflightMax = 16
+    return limits
+  }
+}
+
+/// SplitMix64: the same seed gives the same run on every machine.
+struct SeededGenerator: RandomNumberGenerator {
+  var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var value = state
+    value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+    return value ^ (value >> 31)
+  }
+
+  mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
+  /// True once in `count` times.
+  mutating func oneIn(_ count: Int) -> Bool { below(count) == 0 }
+  mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) } }
+}

@@ -1,0 +1,76 @@
+import Bounded
+import Foundation
+import Taps
+import Testing
+
+@testable import Tapline
+
+@Suite("What is written about the configuration is true")
+struct ConfigurationDocumentationTests {
+  static func text(_ path: String) throws -> String {
+    String(decoding: try Data(contentsOf: repository.appendingPathComponent(path)), as: UTF8.self)
+  }
+
+  /// The bodies of all blocks fenced as YAML.
+  static func examples() throws -> [String] {
+    try text("docs/configuration.md").components(separatedBy: "```yaml\n").dropFirst().map {
+      $0.components(separatedBy: "```")[0]
+    }
+  }
+
+  @Test func everyExampleIsAccepted() throws {
+    let examples = try Self.examples()
+    #expect(examples.count >= 4)
+    for example in examples { #expect(errorLines([UInt8](example.utf8)) == [], "\(example)") }
+  }
+
+  @Test func theCompleteExampleSaysWhatItSeems() throws {
+    let configuration = try readConfiguration(try #require(try Self.examples().first))
+    #expect(configuration.counts == Configuration.Counts(listeners: 3, outputs: 2, inputs: 2, sensors: 4))
+    #expect(configuration.board.map { string($0.name) } == "raspberry-pi-4")
+    #expect(configuration.taps.outputs.map { string($0.pin.line) } == ["GPIO17", "GPIO22"])
+    #expect(configuration.limits.packetBytesMax == 65_536)
+  }
+
+  @Test func everyKeyIsDescribedAndShown() throws {
+    let document = try Self.text("docs/configuration.md")
+    let examples = try Self.examples().joined(separator: "\n")
+    let shown = [
+      Configuration.keys, ListenerSettings.keys, TapsReader.keys, TapsReader.outputKeys, TapsReader.inputKeys,
+      TapsReader.sensorKeys, TapsReader.pinKeys, ["presses", "line", "every", "for"],
+    ].flatMap { $0 }
+    for key in shown { #expect(examples.contains("\(key):"), "an example of \(key)") }
+    for key in shown + BoardProfile.keys where !["chip", "line", "header"].contains(key.description) {
+      #expect(document.contains("| `\(key)` |"), "a row for \(key)")
+    }
+  }
+
+  @Test func everyLimitHasItsRow() throws {
+    let document = try Self.text("docs/configuration.md")
+    for key in LimitKey.all {
+      let row =
+        "| `\(key.name)` | \(key.unit) | \(key.get(Limits())) | \(key.range.lowerBound) to \(key.range.upperBound) |"
+      #expect(document.contains(row), "\(row)")
+    }
+  }
+
+  @Test func theDemoConfigurationIsAccepted() throws {
+    let file = repository.appendingPathComponent("board/simulated.yaml").path
+    let configuration = try Configuration(
+      file: [UInt8](file.utf8), boards: [UInt8](repository.appendingPathComponent("board/profiles").path.utf8))
+    #expect(configuration.board?.isSimulated == true)
+    #expect(configuration.listeners.map(\.endpoint) == [.tcp(address: [UInt8]("127.0.0.1".utf8), port: 1883)])
+    #expect(configuration.taps.outputs.contains { string($0.name) == "relay" })
+    // Each press is of a line that some input has.
+    let lines = configuration.taps.inputs.map { string($0.pin.line) }
+    for press in configuration.presses { #expect(lines.contains("GPIO\(press.offset)")) }
+    #expect(!configuration.presses.isEmpty)
+  }
+
+  @Test func theManualNamesEveryCommandAndOption() throws {
+    let manual = try Self.text("docs/tapline.1.md")
+    for word in ["run", "check", "plan", "lines", "--config", "--board", "--boards", "--json", "--help", "--version"] {
+      #expect(manual.contains("**\(word)**"), "\(word)")
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import Bounded
+import Foundation
+import Testing
+
+@testable import Tapline
+
+@Suite("The plan, as it is printed")
+struct ConfigurationPlanTests {
+  static var plan: Plan {
+    var reservation = Reservation.counting()
+    _ = reservation.take(UInt64.self, count: 64, name: "connections")
+    _ = reservation.take(UInt8.self, count: 1000, name: "blocks")
+    return Plan(
+      rows: reservation.rows, byteCount: reservation.byteCount, kernelSocketBytes: 1 << 20, threadStackBytes: 131_072)
+  }
+
+  @Test func theTotalIsTheSum() {
+    let plan = Self.plan
+    #expect(plan.rows.map(\.byteCount) == [512, 1024])
+    #expect(plan.rows.map(\.byteCount).reduce(0, +) == plan.byteCount)
+    #expect(plan.totalBytes == 1536 + (1 << 20) + 131_072)
+  }
+
+  @Test func table() {
+    let budget = MemoryBudget(availableBytes: 1 << 30, controlGroupBytes: nil)
+    #expect(
+      string(Self.plan.table(budget).bytes) == """
+        POOL                                  ENTRIES   BYTES EACH          BYTES
+        connections                                64            8            512
+        blocks                                   1000            1           1024
+        the loop's memory                                                    1536  0.1 MiB
+        threads' stacks                                                    131072  0.2 MiB
+        kernel socket buffers, at most                                    1048576  1.0 MiB
+        total                                                             1181184  1.2 MiB
+
+        memory available (MemAvailable)                                1073741824  1024.0 MiB
+        control group's limit                                                none
+        fits
+
+        """)
+  }
+
+  @Test func json() throws {
+    let budget = MemoryBudget(availableBytes: 1 << 30, controlGroupBytes: nil)
+    let object = try #require(
+      try JSONSerialization.jsonObject(with: Data(Self.plan.json(budget).bytes)) as? [String: Any])
+    #expect(object["total_bytes"] as? Int == Self.plan.totalBytes)
+    #expect(object["loop_bytes"] as? Int == 1536)
+    #expect(object["available_bytes"] as? Int == 1 << 30)
+    #expect(object["cgroup_bytes"] is NSNull)
+    #expect(object["fits"] as? Bool == true)
+    let pools = try #require(object["pools"] as? [[String: Any]])
+    #expect(pools.map { $0["name"] as? String } == ["connections", "blocks"])
+    #expect(pools.map { $0["entries"] as? Int } == [64, 1000])
+    #expect(pools.map { $0["bytes"] as? Int } == [512, 1024])
+  }
+
+  @Test func fits() {
+    let total = Self.plan.totalBytes
+    func fits(_ available: Int?, _ group: Int?) -> Bool {
+      Self.plan.fits(MemoryBudget(availableBytes: available, controlGroupBytes: group))
+    }
+    #expect(fits(nil, nil))
+    #expect(fits(total, total))
+    #expect(!fits(total - 1, nil))
+    #expect(!fits(nil, total - 1))
+    #expect(
+      string(Self.plan.table(MemoryBudget(availableBytes: 1, controlGroupBytes: nil)).bytes).hasSuffix("DOES NOT FIT\n")
+    )
+  }
+
+  @Test func mebibytesAreRoundedUp() {
+    func words(_ byteCount: Int) -> String {
+      var text = Text()
+      text.add(mebibytes: byteCount)
+      return string(text.bytes)
+    }
+    #expect(words(0) == "0.0 MiB")
+    #expect(words(1) == "0.1 MiB")
+    #expect(words(1 << 20) == "1.0 MiB")
+    #expect(words((1 << 20) + 1) == "1.1 MiB")
+    #expect(words(.max).hasSuffix(" MiB"))
+  }
+}

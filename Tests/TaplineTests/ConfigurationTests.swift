@@ -1,0 +1,220 @@
+import Bounded
+import Foundation
+import MQTTWire
+import Taps
+import Testing
+
+@testable import Tapline
+
+@Suite("Right configurations say what is meant")
+struct ConfigurationTests {
+  @Test func anEmptyFileIsABrokerOnThisMachineOnly() throws {
+    for yaml in ["", "# nothing\n", "taps:\nlisteners:\nlimits:\n", "{}", "listeners: []"] {
+      let configuration = try readConfiguration(yaml)
+      #expect(configuration.listeners.count == 1)
+      #expect(configuration.listeners[0].endpoint == .tcp(address: [UInt8]("127.0.0.1".utf8), port: 1883))
+      #expect(configuration.listeners[0].isAnonymousAllowed)
+      #expect(configuration.listeners[0].framerPolicy == .disconnect)
+      #expect(configuration.board == nil)
+      #expect(string(configuration.taps.base) == "tap/pi")
+      #expect(string(configuration.sysfsRoot) == "/sys")
+      #expect(configuration.counts == Configuration.Counts(listeners: 1, outputs: 0, inputs: 0, sensors: 0))
+    }
+  }
+
+  @Test func listeners() throws {
+    let listeners = try readConfiguration(
+      """
+      listeners:
+        - {address: 127.0.0.1}
+        - {address: "::1", port: 65535, framing: resync}
+        - {address: 0.0.0.0, port: 1884, anonymous: true}
+        - {unix: /run/tapline/mqtt.sock}
+        - {unix: "@tapline", mode: 0600}
+      """
+    ).listeners
+    #expect(
+      listeners.map(\.endpoint) == [
+        .tcp(address: [UInt8]("127.0.0.1".utf8), port: 1883),
+        .tcp(address: [UInt8]("::1".utf8), port: 65_535),
+        .tcp(address: [UInt8]("0.0.0.0".utf8), port: 1884),
+        .unix(path: [UInt8]("/run/tapline/mqtt.sock".utf8), mode: 0o660),
+        .unix(path: [UInt8]("@tapline".utf8), mode: 0o600),
+      ])
+    #expect(listeners.map(\.framerPolicy) == [.disconnect, .resync, .disconnect, .disconnect, .disconnect])
+  }
+
+  @Test func outputs() throws {
+    let outputs = try readConfiguration(
+      """
+      taps:
+        base: home/cellar
+        outputs:
+          a: {pin: GPIO17}
+          b: {pin: 22, active: low, drive: open-drain, initial: ON}
+          c: {pin: {chip: pinctrl-rp1, line: 4}, drive: open-source, initial: off}
+          d: {pin: {line: RELAY}}
+      """
+    ).taps.outputs
+    #expect(outputs.map { string($0.name) } == ["a", "b", "c", "d"])
+    #expect(outputs.map { string($0.pin.line) } == ["GPIO17", "GPIO22", "4", "RELAY"])
+    #expect(outputs.map { string($0.pin.chip) } == ["", "", "pinctrl-rp1", ""])
+    #expect(outputs.map(\.active) == [.high, .low, .high, .high])
+    #expect(outputs.map(\.drive) == [.pushPull, .openDrain, .openSource, .pushPull])
+    #expect(outputs.map(\.initialActive) == [false, true, false, false])
+  }
+
+  @Test func inputs() throws {
+    let inputs = try readConfiguration(
+      """
+      board: raspberry-pi-4
+      taps:
+        inputs:
+          a: {pin: {header: 13}}
+          b: {pin: GPIO5, bias: pull-up, active: low, debounce: 20ms}
+          c: {pin: GPIO6, bias: disabled, debounce: 10s}
+          d: {pin: GPIO7, bias: pull-down, debounce: 0}
+      """
+    ).taps.inputs
+    #expect(inputs.map { string($0.pin.line) } == ["GPIO27", "GPIO5", "GPIO6", "GPIO7"])
+    #expect(inputs.map(\.bias) == [.asIs, .pullUp, .disabled, .pullDown])
+    #expect(inputs.map(\.active) == [.high, .low, .high, .high])
+    #expect(inputs.map(\.debounceMicroseconds) == [0, 20_000, 10_000_000, 0])
+  }
+
+  @Test func sensors() throws {
+    let sensors = try readConfiguration(
+      """
+      taps:
+        sensors:
+          a: {hwmon: lm75, channel: temp1_input, interval: 500ms, digits: 2}
+          b: {thermal: cpu-thermal}
+          c: {iio: bme280@76, channel: in_temp_input, interval: 1h, delta: 0.5, refresh: 5m}
+          d: {file: /sys/bus/w1/devices/28-0/temperature, scale: 0.001, offset: -500}
+          e: {simulated: wave, interval: 1s}
+      """
+    ).taps.sensors
+    let sources = sensors.map { sensor in
+      switch sensor.source {
+      case .hwmon(let name, let channel): "hwmon \(string(name)) \(string(channel))"
+      case .thermal(let type): "thermal \(string(type))"
+      case .iio(let name, let channel): "iio \(string(name)) \(string(channel))"
+      case .file(let path): "file \(string(path))"
+      case .simulatedWave: "wave"
+      }
+    }
+    #expect(
+      sources == [
+        "hwmon lm75 temp1_input", "thermal cpu-thermal", "iio bme280@76 in_temp_input",
+        "file /sys/bus/w1/devices/28-0/temperature", "wave",
+      ])
+    #expect(sensors.map { $0.intervalNanoseconds / 1_000_000 } == [500, 10_000, 3_600_000, 10_000, 1000])
+    #expect(sensors.map(\.digits) == [2, nil, nil, nil, nil])
+    #expect(sensors.map { $0.scale?.places } == [nil, nil, nil, 3, nil])
+    #expect(sensors[3].scale == PlainDecimal(mantissa: 1, places: 3))
+    #expect(sensors[3].offset == PlainDecimal(mantissa: -500, places: 0))
+    #expect(sensors[2].delta == PlainDecimal(mantissa: 5, places: 1))
+    #expect(sensors[2].refreshNanoseconds == 300_000_000_000)
+  }
+
+  /// Every key sets its own field, and no other.
+  @Test func limits() throws {
+    for key in LimitKey.all {
+      // A value that no other limit has by default; relations are not looked at here.
+      var limits = Limits()
+      let value = key.range.contains(777) ? 777 : key.range.lowerBound + 1
+      key.set(&limits, value)
+      #expect(key.get(limits) == value, "\(key.name)")
+      #expect(key.range.contains(key.get(Limits())), "\(key.name): its default is in range")
+      for other in LimitKey.all where other.name.description != key.name.description {
+        #expect(other.get(limits) == other.get(Limits()), "\(key.name) changes \(other.name)")
+      }
+    }
+    let stored = Mirror(reflecting: Limits()).children.count
+    #expect(LimitKey.all.count == stored, "every field of Limits has a key")
+    let read = try readConfiguration(
+      "limits: {connections: 100, packet_bytes: 32k, topic_bytes: 1k, connect_seconds: 5s, session_expiry_seconds: 1d}"
+    ).limits
+    #expect(read.connectionsMax == 100)
+    #expect(read.packetBytesMax == 32_768)
+    #expect(read.topicBytesMax == 1024)
+    #expect(read.connectSeconds == 5)
+    #expect(read.sessionExpirySecondsMax == 86_400)
+  }
+
+  /// Scalars are what was written: YAML's own ideas of numbers and truth do not matter.
+  @Test func scalarsAreText() throws {
+    let configuration = try readConfiguration(
+      """
+      taps:
+        base: "yes"
+        outputs:
+          on: {pin: GPIO17, initial: On}
+          0x10: {pin: GPIO22, initial: "OFF"}
+          ~: {pin: GPIO23}
+      """)
+    #expect(string(configuration.taps.base) == "yes")
+    #expect(configuration.taps.outputs.map { string($0.name) } == ["on", "0x10", "~"])
+    #expect(configuration.taps.outputs.map(\.initialActive) == [true, false, false])
+  }
+
+  @Test func simulation() throws {
+    let configuration = try readConfiguration(
+      """
+      board: simulated
+      simulation:
+        presses:
+          - {line: GPIO27}
+          - {line: GPIO4, every: 1m, for: 2s}
+      """)
+    #expect(configuration.presses.map(\.offset) == [27, 4])
+    #expect(configuration.presses.map(\.everyMilliseconds) == [5000, 60_000])
+    #expect(configuration.presses.map(\.forMilliseconds) == [300, 2000])
+  }
+
+  @Test func durationsAndSizes() {
+    func milliseconds(_ text: String) -> Int? { Values.milliseconds([UInt8](text.utf8)) }
+    #expect(
+      ["0", "500ms", "2s", "5m", "1h", "7d"].map(milliseconds) == [0, 500, 2000, 300_000, 3_600_000, 604_800_000])
+    #expect(["", "5", "s", "-1s", "1.5s", "1 s", "1S", "1w"].map(milliseconds) == Array(repeating: nil, count: 8))
+    #expect(milliseconds("9223372036854775807h") == .max)
+    func bytes(_ text: String) -> Int? { Values.byteCount([UInt8](text.utf8)) }
+    #expect(
+      ["0", "4096", "64k", "64K", "64kB", "1M", "2G"].map(bytes) == [0, 4096, 65_536, 65_536, 65_536, 1 << 20, 2 << 30])
+    #expect(["", "k", "1kk", "1T", "-1", "1.5M"].map(bytes) == Array(repeating: nil, count: 6))
+  }
+
+  @Test func addresses() {
+    func address(_ text: String) -> [UInt8]? { IPAddress([UInt8](text.utf8))?.bytes }
+    #expect(address("192.0.2.7") == [192, 0, 2, 7])
+    #expect(address("::") == Array(repeating: 0, count: 16))
+    #expect(address("2001:db8::7") == [0x20, 0x01, 0x0D, 0xB8] + Array(repeating: 0, count: 11) + [7])
+    #expect(address("1:2:3:4:5:6:7:8") == [0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8])
+    #expect(address("::ffff:127.0.0.1") == Array(repeating: 0, count: 10) + [255, 255, 127, 0, 0, 1])
+    for wrong in [
+      "", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.", ":", ":::", "1::2::3", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9",
+      "12345::",
+      "1:2:3:4:5:6:7:8::", "fe80::1%eth0", "::1 ", "1:",
+    ] {
+      #expect(address(wrong) == nil, "\(wrong)")
+    }
+    for loopback in ["127.0.0.1", "127.255.0.1", "::1", "::ffff:127.0.0.1"] {
+      #expect(IPAddress([UInt8](loopback.utf8))?.isLoopback == true, "\(loopback)")
+    }
+    for open in ["0.0.0.0", "::", "10.0.0.1", "::2", "::ffff:10.0.0.1", "fe80::1"] {
+      #expect(IPAddress([UInt8](open.utf8))?.isLoopback == false, "\(open)")
+    }
+  }
+
+  @Test func suggestions() {
+    func nearest(_ word: String, _ known: StaticString...) -> String? {
+      Suggestion.nearest(to: [UInt8](word.utf8), of: known)?.description
+    }
+    #expect(nearest("prot", "address", "port") == "port")  // two letters swapped
+    #expect(nearest("adress", "address", "port") == "address")
+    #expect(nearest("Pull_Up", "pull-up", "pull-down") == "pull-up")
+    #expect(nearest("x", "port") == nil)
+    #expect(nearest("temperature", "port") == nil)
+    #expect(nearest(String(repeating: "a", count: 100_000), "port") == nil)
+  }
+}

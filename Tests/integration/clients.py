@@ -1,0 +1,197 @@
+"""Real clients with one face: mosquitto's programs, paho and gmqtt, in MQTT 3.1.1 and 5.
+
+A receiver is made with `expected` payloads' number and is subscribed once it is there; `result()` is what it got, in
+order. A sender sends all payloads and returns when the last one has been acknowledged.
+"""
+
+import asyncio
+import subprocess
+import threading
+
+import gmqtt
+import paho.mqtt.client as paho
+from gmqtt.mqtt.constants import MQTTv50, MQTTv311
+from gmqtt.storage import HeapPersistentStorage
+
+from daemon import wait
+
+# Seconds for one transfer of a thousand messages.
+TRANSFER_SECONDS = 20
+
+
+def mosquitto(program, daemon, *arguments, version="5", **options):
+    """Starts mosquitto_pub or mosquitto_sub; its lines come as they are printed."""
+    command = ["stdbuf", "-oL", program, "-V", version, "-h", "127.0.0.1", "-p", str(daemon.port), *map(str, arguments)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen(command, **options)
+
+
+def publish(daemon, topic, payload, *arguments, version="5"):
+    """mosquitto_pub, one message; what it printed."""
+    program = mosquitto("mosquitto_pub", daemon, "-t", topic, "-m", payload, *arguments, version=version, stderr=subprocess.STDOUT)
+    output, _ = program.communicate(timeout=TRANSFER_SECONDS)
+    assert program.returncode == 0, output
+    return output
+
+
+def collect(daemon, *arguments, version="5"):
+    """mosquitto_sub to its end, which `-C` or `-W` sets; its lines."""
+    program = mosquitto("mosquitto_sub", daemon, *arguments, version=version)
+    try:
+        output, error = program.communicate(timeout=TRANSFER_SECONDS)
+    finally:
+        program.kill()
+    assert program.returncode == 0, f"exit status {program.returncode}: {error}{output[-500:]}"
+    return output.splitlines()
+
+
+class MosquittoReceiver:
+    def __init__(self, daemon, version, topic, qos, expected):
+        # A retained message tells that the subscription is there.
+        with daemon.connect("begin") as client:
+            client.publish(topic, "begin", qos=1, retain=True)
+        self.program = mosquitto(
+            "mosquitto_sub", daemon, "-q", qos, "-t", topic, "-C", expected + 1, "-W", TRANSFER_SECONDS, version=version)
+        self.lines = []
+        assert self.program.stdout.readline().strip() == "begin"
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+        self.expected = expected
+
+    def read(self):
+        self.lines.extend(line.rstrip("\n") for line in self.program.stdout)
+
+    def result(self):
+        wait(lambda: len(self.lines) >= self.expected - 1 and self.program.poll() is not None or self.program.poll(),
+             f"{self.expected} messages", TRANSFER_SECONDS)
+        self.reader.join()
+        return self.lines
+
+    def close(self):
+        self.program.kill()
+        self.program.wait()
+
+
+def send_with_mosquitto(daemon, version, topic, qos, payloads):
+    program = mosquitto("mosquitto_pub", daemon, "-q", qos, "-t", topic, "-l", version=version, stdin=subprocess.PIPE)
+    try:
+        _, error = program.communicate("".join(f"{payload}\n" for payload in payloads), timeout=TRANSFER_SECONDS)
+    finally:
+        program.kill()
+    assert program.returncode == 0, f"exit status {program.returncode}: {error}"
+
+
+def paho_client(name, version, **options):
+    protocol = {"311": paho.MQTTv311, "5": paho.MQTTv5}[version]
+    return paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=protocol, **options)
+
+
+class PahoReceiver:
+    def __init__(self, daemon, version, topic, qos, expected):
+        self.expected, self.payloads, subscribed = expected, [], threading.Event()
+        self.client = paho_client(f"paho-receiver-{version}", version)
+        self.client.on_connect = lambda client, *_: client.subscribe(topic, qos)
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.on_message = lambda _client, _data, message: self.payloads.append(message.payload.decode())
+        self.client.connect("127.0.0.1", daemon.port)
+        self.client.loop_start()
+        assert subscribed.wait(TRANSFER_SECONDS), "no SUBACK"
+
+    def result(self):
+        wait(lambda: len(self.payloads) >= self.expected, f"{self.expected} messages", TRANSFER_SECONDS)
+        return self.payloads
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def send_with_paho(daemon, version, topic, qos, payloads):
+    client = paho_client(f"paho-sender-{version}", version)
+    client.connect("127.0.0.1", daemon.port)
+    client.loop_start()
+    handles = [client.publish(topic, payload, qos) for payload in payloads]
+    for handle in handles:
+        handle.wait_for_publish(TRANSFER_SECONDS)
+        assert handle.is_published(), "a message was not acknowledged"
+    client.disconnect()
+    client.loop_stop()
+
+
+class CountingStorage(HeapPersistentStorage):
+    """gmqtt sends without looking at Receive Maximum; this tells how many are on their way."""
+
+    def __len__(self):
+        return len(self._queue)
+
+
+class GmqttLoop:
+    """An event loop on a thread of its own."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(TRANSFER_SECONDS)
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+
+GMQTT_VERSIONS = {"311": MQTTv311, "5": MQTTv50}
+
+
+class GmqttReceiver:
+    def __init__(self, daemon, version, topic, qos, expected):
+        self.expected, self.payloads, subscribed = expected, [], threading.Event()
+        self.loop = GmqttLoop()
+
+        async def start():
+            self.client = gmqtt.Client(f"gmqtt-receiver-{version}")
+            self.client.on_connect = lambda client, *_: client.subscribe(topic, qos)
+            self.client.on_subscribe = lambda *_: subscribed.set()
+            self.client.on_message = self.on_message
+            await self.client.connect("127.0.0.1", daemon.port, version=GMQTT_VERSIONS[version])
+
+        self.loop.run(start())
+        assert subscribed.wait(TRANSFER_SECONDS), "no SUBACK"
+
+    def on_message(self, _client, _topic, payload, _qos, _properties):
+        self.payloads.append(payload.decode())
+        return 0
+
+    def result(self):
+        wait(lambda: len(self.payloads) >= self.expected, f"{self.expected} messages", TRANSFER_SECONDS)
+        return self.payloads
+
+    def close(self):
+        self.loop.run(self.client.disconnect())
+        self.loop.close()
+
+
+def send_with_gmqtt(daemon, version, topic, qos, payloads):
+    loop = GmqttLoop()
+
+    async def send():
+        storage = CountingStorage()
+        client = gmqtt.Client(f"gmqtt-sender-{version}", persistent_storage=storage)
+        await client.connect("127.0.0.1", daemon.port, version=GMQTT_VERSIONS[version])
+        for payload in payloads:
+            client.publish(topic, payload, qos=qos)
+            await asyncio.sleep(0)
+            while len(storage) >= 16:
+                await asyncio.sleep(0.0005)
+        await storage.wait_empty()
+        await client.disconnect()
+
+    try:
+        loop.run(asyncio.wait_for(send(), TRANSFER_SECONDS))
+    finally:
+        loop.close()
+
+
+RECEIVERS = {"mosquitto": MosquittoReceiver, "paho": PahoReceiver, "gmqtt": GmqttReceiver}
+SENDERS = {"mosquitto": send_with_mosquitto, "paho": send_with_paho, "gmqtt": send_with_gmqtt}

@@ -1,0 +1,114 @@
+"""What all tests here share: the binary under test, daemons that end with their test, and notes for the last lines.
+
+usage: pytest Tests/integration --tapline FILE
+
+With TAPLINE_RUNNER in the environment ("qemu-aarch64-static -L SYSROOT") FILE is run by that: message counts are then
+smaller, and the tests of memory are left out. TAPLINE_EMBEDDED names an Embedded build for this machine, for which the
+tests of memory run too.
+"""
+
+import os
+import shlex
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("clients", "daemon", "raw", "soak")
+
+from daemon import Binary, Daemon  # noqa: E402
+
+NOTES = []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--tapline", required=True, help="the binary under test")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "memory: looks at the process's own memory; not under an emulator")
+    config.tapline = Binary(Path(config.getoption("--tapline")).resolve(), shlex.split(os.environ.get("TAPLINE_RUNNER", "")))
+    if not config.tapline.path.is_file():
+        raise pytest.UsageError(f"--tapline: {config.tapline.path} is not there")
+    for program in ("mosquitto_pub", "mosquitto_sub"):
+        if not shutil.which(program):
+            raise pytest.UsageError(f"{program} is not in PATH: run cross/install-needs test")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.tapline.is_emulated:
+        for item in items:
+            if item.get_closest_marker("memory"):
+                item.add_marker(pytest.mark.skip(reason="the emulator's memory is not the daemon's"))
+
+
+def pytest_generate_tests(metafunc):
+    """Tests that take `build` run once for the binary, and once for the Embedded build where there is one."""
+    if "build" in metafunc.fixturenames:
+        builds = [metafunc.config.tapline]
+        if embedded := os.environ.get("TAPLINE_EMBEDDED"):
+            builds.append(Binary(Path(embedded).resolve(), [], is_embedded=True))
+        metafunc.parametrize("build", builds, ids=[build.name for build in builds])
+
+
+@pytest.fixture(scope="session")
+def binary(request):
+    return request.config.tapline
+
+
+@pytest.fixture
+def some(binary):
+    """some(1000): that many, or a tenth of it where the daemon is emulated."""
+    return lambda count: max(1, count // 10) if binary.is_emulated else count
+
+
+@pytest.fixture
+def note():
+    """note(TEXT): a line under the tests' results."""
+    return NOTES.append
+
+
+@pytest.fixture
+def make_daemon(binary, tmp_path, request):
+    """make_daemon(CONFIGURATION...): a daemon that is ready; see `Daemon`. All are killed when the test ends."""
+    daemons = []
+
+    def make(*arguments, build=binary, **options):
+        daemon = Daemon(build, tmp_path / f"daemon-{len(daemons)}", *arguments, **options)
+        daemons.append(daemon)
+        daemon.start()
+        return daemon
+
+    request.node.daemons = daemons
+    yield make
+    for daemon in daemons:
+        daemon.kill()
+
+
+@pytest.fixture
+def daemon(make_daemon):
+    """One with the defaults, $SYS every second, and no taps."""
+    return make_daemon()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Under a failed test, what its daemons logged last."""
+    report = yield
+    if report.failed:
+        for daemon in getattr(item, "daemons", []):
+            report.sections.append((f"log of {daemon.folder.name}", daemon.log[-4000:]))
+    return report
+
+
+def pytest_sessionstart(session):
+    session.started = time.monotonic()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    terminalreporter.section("notes")
+    for text in NOTES:
+        terminalreporter.write_line(text)
+    seconds = time.monotonic() - terminalreporter._session.started
+    terminalreporter.write_line(f"{config.tapline}: {seconds:.1f} s")

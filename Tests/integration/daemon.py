@@ -1,0 +1,155 @@
+"""A daemon of a test: its configuration, its start and end, what it says of itself."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import raw
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Seconds to wait for what should come at once, on a machine that has other things to do as well.
+PATIENCE_SECONDS = 15
+
+
+@dataclass
+class Binary:
+    path: Path
+    runner: list = field(default_factory=list)  # the words before `path`
+    is_embedded: bool = False
+
+    @property
+    def name(self):
+        return "Embedded" if self.is_embedded else "host"
+
+    @property
+    def is_emulated(self):
+        return bool(self.runner)
+
+    def command(self, *arguments):
+        return [*self.runner, str(self.path), *map(str, arguments)]
+
+    def run(self, *arguments, **options):
+        """To its end, with what it printed as text."""
+        options = {"capture_output": True, "text": True, "timeout": PATIENCE_SECONDS} | options
+        return subprocess.run(self.command(*arguments), **options)
+
+    def __str__(self):
+        return " ".join([*(Path(word).name for word in self.runner[:1]), self.path.name])
+
+
+def wait(condition, what, seconds=PATIENCE_SECONDS):
+    """The first true value of `condition`, asked again and again."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"no {what} within {seconds} s"
+        time.sleep(0.005)
+    return value
+
+
+def free_port():
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Daemon:
+    """`configuration` is YAML without listeners; `limits` are the keys of its section of that name."""
+
+    def __init__(self, binary, folder, configuration="", listeners=None, environment=None, **limits):
+        self.binary = binary
+        self.folder = folder
+        self.port = free_port()
+        self.environment = environment or {}
+        self.process = None
+        folder.mkdir()
+        lines = [listener.replace("PORT", str(self.port)) for listener in listeners or ["{address: 127.0.0.1, port: PORT}"]]
+        limits = {"sys_interval_seconds": 1} | limits
+        self.configuration = folder / "tapline.yaml"
+        self.configuration.write_text(
+            "listeners: [" + ", ".join(lines) + "]\n"
+            + "limits: {" + ", ".join(f"{name}: {value}" for name, value in limits.items()) + "}\n"
+            + configuration)
+        self.log_file = folder / "log"
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def log(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    # Start and end
+
+    def launch(self):
+        """Starts it, without waiting."""
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                self.binary.command("run", "-c", self.configuration), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=os.environ | self.environment)
+
+    def start(self):
+        self.launch()
+        wait(lambda: "tapline: ready" in self.log or self.process.poll() is not None, "ready line")
+        assert self.is_running, f"exit status {self.process.returncode}: {self.log}"
+
+    @property
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, seconds=PATIENCE_SECONDS):
+        """SIGTERM; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def kill(self):
+        if self.is_running:
+            self.process.kill()
+        if self.process is not None:
+            self.process.wait()
+
+    # What it says
+
+    def connect(self, name, version=5, **options):
+        """A raw client, connected."""
+        return raw.Client(self.port).connect(name, version, **options)
+
+    def values(self, topic_filter):
+        """The retained messages that match now: {topic: text}."""
+        with self.connect("values") as client:
+            client.subscribe(topic_filter)
+            client.subscribe("no/such/topic")
+            # A client's own round trip after the retained messages: they come before its next answer.
+            client.ping()
+            return {message.topic: message.payload.decode() for message in client.messages}
+
+    def wait_for_value(self, topic, condition, seconds=PATIENCE_SECONDS):
+        """The value of a retained topic such as a counter of $SYS, once it is as it should be."""
+        with self.connect("watch") as client:
+            client.subscribe(topic)
+            while True:
+                value = client.message(topic, seconds=seconds).payload.decode()
+                if condition(value):
+                    return value
+
+    # Memory
+
+    def status(self, name):
+        """A row of /proc/PID/status: VmRSS and RssAnon in KiB."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE).group(1))
+
+    @property
+    def state(self):
+        """As /proc/PID/status says: "S (sleeping)"."""
+        return re.search(r"^State:\s+(.*)", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)[1]
+
+    @property
+    def memory(self):
+        return {name: self.status(name) for name in ("VmRSS", "RssAnon")}

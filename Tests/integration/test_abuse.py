@@ -1,0 +1,301 @@
+"""Clients that mean no good, or cannot do better: memory does not move, others are served, counters tell."""
+
+import os
+import socket
+import struct
+import time
+
+import pytest
+
+import raw
+from daemon import wait
+
+# What a page or two of the C library's stdio, or the kernel's counting by batches, may make of nothing.
+TOLERANCE_KIB = 64
+
+
+@pytest.fixture
+def steady(binary):
+    """with steady(daemon): memory is the same afterwards."""
+
+    class Steady:
+        def __init__(self, daemon):
+            self.daemon = daemon
+
+        def __enter__(self):
+            if not binary.is_emulated:
+                # A first client of each version: what the C library maps lazily is there.
+                self.daemon.connect("warm", 4).disconnect()
+                self.daemon.connect("warm").ping().disconnect()
+                self.before = self.daemon.memory
+
+        def __exit__(self, failure, *_):
+            if not binary.is_emulated and not failure:
+                after = self.daemon.memory
+                grown = {name: after[name] - self.before[name] for name in after}
+                assert max(grown.values()) <= TOLERANCE_KIB, f"grown by {grown} KiB"
+
+    return Steady
+
+
+class Served:
+    """A publisher and a subscriber beside the abuse; `check` is a round trip of both, within a second."""
+
+    def __init__(self, daemon):
+        self.reader = daemon.connect("served")
+        self.reader.subscribe("served/#", qos=1)
+        self.writer = daemon.connect("serving", 4)
+        self.count = 0
+
+    def check(self, seconds=1):
+        self.count += 1
+        clock = time.monotonic()
+        self.writer.publish("served/topic", b"%d" % self.count, qos=1)
+        assert self.reader.message("served/topic").payload == b"%d" % self.count
+        assert time.monotonic() - clock < seconds
+
+    def close(self):
+        self.reader.close()
+        self.writer.close()
+
+
+@pytest.fixture
+def served():
+    all_served = []
+
+    def make(daemon):
+        all_served.append(Served(daemon))
+        return all_served[-1]
+
+    yield make
+    for each in all_served:
+        each.close()
+
+
+def counter(daemon, name, condition):
+    return daemon.wait_for_value(f"$SYS/tapline/{name}", lambda value: condition(int(value)))
+
+
+# Receivers
+
+
+@pytest.mark.parametrize("size", [100, 1500, 10_000])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_stuck_subscriber(make_daemon, steady, served, some, size, qos):
+    """It does not read; its messages are dropped and counted, nobody waits for it."""
+    daemon = make_daemon(queued=100)
+    others = served(daemon)
+    with steady(daemon):
+        stuck = raw.Client(daemon.port, receive_buffer=4096).connect("stuck")
+        stuck.subscribe("flood/#", qos=qos)
+        with daemon.connect("publisher") as publisher:
+            for _ in range(some(20)):
+                # Much more than the kernel's buffers of one connection take.
+                publisher.send(*(raw.publish("flood/a", bytes(size)) for _ in range(some(500_000 // size + 50))))
+                for _ in range(10):
+                    assert publisher.publish("flood/a", bytes(size), qos=1) in (0, 0x97)
+                others.check()
+        if some(20) == 20:
+            daemon.wait_for_value("$SYS/broker/publish/messages/dropped", lambda value: int(value) > 0)
+        others.check()
+        stuck.close()
+        others.check()
+
+
+def test_subscriber_of_everything(make_daemon, steady, served, some):
+    """1,000 retained topics for one that reads, one that reads slowly, and one that does not."""
+    daemon = make_daemon(sys_interval_seconds=3600)
+    others = served(daemon)
+    topics = {f"retained/{index}": b"%d" % index * 40 for index in range(some(900))}
+    with steady(daemon):
+        with daemon.connect("publisher") as publisher:
+            for topic, payload in topics.items():
+                assert publisher.publish(topic, payload, qos=1, retain=True) == 0
+        stuck = raw.Client(daemon.port, receive_buffer=4096).connect("stuck")
+        stuck.send(raw.subscribe(1, ("#", 1)))
+        slow = raw.Client(daemon.port, receive_buffer=4096).connect("slow", 4)
+        slow.send(raw.subscribe(1, ("#", 0), version=4))
+        for qos in (0, 1, 2):
+            with daemon.connect(f"reader-{qos}") as reader:
+                reader.subscribe("#", qos=qos)
+                got = {}
+                while len(got) < len(topics):
+                    message = reader.message()
+                    if message.topic in topics:
+                        assert message.topic not in got and message.retain
+                        got[message.topic] = message.payload
+                assert got == topics
+                others.check()
+        slow.expect(raw.SUBACK)
+        for _ in topics:
+            slow.message()
+        slow.close()
+        stuck.close()
+
+
+# Packets
+
+
+def test_declared_size_is_judged_at_once(make_daemon, steady, served):
+    """256 MiB: refused by the fixed header, long before the packet is there (§3.2.2.3.6, §4.13)."""
+    daemon = make_daemon()
+    others = served(daemon)
+    with steady(daemon):
+        for _ in range(20):
+            clock = time.monotonic()
+            client = daemon.connect("greedy")
+            client.send(b"\x30" + raw.number(256 * 1024 * 1024 - 1), b"\x00\x01a")
+            client.expect_close(0x95)
+            assert time.monotonic() - clock < 1
+            first = raw.Client(daemon.port)
+            first.send(b"\x10" + raw.number(256 * 1024 * 1024 - 1), b"\x00")
+            first.expect_close()
+        others.check()
+    counter(daemon, "closed/packet_too_large", lambda value: value >= 20)
+
+
+def test_dribblers_of_large_packets(make_daemon, steady, served):
+    """More of them than there are buffers: the slowest give way, others are served; the rest ends at its deadline."""
+    daemon = make_daemon(packet_seconds=2, framer_large_count=2, framer_small_count=4)
+    others = served(daemon)
+    with steady(daemon):
+        dribblers = [daemon.connect(f"dribbler-{index}", 5 if index % 2 else 4) for index in range(12)]
+        for index, dribbler in enumerate(dribblers):
+            dribbler.send(raw.publish("a", bytes(60_000 if index < 6 else 500), version=dribbler.version)[:50])
+        others.check()
+        with daemon.connect("large") as client:  # one that takes two reads
+            data = raw.publish("served/large", bytes(60_000), 1, 1)
+            client.send(data[:30_000])
+            others.check()
+            client.send(data[30_000:]).expect(raw.PUBACK)
+        assert len(others.reader.message("served/large").payload) == 60_000
+        for dribbler in dribblers:
+            dribbler.expect_close()
+        others.check()
+    counter(daemon, "closed/quota", lambda value: value >= 4)
+    counter(daemon, "closed/timeout", lambda value: value >= 1)
+    assert '"dropped":0' not in daemon.wait_for_value("$SYS/tapline/pools/framer_large", lambda value: True)
+
+
+def test_garbage(make_daemon, steady, served, some):
+    daemon = make_daemon()
+    others = served(daemon)
+    seed = 1
+    with steady(daemon):
+        for index in range(some(300)):
+            data = bytearray()
+            while len(data) < 200:
+                seed = (seed * 6364136223846793005 + 1442695040888963407) % (1 << 64)
+                data += struct.pack("!Q", seed)
+            client = raw.Client(daemon.port)
+            if index % 2:
+                client.connect("garbage", 4 if index % 4 == 1 else 5)
+            try:
+                client.send(data)
+            except ConnectionError:
+                pass
+            client.close()
+            if index % 50 == 0:
+                others.check()
+        others.check()
+    counter(daemon, "closed/malformed", lambda value: value > 0)
+
+
+# Connections
+
+
+def test_connection_storm(make_daemon, steady, served, some, note):
+    """2,000 attempts at a limit of 64: who is connected stays, the others are refused and counted, then all is well."""
+    daemon = make_daemon(connections=64, pending_connections=32, connect_seconds=1)
+    others = served(daemon)
+    attempts = some(2000)
+    clock = time.monotonic()
+    with steady(daemon):
+        for _ in range(attempts // 100):
+            batch = []
+            for _ in range(100):
+                client = socket.socket()
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", daemon.port))
+                batch.append(client)
+            others.check()
+            for client in batch:
+                client.close()
+        others.check()
+
+        def connected():
+            try:
+                return daemon.connect("afterwards")
+            except (raw.Closed, ConnectionError):
+                return None
+
+        wait(connected, "a place").disconnect()
+    note(f"{attempts} connection attempts: {time.monotonic() - clock:.1f} s")
+    counter(daemon, "clients/refused", lambda value: value >= attempts // 10)
+
+
+def test_limit_of_connections(make_daemon, steady):
+    """The 65th is refused, the 64 are served; one leaves, and there is a place."""
+    daemon = make_daemon(connections=64)
+    with steady(daemon):
+        clients = [daemon.connect(f"client-{index}") for index in range(64)]
+        with pytest.raises((raw.Closed, ConnectionError)):
+            daemon.connect("one too many")
+        for client in clients:
+            client.ping()
+        clients.pop().disconnect()
+
+        def connected():
+            try:
+                return daemon.connect("again")
+            except (raw.Closed, ConnectionError):
+                return None
+
+        wait(connected, "a place").disconnect()
+        for client in clients:
+            client.close()
+
+
+def test_slowloris(make_daemon, steady, served):
+    """Without a CONNECT, or with one that takes too long, a connection ends at its deadline."""
+    daemon = make_daemon(connect_seconds=1, pending_connections=8)
+    others = served(daemon)
+    with steady(daemon):
+        clock = time.monotonic()
+        silent = [raw.Client(daemon.port) for _ in range(4)]
+        for client in silent[2:]:
+            client.send(raw.connect("slow")[:9])
+        others.check()
+        for client in silent:
+            client.expect_close()
+        assert 0.5 < time.monotonic() - clock < 5
+        others.check()
+    counter(daemon, "closed/timeout", lambda value: value == 4)
+
+
+def test_keep_alive(make_daemon):
+    """§3.1.2-22: one and a half times what the client said."""
+    daemon = make_daemon()
+    clock = time.monotonic()
+    client = daemon.connect("silent", keep_alive=1, will=("will", "silent", 0, False))
+    with daemon.connect("heir") as heir:
+        heir.subscribe("will")
+        client.expect_close(0x8D)
+        assert 1.4 < time.monotonic() - clock < 4
+        assert heir.message().payload == b"silent"
+
+
+def test_descriptors_are_given_back(make_daemon, binary):
+    if binary.is_emulated:
+        pytest.skip("the emulator has descriptors of its own")
+    daemon = make_daemon()
+
+    def count():
+        return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
+    daemon.connect("first").disconnect()
+    before = count()
+    for index in range(200):
+        client = daemon.connect(f"client-{index}")
+        client.disconnect() if index % 2 else client.close()
+    wait(lambda: count() <= before, "descriptors")

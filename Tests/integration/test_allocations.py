@@ -1,0 +1,139 @@
+"""From READY on the loop takes no memory, whatever clients do (allocations.c counts)."""
+
+import itertools
+import mmap
+import os
+import re
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import soak
+
+KINDS = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign", "mmap", "brk"]
+OFFENDERS, FRAMES = 16, 30
+# struct report of allocations.c, in 64-bit words.
+OFFENDER_WORDS = 3 + FRAMES
+HEAD_WORDS = 1 + 2 * len(KINDS) + 2
+BYTE_COUNT = 8 * (HEAD_WORDS + OFFENDERS * OFFENDER_WORDS)
+
+pytestmark = pytest.mark.memory
+
+
+class Report:
+    def __init__(self, path):
+        path.write_bytes(bytes(BYTE_COUNT))
+        self.path = path
+        with path.open("r+b") as file:
+            self.memory = mmap.mmap(file.fileno(), BYTE_COUNT)
+
+    @property
+    def words(self):
+        return struct.unpack(f"={BYTE_COUNT // 8}Q", self.memory[:])
+
+    @property
+    def is_ready(self):
+        return self.words[0] == 1
+
+    def counts(self, start):
+        counted = dict(zip(KINDS, self.words[start:start + len(KINDS)]))
+        return {name: count for name, count in counted.items() if count}
+
+    @property
+    def loop(self):
+        return self.counts(1)
+
+    @property
+    def others(self):
+        return self.counts(1 + len(KINDS))
+
+    @property
+    def before(self):
+        return self.words[HEAD_WORDS - 2]
+
+    def offenders(self, pid):
+        """The first calls with their stacks, in words."""
+        words, entries, out = self.words, [], []
+        for index in range(words[HEAD_WORDS - 1]):
+            start = HEAD_WORDS + index * OFFENDER_WORDS
+            kind, byte_count, depth = words[start:start + 3]
+            entries.append((f"{KINDS[kind]}({byte_count})", words[start + 3:start + 3 + depth]))
+        names = named(pid, [address for _, frames in entries for address in frames])
+        for call, frames in entries:
+            out.append(call)
+            out.extend(f"    {name}" for name, _ in itertools.groupby(names[address] for address in frames))
+        return "\n".join(out)
+
+
+def named(pid, addresses):
+    """Functions of a running process, by llvm-symbolizer or addr2line where there is one: {address: text}. Of libraries
+    only their names: what matters is who called them."""
+    executable = os.readlink(f"/proc/{pid}/exe")
+    maps = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if found := re.match(r"(\w+)-(\w+) \S+ \w+ \S+ \d+ +(/.*)", line):
+            maps.append((int(found[1], 16), int(found[2], 16), found[3]))
+    base = min(start for start, _, name in maps if name == executable)
+    out, offsets = {}, {}
+    for address in set(addresses):
+        module = next((name for start, end, name in maps if start <= address < end), "?")
+        out[address] = Path(module).name
+        if module == executable:
+            offsets[address] = hex(address - 1 - base)  # within the call, not behind it
+    for tool in (["llvm-symbolizer", "--output-style=GNU", "-s", "-f", "-p", "-e"], ["addr2line", "-s", "-f", "-p", "-e"]):
+        if offsets and shutil.which(tool[0]):
+            said = subprocess.run([*tool, executable, *offsets.values()], capture_output=True, text=True).stdout
+            if demangle := shutil.which("swift-demangle"):
+                said = subprocess.run([demangle, "--compact"], input=said, capture_output=True, text=True).stdout
+            # What was inlined is on lines of its own.
+            lines = [line for line in said.splitlines() if not line.startswith(" (inlined by)")]
+            out.update(zip(offsets, lines))
+            break
+    return out
+
+
+@pytest.fixture(scope="module")
+def interposer(tmp_path_factory):
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    assert compiler, "a C compiler is needed: cc, gcc or clang"
+    library = tmp_path_factory.mktemp("allocations") / "allocations.so"
+    source = Path(__file__).with_name("allocations.c")
+    subprocess.run([compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def counted(make_daemon, interposer, tmp_path, build):
+    report = Report(tmp_path / "report")
+    environment = {"LD_PRELOAD": str(interposer), "TAPLINE_ALLOCATIONS": str(report.path)}
+    daemon = make_daemon(soak.CONFIGURATION, build=build, environment=environment, **soak.LIMITS)
+    assert report.is_ready and report.before > 0, "the interposer does not count"
+    daemon.report = report
+    return daemon
+
+
+def check(daemon, name):
+    if loop := daemon.report.loop:
+        text = f"{name}: calls of the loop's thread after READY: {loop}\n{daemon.report.offenders(daemon.pid)}"
+        pytest.fail(text, pytrace=False)
+    assert daemon.is_running
+
+
+def test_loop_allocates_nothing(counted, note, build):
+    """Every kind of work in one life of the daemon, twice; memory does not move after the first round."""
+    check(counted, "start")
+    for work in soak.WORK:
+        work(counted)
+        check(counted, work.__name__)
+    before = counted.memory
+    for work in soak.WORK:
+        work(counted)
+        check(counted, work.__name__)
+    after = counted.memory
+    report = counted.report
+    note(f"allocations of the {build.name} build's loop after READY: 0 ({report.before} before; other threads: "
+         f"{report.others or 0}); {before} KiB, then {after} KiB")
+    assert after["RssAnon"] - before["RssAnon"] <= 16 and after["VmRSS"] - before["VmRSS"] <= 64, (before, after)

@@ -1,0 +1,71 @@
+"""What `tapline plan` promises is what the daemon takes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import soak
+
+pytestmark = pytest.mark.memory
+
+PAGE = 4096
+
+
+def plan(daemon):
+    done = daemon.binary.run("plan", "-c", daemon.configuration, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def anonymous_regions(pid):
+    """Sizes of the process's mappings without a file or name, and those of their resident bytes, in bytes."""
+    regions, size = [], None
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if found := re.match(r"(\w+)-(\w+) \S+ \w+ \S+ \d+\s*(.*)$", line):
+            size = int(found[2], 16) - int(found[1], 16) if not found[3] else None
+        elif size is not None and (found := re.match(r"Rss: +(\d+) kB", line)):
+            regions.append((size, 1024 * int(found[1])))
+    return regions
+
+
+@pytest.mark.parametrize("limits", [{}, {"connections": 200, "sessions": 400, "blocks": 10_000}, soak.LIMITS],
+                         ids=["default", "large", "small"])
+def test_plan_is_what_is_mapped(make_daemon, build, limits):
+    daemon = make_daemon(soak.CONFIGURATION, build=build, **limits)
+    promised = plan(daemon)
+    assert promised["loop_bytes"] == sum(pool["bytes"] for pool in promised["pools"])
+    size = (promised["loop_bytes"] + PAGE - 1) // PAGE * PAGE
+    regions = anonymous_regions(daemon.pid)
+    assert any(mapped == size and resident == size for mapped, resident in regions), (size, regions)
+    reserved = int(re.search(r"tapline: ready, (\d+) KiB reserved", daemon.log)[1])
+    assert reserved == size // 1024
+
+
+def test_table_and_json_say_the_same(make_daemon, build):
+    daemon = make_daemon(build=build)
+    table = daemon.binary.run("plan", "-c", daemon.configuration).stdout
+    promised = plan(daemon)
+    for pool in promised["pools"]:
+        # A name may appear twice, as "free list" does.
+        assert re.search(rf"^{re.escape(pool['name'])} +{pool['entries']} +{pool['entry_bytes']} +{pool['bytes']}$", table,
+                         re.MULTILINE), pool
+    assert re.search(rf"^the loop's memory +{promised['loop_bytes']} ", table, re.MULTILINE)
+    assert promised["total_bytes"] == sum(promised[f"{part}_bytes"] for part in ("loop", "thread_stack", "kernel_socket"))
+    assert promised["fits"] and table.endswith("fits\n")
+
+
+def test_plan_that_does_not_fit(build, tmp_path):
+    file = tmp_path / "large.yaml"
+    file.write_text("limits: {blocks: 1048576, block_bytes: 65536}\n")
+    done = build.run("plan", "-c", file)
+    assert done.returncode == 1, done.stdout[-300:]
+    assert "DOES NOT FIT" in done.stdout
+
+
+def test_idle_memory(make_daemon, build, note):
+    daemon = make_daemon(build=build)
+    note(f"idle, {build.name} build: {daemon.memory} KiB, of which {plan(daemon)['loop_bytes'] // 1024} are reserved")
+    if build.is_embedded:
+        assert daemon.memory["VmRSS"] < 4096
