@@ -66,9 +66,11 @@ public struct ByteQueuePool: ~Copyable {
     }
   }
 
-  /// Chunks that `queue` may take beside the reserved ones.
+  /// Chunks that `queue` may take beside the reserved ones: no more than it would leave free, so that a few queues
+  /// whose readers are stuck cannot take all and leave the others without.
   private func sharedRoom(_ queue: ByteQueue) -> Int {
-    max(0, min(chunksPerQueueMax - queue.chunkCount, chunks.gauge.free - (queueCount - reservesHeld)))
+    let free = chunks.gauge.free - (queueCount - reservesHeld)
+    return max(0, min(chunksPerQueueMax - queue.chunkCount, (free - queue.chunkCount) / 2))
   }
 
   /// Copies `bytes` to the end; all or nothing.

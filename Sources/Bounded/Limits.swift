@@ -31,7 +31,7 @@ public struct Limits: Sendable {
   /// a multiple of 1024, so that the tree's index is not much larger than it.
   public var topicNodesMax = 3071
   /// 64-byte cells for the part of a level's name beyond 24 bytes.
-  public var topicNameCellsMax = 1024
+  public var topicNameCellsMax = 512
   public var clientIDBytesMax = 64
 
   public var subscriptionsMax = 1024
@@ -51,10 +51,10 @@ public struct Limits: Sendable {
   public var tapQueueBytesMax = 1024
 
   /// Messages held for delivery, retained or as a Will.
-  public var messagesMax = 2048
+  public var messagesMax = 1536
   /// Their bytes (topic, properties, payload) lie in blocks of this size.
   public var blockBytes = 256
-  public var blockCount = 3072
+  public var blockCount = 2304
   /// Blocks that only QoS 1 and 2 and retained messages may take, and blocks that only retained ones may:
   /// one class cannot starve another.
   public var blocksKeptForQoS = 512
@@ -62,7 +62,7 @@ public struct Limits: Sendable {
   public var retainedMax = 1024
 
   /// Deliveries waiting or in flight, all sessions together.
-  public var deliveriesMax = 4096
+  public var deliveriesMax = 3072
   /// Messages waiting in one session beyond those in flight; the oldest is dropped for a new one. Room for a burst:
   /// a client in Python is hundreds behind one in C within milliseconds.
   public var queuedMax = 1000
@@ -77,14 +77,14 @@ public struct Limits: Sendable {
 
   /// Bytes going out are copied into chunks of this size; one is kept for each connection's control packets.
   public var outboxChunkBytes = 1024
-  public var outboxChunksShared = 256
+  public var outboxChunksShared = 192
   /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.
   public var outboxChunksPerConnection = 80
   /// Payloads of at least this size are sent by reference instead of copied.
   public var referenceBytesMin = 2048
 
   /// Bytes read from one connection in one turn.
-  public var readBytes = 32_768
+  public var readBytes = 16_384
   /// Seconds a session may outlive its connection, whatever its client asks for (§3.1.2.11.2).
   public var sessionExpirySecondsMax = 7 * 24 * 3600
   /// Longest keep alive granted; told as Server Keep Alive (§3.2.2.3.14).
@@ -107,6 +107,9 @@ public struct Limits: Sendable {
     if packetBytesMax < 1024 { return "limits: packet_bytes must be at least 1024" }
     if framerSmallBytes > packetBytesMax { return "limits: framer_small_bytes must be at most packet_bytes" }
     if framerLargeCount < 1 || framerSmallCount < 1 { return "limits: at least one framer buffer of each size" }
+    // The longest topic of $SYS has 40 bytes, a client identifier of ours 24.
+    if topicBytesMax < 48 { return "limits: topic_bytes must be at least 48" }
+    if clientIDBytesMax < 24 { return "limits: client_id_bytes must be at least 24" }
     if topicBytesMax > packetBytesMax / 2 { return "limits: topic_bytes must be at most half of packet_bytes" }
     if blockBytes % 64 != 0 || blockBytes < 64 { return "limits: block_bytes must be a multiple of 64" }
     if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 512 {
@@ -127,6 +130,13 @@ public struct Limits: Sendable {
       return "limits: tap_publishes must be at least 4 and tap_publish_bytes at least 4096"
     }
     if inflightMax < 1 || inflightMax > 65_535 { return "limits: inflight must be 1 to 65535" }
+    if queuedMax < 1 { return "limits: queued must be at least 1" }
+    if max(topicBytesMax, topicAliasBytesMax, topicAliasMax, tapsMax) > 65_535 {
+      return "limits: topic_bytes, topic_alias_bytes, topic_alias and taps must be at most 65535"
+    }
+    if keepAliveSecondsMax < 1 || sysIntervalSeconds < 1 {
+      return "limits: keep_alive_seconds and sys_interval_seconds must be at least 1"
+    }
     if retainedMax > messagesMax { return "limits: messages must be at least retained" }
     if (packetBytesMax / (outboxChunkBytes - 64)) + 4 > outboxChunksPerConnection {
       return "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes"

@@ -40,16 +40,22 @@ public struct Reservation: ~Copyable {
   public mutating func take<Element: BitwiseCopyable>(
     _ type: Element.Type, count: Int, name: StaticString
   ) -> UnsafeMutablePointer<Element> {
-    precondition(count >= 0)
     precondition(MemoryLayout<Element>.alignment <= Reservation.alignment)
-    let bytes = (count * MemoryLayout<Element>.stride + Reservation.alignment - 1) & ~(Reservation.alignment - 1)
+    return take(count, of: MemoryLayout<Element>.stride, name: name).assumingMemoryBound(to: Element.self)
+  }
+
+  // Out of line, as the compiler makes a `take` for every element.
+  @inline(never) private mutating func take(
+    _ count: Int, of entryBytes: Int, name: StaticString
+  ) -> UnsafeMutableRawPointer {
+    precondition(count >= 0)
+    let bytes = (count * entryBytes + Reservation.alignment - 1) & ~(Reservation.alignment - 1)
     precondition(bytes <= capacity - byteCount)
     // Counting: an address that nobody may touch.
     let place = base.map { $0 + byteCount } ?? UnsafeMutableRawPointer(bitPattern: Reservation.alignment)!
     byteCount += bytes
-    rows.append(
-      ReservationRow(name: name, entryCount: count, entryBytes: MemoryLayout<Element>.stride, byteCount: bytes))
-    return place.assumingMemoryBound(to: Element.self)
+    rows.append(ReservationRow(name: name, entryCount: count, entryBytes: entryBytes, byteCount: bytes))
+    return place
   }
 
   public mutating func takeBytes(_ count: Int, name: StaticString) -> UnsafeMutableRawPointer {

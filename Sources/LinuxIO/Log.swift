@@ -41,27 +41,38 @@ public struct Log: Sendable {
   /// Writes what `body` composes. Control bytes become `?`: a peer's text cannot forge a line or a colour.
   public func line(_ priority: Priority, _ body: (inout ByteWriter) -> Void) {
     guard priority <= least else { return }
-    withUnsafeTemporaryAllocation(byteCount: Log.lineBytesMax, alignment: 8) { line in
-      var start = 0
-      if marksPriority {
-        line[0] = UInt8(ascii: "<")
-        line[1] = 48 + priority.rawValue
-        line[2] = UInt8(ascii: ">")
-        start = 3
-      }
-      var text = ByteWriter(line.baseAddress! + start, capacity: Log.lineBytesMax - start - 4)
+    var memory = InlineArray<512, UInt8>(repeating: 0)
+    withUnsafeMutableBytes(of: &memory) { line in
+      var text = begin(line, priority)
       body(&text)
-      var end = start + text.count
-      for index in start..<end where line[index] < 0x20 || line[index] == 0x7F { line[index] = UInt8(ascii: "?") }
-      if text.overflowed || text.free == 0 {
-        for _ in 0..<3 {
-          line[end] = UInt8(ascii: ".")
-          end += 1
-        }
-      }
-      line[end] = UInt8(ascii: "\n")
-      // A log that cannot be written has nowhere to say so.
-      _ = clinux_write(fd, line.baseAddress!, end + 1)
+      finish(line, text)
     }
+  }
+
+  // Out of line, as the compiler makes a `line` for every `body`.
+
+  @inline(never) private func begin(_ line: UnsafeMutableRawBufferPointer, _ priority: Priority) -> ByteWriter {
+    if marksPriority {
+      line[0] = UInt8(ascii: "<")
+      line[1] = 48 + priority.rawValue
+      line[2] = UInt8(ascii: ">")
+    }
+    let start = marksPriority ? 3 : 0
+    return ByteWriter(line.baseAddress! + start, capacity: line.count - start - 4)
+  }
+
+  @inline(never) private func finish(_ line: UnsafeMutableRawBufferPointer, _ text: ByteWriter) {
+    let start = marksPriority ? 3 : 0
+    var end = start + text.count
+    for index in start..<end where line[index] < 0x20 || line[index] == 0x7F { line[index] = UInt8(ascii: "?") }
+    if text.overflowed || text.free == 0 {
+      for _ in 0..<3 {
+        line[end] = UInt8(ascii: ".")
+        end += 1
+      }
+    }
+    line[end] = UInt8(ascii: "\n")
+    // A log that cannot be written has nowhere to say so.
+    _ = clinux_write(fd, line.baseAddress!, end + 1)
   }
 }

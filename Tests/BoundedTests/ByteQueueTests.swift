@@ -250,7 +250,7 @@ struct ByteQueueTests {
 
   @Test func refusedBytesChangeNothing() {
     withReservation { reservation in
-      var pair = Pair(queueCount: 1, sharedChunkCount: 2, chunksPerQueueMax: 2, in: &reservation)
+      var pair = Pair(queueCount: 1, sharedChunkCount: 4, chunksPerQueueMax: 2, in: &reservation)
       check(pair.append([1, 2, 3], to: 0, use: .data))
       let capacity = pair.pool.chunkCapacity
       check(!pair.append(Array(repeating: 9, count: 2 * capacity - 2), to: 0, use: .data))
@@ -261,6 +261,18 @@ struct ByteQueueTests {
       check(pair.append(Array(repeating: 9, count: capacity), to: 0, use: .control))
       pair.checkInvariants()
       #expect(pair.pool.gauge.refused == 3)
+    }
+  }
+
+  /// FEATURES A10: readers that are stuck do not take what the others need.
+  @Test func fullQueuesLeaveRoomForTheOthers() {
+    withReservation { reservation in
+      var pair = Pair(queueCount: 8, sharedChunkCount: 32, chunksPerQueueMax: 20, in: &reservation)
+      for queue in 0..<4 {
+        while pair.append([UInt8(queue)], to: queue, use: .data) {}
+      }
+      pair.checkInvariants()
+      check(pair.append([7], to: 7, use: .data))
     }
   }
 

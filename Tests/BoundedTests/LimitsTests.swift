@@ -28,6 +28,8 @@ struct LimitsTests {
     },
     Row(text: "limits: at least one framer buffer of each size") { $0.framerLargeCount = 0 },
     Row(text: "limits: at least one framer buffer of each size") { $0.framerSmallCount = 0 },
+    Row(text: "limits: topic_bytes must be at least 48") { $0.topicBytesMax = 47 },
+    Row(text: "limits: client_id_bytes must be at least 24") { $0.clientIDBytesMax = 23 },
     Row(text: "limits: topic_bytes must be at most half of packet_bytes") {
       $0.topicBytesMax = $0.packetBytesMax / 2 + 1
     },
@@ -69,6 +71,8 @@ struct LimitsTests {
     { $0.packetBytesMax = 1024 },
     { $0.framerSmallBytes = $0.packetBytesMax },
     { $0.framerLargeCount = 1 },
+    { $0.topicBytesMax = 48 },
+    { $0.clientIDBytesMax = 24 },
     { $0.topicBytesMax = $0.packetBytesMax / 2 },
     { $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained },
     { $0.filtersPerPacketMax = $0.outboxChunkBytes - 64 - 16 },

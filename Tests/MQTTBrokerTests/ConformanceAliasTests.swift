@@ -92,6 +92,28 @@ import Testing
     world.finish()
   }
 
+  @Test func whatIsNotSentDefinesNone() {
+    let world = World(clients: ["pub"])
+    connect(world, 8)
+    world.subscribe("sub", "#")
+    world.read("sub", bytesPerFlush: 0)
+    for count in [1000, 0] {  // until not even the shortest message finds room
+      let payload = String(repeating: "x", count: count)
+      let before = world.broker.counters.qos0Dropped
+      while world.broker.counters.qos0Dropped == before { world.send("pub", .publish(topic: "big", payload: payload)) }
+    }
+    let dropped = world.broker.counters.qos0Dropped
+    world.send("pub", .publish(topic: "topic/1", payload: "dropped"))
+    #expect(world.broker.counters.qos0Dropped == dropped + 1)
+    world.read("sub", bytesPerFlush: nil)
+    #expect(world.takeAll("sub").allSatisfy { $0.topic == "big" })
+    for _ in 0..<2 { world.send("pub", .publish(topic: "topic/1", payload: "sent")) }
+    world.expect(
+      "sub", .publish(topic: "topic/1", payload: "sent", properties: [.alias(1)]),
+      .publish(topic: "", payload: "sent", properties: [.alias(1)]))
+    world.finish()
+  }
+
   @Test func clientCanAlwaysResolveThem() {  // seeded: what is dropped or waits defines no alias
     var random = SeededGenerator(seed: 3_326)
     for _ in 0..<20 {

@@ -257,7 +257,8 @@ import Testing
   @Test func refusedConnectTakesNothingOver() {
     let world = World()
     world.connect("a1", clientID: "a")
-    world.connect("a2", clientID: "a", properties: [.text(.authenticationMethod, "X")], reason: .badAuthenticationMethod)
+    world.connect(
+      "a2", clientID: "a", properties: [.text(.authenticationMethod, "X")], reason: .badAuthenticationMethod)
     world.expectNothing("a1")
     world.finish()
   }

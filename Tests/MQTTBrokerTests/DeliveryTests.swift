@@ -28,12 +28,13 @@ import Testing
       world.send("pub", .publish(topic: "t", payload: "\(payload)", qos: qos, packetID: UInt16(payload)))
       if qos == 2 { world.send("pub", .pubRel(UInt16(payload))) }
     }
-    #expect(world.takeAll("pub").allSatisfy { packet in
-      if case .pubAck(_, .success, nil) = packet { return true }
-      if case .pubRec(_, .success, nil) = packet { return true }
-      if case .pubComp(_, .success) = packet { return true }
-      return false
-    })
+    #expect(
+      world.takeAll("pub").allSatisfy { packet in
+        if case .pubAck(_, .success, nil) = packet { return true }
+        if case .pubRec(_, .success, nil) = packet { return true }
+        if case .pubComp(_, .success) = packet { return true }
+        return false
+      })
   }
 
   private func expect(
@@ -281,7 +282,9 @@ import Testing
   @Test func repeatedThroughASlowTransport() {
     let world = makeWorld()
     let payload = String(repeating: "x", count: 9000)
-    for id in 1...16 { world.send("pub", .publish(topic: "t", payload: payload + "\(id)", qos: 2, packetID: UInt16(id))) }
+    for id in 1...16 {
+      world.send("pub", .publish(topic: "t", payload: payload + "\(id)", qos: 2, packetID: UInt16(id)))
+    }
     #expect(world.takeAll("sub").count == 16)
     world.lose("sub")
     world.connect("sub", cleanStart: false, sessionExpiry: 1000)
@@ -422,7 +425,8 @@ import Testing
     let topic = "a/long/topic/name"
     world.send("pub", .publish(topic: topic, payload: String(repeating: "x", count: 30)))
     world.send("pub", .publish(topic: topic, payload: String(repeating: "x", count: 17)))  // 39 bytes, 42 with an alias
-    world.send("pub", .publish(topic: topic, payload: "x"), .publish(topic: topic, payload: String(repeating: "x", count: 30)))
+    world.send(
+      "pub", .publish(topic: topic, payload: "x"), .publish(topic: topic, payload: String(repeating: "x", count: 30)))
     world.expect(
       "sub", .publish(topic: topic, payload: String(repeating: "x", count: 17)),
       .publish(topic: topic, payload: "x", properties: [.alias(1)]),

@@ -258,7 +258,10 @@ import Testing
     let world = World(clients: ["a"])
     let topic = "t/" + String(repeating: "x", count: 510)
     world.send("a", .publish(topic: topic, payload: "kept", retain: true))
-    world.send("a", .subscribe(1, [Filter(String(repeating: "y", count: 508) + "/+/#"), Filter("+/" + String(repeating: "x", count: 510))]))
+    world.send(
+      "a",
+      .subscribe(
+        1, [Filter(String(repeating: "y", count: 508) + "/+/#"), Filter("+/" + String(repeating: "x", count: 510))]))
     world.expect("a", .subAck(1, [.success, .success]), .publish(topic: topic, payload: "kept", retain: true))
     world.finish()
   }

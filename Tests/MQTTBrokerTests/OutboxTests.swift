@@ -83,8 +83,12 @@ import Testing
   }
 
   @Test func roomThatOthersGiveBackIsUsed() {  // by a client that is silent and has nothing under way
-    let stuck = (0..<4).map { "stuck\($0)" }
-    let world = World(clients: ["pub", "late"] + stuck)
+    var limits = Limits.forTests
+    limits.packetBytesMax = 1024
+    limits.outboxChunksPerConnection = 5
+    limits.outboxChunksShared = 6
+    let stuck = (0..<10).map { "stuck\($0)" }
+    let world = World(clients: ["pub", "late"] + stuck, limits: limits)
     for name in stuck {
       world.subscribe(name, "#")
       world.read(name, bytesPerFlush: 0)
@@ -94,7 +98,7 @@ import Testing
     for _ in 0..<100 { world.send("pub", .publish(topic: "o", payload: payload)) }
     for _ in 0..<3 { world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1)) }
     world.expectNothing("late")
-    world.read(stuck[0], bytesPerFlush: nil)
+    for name in stuck { world.read(name, bytesPerFlush: nil) }
     #expect(world.takeAll("late").count == 3)
     world.finish()
   }
@@ -125,7 +129,8 @@ import Testing
     let isTiny = bytesPerFlush < 100
     let payload = String((0..<(isTiny ? 5_000 : 65_000)).map { Character(UnicodeScalar(UInt8(97 + $0 % 26))) })
     for name in ["a", "b", "c", "old"] { world.read(name, bytesPerFlush: bytesPerFlush) }
-    world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1, retain: true, properties: [.user("k", "v")]))
+    world.send(
+      "pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1, retain: true, properties: [.user("k", "v")]))
     world.expect("pub", .pubAck(1))
     let properties: [Prop] = [.user("k", "v")]
     world.expect("a", .publish(topic: "t", payload: payload, properties: properties))
@@ -165,7 +170,8 @@ import Testing
     #expect(world.pool("messages").used == 0)
     #expect(world.pool("message_blocks").used > 0)
     world.read("sub", bytesPerFlush: 100)
-    world.expect("sub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1), .publish(topic: "t"),
+    world.expect(
+      "sub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1), .publish(topic: "t"),
       .unsubAck(2, [.success]))
     #expect(world.pool("message_blocks").used == 0)
     world.finish()
@@ -177,7 +183,9 @@ import Testing
     world.subscribe("b", "t", qos: 1)
     world.subscribe("old", "t", qos: 1)
     world.read("b", bytesPerFlush: 100)
-    let sizes = [0, 1, 250, 254, 255, 256, 257, 510, 990, 998, 1000, 1001, 1002, 1022, 1024, 2047, 2048, 2049, 4090, 8192]
+    let sizes = [
+      0, 1, 250, 254, 255, 256, 257, 510, 990, 998, 1000, 1001, 1002, 1022, 1024, 2047, 2048, 2049, 4090, 8192,
+    ]
     for (index, size) in sizes.enumerated() {
       let payload = String(repeating: "x", count: size)
       let id = UInt16(index + 1)

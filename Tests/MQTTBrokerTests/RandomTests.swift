@@ -167,7 +167,8 @@ import Testing
       if random.oneIn(9) { properties.append(.alias(UInt32(1 + random.below(2)))) }
       let topic = random.oneIn(80) ? "" : random.oneIn(20) ? "1/2/3/4/5/6/7" : pick(topics)
       return .publish(
-        topic: topic, payload: random.oneIn(6) ? "" : payload(), qos: qos, packetID: packetID(), retain: random.oneIn(3),
+        topic: topic, payload: random.oneIn(6) ? "" : payload(), qos: qos, packetID: packetID(),
+        retain: random.oneIn(3),
         dup: qos > 0 && random.oneIn(4), properties: properties)
     }
 
@@ -194,7 +195,8 @@ import Testing
           guard random.below(4) > 0, world.isOpen(name) else { continue }
           switch packet {
           case .publish(_, _, 1, let id, _, _, _): world.send(name, .pubAck(id))
-          case .publish(_, _, 2, let id, _, _, _): world.send(name, .pubRec(id, random.oneIn(9) ? .quotaExceeded : .success))
+          case .publish(_, _, 2, let id, _, _, _):
+            world.send(name, .pubRec(id, random.oneIn(9) ? .quotaExceeded : .success))
           case .pubRec(let id, _, _): world.send(name, .pubRel(id))
           case .pubRel(let id, _): world.send(name, .pubComp(id))
           default: break

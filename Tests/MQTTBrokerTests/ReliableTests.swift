@@ -62,7 +62,8 @@ import Testing
 
     private func packet(_ message: Outgoing, dup: Bool) -> Packet {
       .publish(
-        topic: "topic/\(message.qos)", payload: "\(message.number)", qos: message.qos, packetID: message.packetID, dup: dup)
+        topic: "topic/\(message.qos)", payload: "\(message.number)", qos: message.qos, packetID: message.packetID,
+        dup: dup)
     }
 
     private func reconnectPublisher() {

@@ -45,7 +45,8 @@ import Testing
       world.send("pub", .publish(topic: topic, payload: topic, retain: true))
     }
     let rows: [(String, [String])] = [
-      ("#", ["a", "a/b", "a/b/c", "b", "/a"]), ("+", ["a", "b"]), ("a/#", ["a", "a/b", "a/b/c"]), ("+/+", ["a/b", "/a"]),
+      ("#", ["a", "a/b", "a/b/c", "b", "/a"]), ("+", ["a", "b"]), ("a/#", ["a", "a/b", "a/b/c"]),
+      ("+/+", ["a/b", "/a"]),
       ("a/+", ["a/b"]), ("$dollar/#", ["$dollar/a"]), ("none/#", []),
     ]
     for (filter, topics) in rows {

@@ -18,7 +18,8 @@ import Testing
     let seen = Seen()
     world.broker.onTap = { tap, message in
       let flags = "\(message.qos.rawValue)\(message.retain ? "r" : "")"
-      seen.lines.append("\(tap.index) \(text(message.clientID)) \(text(message.topic)) \(text(message.payload)) \(flags)")
+      seen.lines.append(
+        "\(tap.index) \(text(message.clientID)) \(text(message.topic)) \(text(message.payload)) \(flags)")
       return verdict(message)
     }
     return seen
@@ -245,7 +246,9 @@ import Testing
     ] {
       #expect(topics.contains("$SYS/broker/" + topic), "\(topic)")
     }
-    for index in 0..<Broker.poolCount { #expect(topics.contains("$SYS/tapline/pools/\(world.broker.pool(index).name)")) }
+    for index in 0..<Broker.poolCount {
+      #expect(topics.contains("$SYS/tapline/pools/\(world.broker.pool(index).name)"))
+    }
     world.connect("other")
     world.advance(seconds: 10)
     let second = world.takeAll("sub")

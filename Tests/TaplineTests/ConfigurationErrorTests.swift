@@ -218,8 +218,8 @@ struct ConfigurationErrorTests {
       "taps:\n  outputs:\n    bell: {pin: GPIO1}\n  inputs:\n    bell: {pin: GPIO2}",
       "t.yaml:5:5: a second tap named 'bell'; the first is at line 3"),
     WrongCase(
-      "limits: {topic_bytes: 20}\ntaps:\n  base: home/cellar\n  outputs:\n    relay: {pin: GPIO1}",
-      "t.yaml:5:5: the topic BASE/relay/fault has 23 bytes; limits.topic_bytes is 20"),
+      "limits: {topic_bytes: 48}\ntaps:\n  base: home/cellar-in-the-old-house-far-away\n  outputs:\n    relay: {pin: GPIO1}",
+      "t.yaml:5:5: the topic BASE/relay/fault has 49 bytes; limits.topic_bytes is 48"),
     WrongCase(
       "limits: {topic_levels: 3}\ntaps:\n  base: home/cellar\n  outputs:\n    relay: {pin: GPIO1}",
       "t.yaml:5:5: the topic BASE/relay/fault has 4 levels; limits.topic_levels is 3"),

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum kind { MALLOC, CALLOC, REALLOC, POSIX_MEMALIGN, ALIGNED_ALLOC, MEMALIGN, MMAP, BRK, KINDS };
-enum { OFFENDERS = 16, FRAMES = 30 };
+enum { OFFENDERS = 16, FRAMES = 30, MAPPINGS = 32 };
 
 struct offender {
   uint64_t kind, byte_count, depth;
@@ -26,6 +26,7 @@ struct report {
   uint64_t loop[KINDS];    // calls of the main thread since ready
   uint64_t others[KINDS];  // of all other threads
   uint64_t before;         // of the main thread before ready: that the counting works
+  uint64_t mappings[MAPPINGS];  // sizes of what the program itself mapped anonymously, before ready
   uint64_t offender_count;
   struct offender offenders[OFFENDERS];  // of the main thread, each stack once
 };
@@ -121,6 +122,12 @@ void *memalign(size_t alignment, size_t byte_count) {
 
 void *mmap(void *place, size_t byte_count, int protection, int flags, int file, off_t offset) {
   count(MMAP, byte_count);
+  if (report && !report->is_ready && flags & MAP_ANONYMOUS)
+    for (int index = 0; index < MAPPINGS; index++)
+      if (!report->mappings[index]) {
+        report->mappings[index] = byte_count;
+        break;
+      }
   return (void *)syscall(SYS_mmap, place, byte_count, protection, flags, file, offset);
 }
 

@@ -1,6 +1,6 @@
 """Real clients with one face: mosquitto's programs, paho and gmqtt, in MQTT 3.1.1 and 5.
 
-A receiver is made with `expected` payloads' number and is subscribed once it is there; `result()` is what it got, in
+A receiver is told how many messages it is to get, and is subscribed once it is there; `result()` is what it got, in
 order. A sender sends all payloads and returns when the last one has been acknowledged.
 """
 
@@ -21,14 +21,16 @@ TRANSFER_SECONDS = 20
 
 def mosquitto(program, daemon, *arguments, version="5", **options):
     """Starts mosquitto_pub or mosquitto_sub; its lines come as they are printed."""
-    command = ["stdbuf", "-oL", program, "-V", version, "-h", "127.0.0.1", "-p", str(daemon.port), *map(str, arguments)]
+    words = ["-V", version, "-h", "127.0.0.1", "-p", daemon.port, *arguments]
+    command = ["stdbuf", "-oL", program, *map(str, words)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, **options)
 
 
 def publish(daemon, topic, payload, *arguments, version="5"):
     """mosquitto_pub, one message; what it printed."""
-    program = mosquitto("mosquitto_pub", daemon, "-t", topic, "-m", payload, *arguments, version=version, stderr=subprocess.STDOUT)
+    arguments = ["-t", topic, "-m", payload, *arguments]
+    program = mosquitto("mosquitto_pub", daemon, *arguments, version=version, stderr=subprocess.STDOUT)
     output, _ = program.communicate(timeout=TRANSFER_SECONDS)
     assert program.returncode == 0, output
     return output
@@ -110,6 +112,8 @@ def send_with_paho(daemon, version, topic, qos, payloads):
     client = paho_client(f"paho-sender-{version}", version)
     client.connect("127.0.0.1", daemon.port)
     client.loop_start()
+    # It may be gone soon, and a close with an unread CONNACK is a reset, which takes back what was sent.
+    wait(client.is_connected, "CONNACK")
     handles = [client.publish(topic, payload, qos) for payload in payloads]
     for handle in handles:
         handle.wait_for_publish(TRANSFER_SECONDS)

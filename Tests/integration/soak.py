@@ -100,10 +100,10 @@ def work_publish(daemon):
                for version in (4, 5) for qos in (0, 1, 2)]
     with daemon.connect("writer") as writer, daemon.connect("old writer", 4) as old:
         sizes = [0, 1, 100, 1000, 3000, 60_000]
+        props = [(0x01, 0), (0x03, "text/plain"), (0x08, "answers"), (0x09, "1"), (raw.USER, ("key", "value")), (raw.EXPIRY, 60)]
         for qos in (0, 1, 2):
             for size in sizes:
-                writer.publish("news/today", b"x" * size, qos=qos, props=[
-                    (0x01, 0), (0x03, "text/plain"), (0x08, "answers"), (0x09, "1"), (raw.USER, ("key", "value")), (raw.EXPIRY, 60)])
+                writer.publish("news/today", b"x" * size, qos=qos, props=props)
                 old.publish("news/today", b"y" * size, qos=qos)
                 for reader in readers:
                     reader.message()

@@ -1,6 +1,7 @@
 """From READY on the loop takes no memory, whatever clients do (allocations.c counts)."""
 
 import itertools
+import json
 import mmap
 import os
 import re
@@ -14,10 +15,11 @@ import pytest
 import soak
 
 KINDS = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign", "mmap", "brk"]
-OFFENDERS, FRAMES = 16, 30
+OFFENDERS, FRAMES, MAPPINGS = 16, 30, 32
 # struct report of allocations.c, in 64-bit words.
 OFFENDER_WORDS = 3 + FRAMES
-HEAD_WORDS = 1 + 2 * len(KINDS) + 2
+MAPPINGS_START = 1 + 2 * len(KINDS) + 1
+HEAD_WORDS = MAPPINGS_START + MAPPINGS + 1
 BYTE_COUNT = 8 * (HEAD_WORDS + OFFENDERS * OFFENDER_WORDS)
 
 pytestmark = pytest.mark.memory
@@ -52,7 +54,11 @@ class Report:
 
     @property
     def before(self):
-        return self.words[HEAD_WORDS - 2]
+        return self.words[MAPPINGS_START - 1]
+
+    @property
+    def mappings(self):
+        return [size for size in self.words[MAPPINGS_START:MAPPINGS_START + MAPPINGS] if size]
 
     def offenders(self, pid):
         """The first calls with their stacks, in words."""
@@ -120,6 +126,13 @@ def check(daemon, name):
         text = f"{name}: calls of the loop's thread after READY: {loop}\n{daemon.report.offenders(daemon.pid)}"
         pytest.fail(text, pytrace=False)
     assert daemon.is_running
+
+
+def test_mapped_is_what_was_planned(counted):
+    """One mapping of the size that `tapline plan` says, in whole pages, and no other of such a size."""
+    done = counted.binary.run("plan", "-c", counted.configuration, "--json")
+    planned = (json.loads(done.stdout)["loop_bytes"] + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+    assert [size for size in counted.report.mappings if size > 1 << 20] == [planned]
 
 
 def test_loop_allocates_nothing(counted, note, build):

@@ -138,10 +138,10 @@ def test_sys(daemon):
 def test_shared_subscription(daemon, some):
     """§4.8.2: each message to one member, all of them used."""
     count = some(300)
-    members = [clients.PahoReceiver(daemon, "5", "$share/crew/work/#", 1, 0)]
-    members.append(clients.GmqttReceiver(daemon, "5", "$share/crew/work/#", 1, 0))
+    members = [clients.PahoReceiver(daemon, "5", "$share/crew/job/#", 1, 0)]
+    members.append(clients.GmqttReceiver(daemon, "5", "$share/crew/job/#", 1, 0))
     try:
-        clients.SENDERS["paho"](daemon, "5", "work/item", 1, [str(index) for index in range(count)])
+        clients.SENDERS["paho"](daemon, "5", "job/item", 1, [str(index) for index in range(count)])
         wait(lambda: sum(len(member.payloads) for member in members) >= count, f"{count} messages")
         assert sorted(int(payload) for member in members for payload in member.payloads) == list(range(count))
         assert all(member.payloads for member in members)

@@ -37,8 +37,10 @@ def test_plan_is_what_is_mapped(make_daemon, build, limits):
     promised = plan(daemon)
     assert promised["loop_bytes"] == sum(pool["bytes"] for pool in promised["pools"])
     size = (promised["loop_bytes"] + PAGE - 1) // PAGE * PAGE
+    # The kernel shows neighbours of one kind as one: some pages of the C library's may be counted with it. Exact is
+    # test_allocations.py, which sees the call.
     regions = anonymous_regions(daemon.pid)
-    assert any(mapped == size and resident == size for mapped, resident in regions), (size, regions)
+    assert any(size <= mapped < size + 64 * 1024 and resident >= size for mapped, resident in regions), (size, regions)
     reserved = int(re.search(r"tapline: ready, (\d+) KiB reserved", daemon.log)[1])
     assert reserved == size // 1024
 
