@@ -18,15 +18,17 @@ PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integ
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 
-.PHONY: help run build test device board-test check clean
+.PHONY: help run build test device board-test fuzz simulate check clean
 
 help:
 	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
 	@echo 'make build       the release binary for this machine, .build/release/tapline'
 	@echo 'make test        every test: units, real clients, the device binary under qemu, the QEMU board'
+	@echo 'make simulate    run the broker against its model, SEEDS=100 days of STEPS=10000 steps each'
 	@echo 'make check       format, static checks, and a build in which warnings are errors'
 	@echo 'make device      the aarch64 binary for boards, with a report of its size and needs'
 	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
+	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
 	@echo 'make clean       remove .build; what was downloaded stays in ~/.cache/tapline'
 
 run: .build/needs/build .build/needs/run $(TAPLINE).built
@@ -48,6 +50,7 @@ test: .build/needs/build .build/needs/test .build/needs/device .build/needs/boar
 	@cross/stage 'device gpiod2 with real clients' cross/under-qemu gpiod2 $(PYTEST)
 	@cross/stage 'device gpiod1 with real clients' cross/under-qemu gpiod1 $(PYTEST)
 	@cross/stage 'QEMU board' board/test
+	@cross/stage 'fuzz targets, briefly' Tests/Fuzz/run --seconds 5
 	@cross/stage --end
 
 device: .build/needs/device
@@ -56,6 +59,18 @@ device: .build/needs/device
 board-test: .build/needs/test .build/needs/device .build/needs/board
 	@cross/build-device gpiod2 gpiod1
 	@board/test
+
+# Each target for SECONDS; `make test` builds and runs them briefly.
+SECONDS ?= 60
+fuzz: .build/needs/build
+	@Tests/Fuzz/run --seconds $(SECONDS)
+
+# Days of a broker, its clients and their network, drawn from seeds (docs/simulation.md).
+SEEDS ?= 100
+STEPS ?= 10000
+simulate: .build/needs/build
+	@TAPLINE_SEEDS=$(SEEDS) TAPLINE_STEPS=$(STEPS) swift test -c release -Xswiftc -enable-testing \
+	  --scratch-path .build/simulate --filter Simulation
 
 check: .build/needs/check .build/needs/build
 	@cross/check-sources

@@ -19,7 +19,7 @@ public struct BlockPool: ~Copyable {
   public let blockBytes: Int
   @usableFromInline let base: UnsafeMutableRawPointer
   @usableFromInline let links: UnsafeMutablePointer<UInt32>  // next block + 1 in a chain or on the free list
-  private let owners: UnsafeMutablePointer<UInt32>  // of head blocks
+  let owners: UnsafeMutablePointer<UInt32>  // of head blocks
   private var freeHead: UInt32 = 0
   private var freshIndex = 0
   public var gauge: Gauge

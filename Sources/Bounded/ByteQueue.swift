@@ -26,16 +26,16 @@ public struct ByteQueuePool: ~Copyable {
   public enum Use: BitwiseCopyable { case data, control }
 
   /// At the start of each chunk; copied bytes follow it.
-  private struct ChunkHeader: BitwiseCopyable {
+  struct ChunkHeader: BitwiseCopyable {
     var start: UInt32  // of the bytes not yet consumed
     var end: UInt32
     var body: Body  // not null: `start..<end` are positions in this body, nothing follows the header
     var isReserve: Bool
   }
 
-  private var chunks: BlockPool
-  private let queueCount: Int
-  private var reservesHeld = 0
+  private(set) var chunks: BlockPool
+  let queueCount: Int
+  private(set) var reservesHeld = 0
   /// Chunks one queue may hold for data.
   public let chunksPerQueueMax: Int
   private static var headerBytes: Int { MemoryLayout<ChunkHeader>.stride }

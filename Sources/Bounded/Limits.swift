@@ -66,6 +66,8 @@ public struct Limits: Sendable {
   /// Messages waiting in one session beyond those in flight; the oldest is dropped for a new one. Room for a burst:
   /// a client in Python is hundreds behind one in C within milliseconds.
   public var queuedMax = 1000
+  /// What happens to a message for a session whose queue is full.
+  public var queueFull = QueueFull.dropOldest
   /// Unacknowledged QoS 1 and 2 messages per session, each way; told to clients as Receive Maximum (§3.2.2.3.3).
   /// MQTT 3.1.1 cannot be told: more than the 20 that mosquitto's and paho's clients have under way of themselves.
   public var inflightMax = 32
@@ -93,6 +95,16 @@ public struct Limits: Sendable {
   public var sysIntervalSeconds = 10
 
   public init() {}
+
+  /// Overflow policy of a session's queue; each case counts what it does.
+  public enum QueueFull: UInt8, Sendable {
+    /// The oldest that is not sent yet gives way.
+    case dropOldest
+    /// The new one is not queued for this session; other sessions get it.
+    case dropNewest
+    /// The publisher is told Quota exceeded (0x97), or closed under MQTT 3.1.1, and nobody gets the message.
+    case refuse
+  }
 
   /// The first relation that does not hold, in words for the configuration's reader.
   public var problem: StaticString? {

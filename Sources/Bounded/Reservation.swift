@@ -86,4 +86,19 @@ public struct Gauge: BitwiseCopyable, Sendable {
     precondition(count <= usedNow)
     usedNow &-= count
   }
+
+  /// `{"capacity":64,"used":3,"peak":9,"refused":0,"dropped":0}`.
+  public func write(into writer: inout ByteWriter) {
+    writer.write("{\"capacity\":")
+    writer.writeDecimal(UInt64(capacity))
+    writer.write(",\"used\":")
+    writer.writeDecimal(UInt64(used))
+    writer.write(",\"peak\":")
+    writer.writeDecimal(UInt64(peak))
+    writer.write(",\"refused\":")
+    writer.writeDecimal(refused)
+    writer.write(",\"dropped\":")
+    writer.writeDecimal(dropped)
+    writer.write("}")
+  }
 }

@@ -51,7 +51,7 @@ public struct Ring<Element: BitwiseCopyable>: ~Copyable {
 /// Invariant: `isQueued[index]` exactly when the index is in the ring.
 public struct IndexQueue: ~Copyable {
   private var ring: Ring<UInt32>
-  private let isQueued: FixedArray<Bool>
+  let isQueued: FixedArray<Bool>
 
   public init(count: Int, name: StaticString, in reservation: inout Reservation) {
     ring = Ring(capacity: count, name: name, in: &reservation)

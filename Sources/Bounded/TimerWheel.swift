@@ -50,6 +50,9 @@ public struct TimerWheel: ~Copyable {
     return timers[index].deadline != 0
   }
 
+  /// In milliseconds; 0 when not armed.
+  func deadlineMilliseconds(_ index: Int) -> Int64 { timers[index].deadline }
+
   /// The earliest moment at which `popExpired` may answer something; a far deadline may be looked at early.
   public var nextDeadline: Instant? {
     nextSlot().map { Instant(milliseconds: $0.at) }

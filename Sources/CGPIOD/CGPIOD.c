@@ -71,6 +71,18 @@ static int request_flags(const struct cgpiod_settings *settings) {
   return settings->direction == CGPIOD_OUTPUT ? flags | drive[settings->drive & 3] : flags;
 }
 
+static int keeps_level(const struct cgpiod_settings *settings) {
+  return settings->direction == CGPIOD_OUTPUT && settings->initial == CGPIOD_KEEP;
+}
+
+/// Makes an output of a line that was requested as it is. 0 or -errno.
+static int32_t keep_level(struct gpiod_line *line, const struct cgpiod_settings *settings) {
+  int value = gpiod_line_get_value(line);
+  if (value < 0) return last_error();
+  int type = GPIOD_LINE_REQUEST_DIRECTION_OUTPUT;
+  return gpiod_line_set_config(line, type, request_flags(settings), value) < 0 ? last_error() : 0;
+}
+
 int32_t cgpiod_request(const char *path, uint32_t offset, const struct cgpiod_settings *settings, const char *consumer,
                        struct cgpiod_request **request, char *holder) {
   copy_name(holder, NULL);
@@ -80,11 +92,16 @@ int32_t cgpiod_request(const char *path, uint32_t offset, const struct cgpiod_se
   struct gpiod_line *line = gpiod_chip_get_line(chip, offset);
   struct gpiod_line_request_config config = {
       .consumer = consumer, .request_type = request_type(settings), .flags = request_flags(settings)};
+  if (keeps_level(settings)) {  // drive and bias go with a direction only
+    config.request_type = GPIOD_LINE_REQUEST_DIRECTION_AS_IS;
+    config.flags = settings->active_low ? GPIOD_LINE_REQUEST_FLAG_ACTIVE_LOW : 0;
+  }
   int32_t error = 0;
-  if (!line || gpiod_line_request(line, &config, settings->initial) < 0) error = last_error();
+  if (!line || gpiod_line_request(line, &config, settings->initial == CGPIOD_ACTIVE) < 0) error = last_error();
   if (error == -EBUSY && line) copy_name(holder, gpiod_line_consumer(line));
   if (error == 0 && settings->direction == CGPIOD_INPUT && settings->edges != CGPIOD_EDGES_NONE)
     error = set_nonblocking(gpiod_line_event_get_fd(line));
+  if (error == 0 && keeps_level(settings)) error = keep_level(line, settings);
   if (error != 0) {
     gpiod_chip_close(chip);
     return error;
@@ -162,6 +179,10 @@ int32_t cgpiod_line_info(struct cgpiod_chip *chip, uint32_t offset, struct cgpio
   return 0;
 }
 
+static int keeps_level(const struct cgpiod_settings *settings) {
+  return settings->direction == CGPIOD_OUTPUT && settings->initial == CGPIOD_KEEP;
+}
+
 static int apply(const struct cgpiod_settings *from, struct gpiod_line_settings *to) {
   static const enum gpiod_line_edge edges[] = {GPIOD_LINE_EDGE_NONE, GPIOD_LINE_EDGE_BOTH, GPIOD_LINE_EDGE_RISING,
                                                GPIOD_LINE_EDGE_FALLING};
@@ -169,12 +190,13 @@ static int apply(const struct cgpiod_settings *from, struct gpiod_line_settings 
                                               GPIOD_LINE_BIAS_PULL_DOWN};
   static const enum gpiod_line_drive drive[] = {GPIOD_LINE_DRIVE_PUSH_PULL, GPIOD_LINE_DRIVE_OPEN_DRAIN,
                                                 GPIOD_LINE_DRIVE_OPEN_SOURCE, GPIOD_LINE_DRIVE_PUSH_PULL};
-  int wrong = gpiod_line_settings_set_bias(to, bias[from->bias & 3]);
   gpiod_line_settings_set_active_low(to, from->active_low);
+  if (keeps_level(from)) return gpiod_line_settings_set_direction(to, GPIOD_LINE_DIRECTION_AS_IS);  // see keep_level
+  int wrong = gpiod_line_settings_set_bias(to, bias[from->bias & 3]);
   if (from->direction == CGPIOD_OUTPUT) {
     wrong |= gpiod_line_settings_set_direction(to, GPIOD_LINE_DIRECTION_OUTPUT);
     wrong |= gpiod_line_settings_set_drive(to, drive[from->drive & 3]);
-    enum gpiod_line_value initial = from->initial ? GPIOD_LINE_VALUE_ACTIVE : GPIOD_LINE_VALUE_INACTIVE;
+    enum gpiod_line_value initial = from->initial == CGPIOD_ACTIVE ? GPIOD_LINE_VALUE_ACTIVE : GPIOD_LINE_VALUE_INACTIVE;
     wrong |= gpiod_line_settings_set_output_value(to, initial);
     return wrong;
   }
@@ -183,6 +205,18 @@ static int apply(const struct cgpiod_settings *from, struct gpiod_line_settings 
   wrong |= gpiod_line_settings_set_event_clock(to, GPIOD_LINE_CLOCK_MONOTONIC);
   gpiod_line_settings_set_debounce_period_us(to, from->debounce_us);
   return wrong;
+}
+
+/// Makes an output of a line that was requested as it is. 0 or -errno.
+static int32_t keep_level(struct gpiod_line_request *request, uint32_t offset, const struct cgpiod_settings *settings,
+                          struct gpiod_line_settings *line, struct gpiod_line_config *lines) {
+  enum gpiod_line_value value;
+  if (gpiod_line_request_get_values(request, &value) < 0) return last_error();
+  struct cgpiod_settings kept = *settings;
+  kept.initial = value == GPIOD_LINE_VALUE_ACTIVE ? CGPIOD_ACTIVE : CGPIOD_INACTIVE;
+  gpiod_line_config_reset(lines);
+  if (apply(&kept, line) != 0 || gpiod_line_config_add_line_settings(lines, &offset, 1, line) < 0) return last_error();
+  return gpiod_line_request_reconfigure_lines(request, lines) < 0 ? last_error() : 0;
 }
 
 static void name_holder(struct gpiod_chip *chip, uint32_t offset, char *holder) {
@@ -211,6 +245,7 @@ int32_t cgpiod_request(const char *path, uint32_t offset, const struct cgpiod_se
     gpiod_request_config_set_event_buffer_size(config, settings->event_count);
     made = gpiod_chip_request_lines(chip, config, lines);
     if (!made) error = last_error();
+    if (made && keeps_level(settings)) error = keep_level(made, offset, settings, line, lines);
   }
   if (error == -EBUSY) name_holder(chip, offset, holder);
   gpiod_request_config_free(config);

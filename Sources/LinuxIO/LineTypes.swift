@@ -21,6 +21,8 @@ public struct LineSettings: Sendable {
   public var debounceMicroseconds: UInt32 = 0
   /// An output's level from the request on, without a glitch before.
   public var initialActive = false
+  /// Instead of `initialActive`: an output begins with the level that the line has, whoever left it so; `get` tells it.
+  public var keepsLevel = false
   /// Edge events that the kernel keeps until they are read, 48 bytes each: 0 for 16; 1024 at most. libgpiod 1.6: always
   /// 16.
   public var eventsMax: UInt16 = 0
@@ -31,7 +33,8 @@ public struct LineSettings: Sendable {
     cgpiod_settings(
       direction: direction.rawValue, edges: edges.rawValue, bias: bias.rawValue, drive: drive.rawValue,
       active_low: activeLow ? 1 : 0,
-      initial: initialActive ? 1 : 0, event_count: eventsMax, debounce_us: debounceMicroseconds)
+      initial: keepsLevel ? UInt8(CGPIOD_KEEP) : initialActive ? 1 : 0, event_count: eventsMax,
+      debounce_us: debounceMicroseconds)
   }
 }
 

@@ -144,10 +144,11 @@ public final class SimulatedChip {
     }
     let fd = clinux_eventfd(1)
     guard fd >= 0 else { throw LineError(answer: fd) }
+    let found = isHigh(offset)
     lines[offset].settings = settings
     lines[offset].kept = nil
     lines[offset].consumer = consumer
-    lines[offset].output = settings.initialActive != settings.activeLow
+    lines[offset].output = settings.keepsLevel ? found : settings.initialActive != settings.activeLow
     lines[offset].fd = fd
     lines[offset].first = 0
     lines[offset].count = 0

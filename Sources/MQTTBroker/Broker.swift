@@ -12,6 +12,8 @@ public struct Broker: ~Copyable {
   public let limits: Limits
   /// Called for every message that a tap matches, in the same turn (FEATURES C1).
   public var onTap: TapHandler = { _, _ in .accept }
+  /// A client's connection has begun, or has ended in whatever way; a takeover is both. Must not call the broker.
+  public var onPresence: (_ clientID: Bytes, _ isHere: Bool, _ now: Instant) -> Void = { _, _, _ in }
   public internal(set) var counters = Counters()
 
   var connections: Slab<Connection>

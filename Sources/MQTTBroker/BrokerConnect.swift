@@ -81,6 +81,7 @@ extension Broker {
     connections[id].keepAliveNanoseconds = Int64(keepAliveSeconds) * 1_500_000_000  // 1.5 times (§3.1.2-22)
     armConnection(id, at: now)
     counters.connectsAccepted &+= 1
+    onPresence(clientIDs[session.index], true, now)
 
     answer.sessionPresent = resumed != nil
     if connect.clientID.isEmpty { answer.assignedClientID = clientIDs[session.index] }
@@ -180,6 +181,7 @@ extension Broker {
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
   mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
+    onPresence(clientIDs[session.index], false, now)
     sessions[session].connection = .null
     sessions[session].window = 0
     if !publishesWill { dropWill(session) }
@@ -201,6 +203,7 @@ extension Broker {
     while !sessions[session].subscriptions.isNull { removeSubscription(sessions[session].subscriptions) }
     dropDeliveries(session)
     if !sessions[session].will.isNull { publishWill(session, at: now) }
+    forgetClient(session, at: now)
     timers.cancel(limits.connectionsMax + session.index)
     sessionIndex.remove(session, hash: sessions[session].hash)
     sessions.giveBack(session)

@@ -7,16 +7,17 @@ extension Broker {
 
   // MARK: Queue
 
-  /// Puts a stored message into a session's queue. The room for it was reserved by `route` or `replay`.
+  /// Puts a stored message into a session's queue, or not when that is full (`limits.queueFull`). The room for it
+  /// was reserved by `route` or `replay`.
   mutating func enqueue(
     _ receiver: Receiver, _ message: Handle<Message>, qos: QoS, retain: Bool
   ) {
-    if sessions[receiver.session].queued.count >= limits.queuedMax {
-      // Policy drop-oldest: what is sent already is never given up.
-      let oldest = popFirst(&sessions.address(receiver.session).pointee.queued)
-      free(oldest)
+    if isQueueFull(receiver.session) {
       counters.queuedDropped &+= 1
       sessions[receiver.session].droppedCount &+= 1
+      guard limits.queueFull == .dropOldest else { return }
+      // What is sent already is never given up.
+      free(popFirst(&sessions.address(receiver.session).pointee.queued))
     }
     var first: UInt32 = 0
     var more = Handle<IdentifierCell>.null
@@ -35,6 +36,8 @@ extension Broker {
     messages[message].owners += 1
     append(delivery, to: &sessions.address(receiver.session).pointee.queued)
   }
+
+  func isQueueFull(_ session: Handle<Session>) -> Bool { sessions[session].queued.count >= limits.queuedMax }
 
   /// Sends what may be sent: repeats first, then the queue while the window is open, then retained messages.
   mutating func pump(_ session: Handle<Session>, at now: Instant) {

@@ -25,6 +25,10 @@ extension Broker {
     while position < receiverCount {
       let receiver = receivers[position]
       if min(receiver.qos, message.qos) != .atMostOnce {
+        if limits.queueFull == .refuse, isQueueFull(receiver.session) {
+          counters.queueRefusals &+= 1
+          return .quotaExceeded
+        }
         needed += 1
         if receiver.hasIdentifier { cellsNeeded += extraIdentifierCount(receiver) }
       }

@@ -98,6 +98,7 @@ extension Broker {
     sys("$SYS/broker/subscriptions/count", UInt64(subscriptions.count), at: now)
     sys("$SYS/broker/retained messages/count", UInt64(retained.count), at: now)
     sys("$SYS/tapline/publish/refused", counters.publishesRefused, at: now)
+    sys("$SYS/tapline/publish/queue_refused", counters.queueRefusals, at: now)
     sys("$SYS/tapline/publish/expired", counters.expired, at: now)
     sys("$SYS/tapline/publish/oversize", counters.oversizeDropped, at: now)
     sys("$SYS/tapline/clients/refused", counters.connectsRefused &+ connections.gauge.refused, at: now)
@@ -106,6 +107,11 @@ extension Broker {
     sys("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed, at: now)
     sys("$SYS/tapline/closed/quota", counters.quotaClosed, at: now)
     sys("$SYS/tapline/closed/timeout", counters.keepAliveClosed, at: now)
+    var index = 0
+    while index < limits.sessionsMax {
+      if let session = sessions.handle(at: index) { publishClient(session, at: now) }
+      index += 1
+    }
     var pool = 0
     while pool < Broker.poolCount {
       publishPool(pool, at: now)
@@ -120,24 +126,54 @@ extension Broker {
     text.withBytes { publishIfChanged(Bytes(topic), $0, at: now) }
   }
 
-  /// `{"capacity":64,"used":3,"peak":9,"refused":0,"dropped":0}` on `$SYS/tapline/pools/NAME` (FEATURES A3).
-  private mutating func publishPool(_ pool: Int, at now: Instant) {
-    let (name, gauge) = self.pool(pool)
+  /// `{"connected":true,"subscriptions":2,"queued":0,"inflight":1,"dropped":0}` on `$SYS/tapline/clients/CLIENTID`.
+  private mutating func publishClient(_ session: Handle<Session>, at now: Instant) {
+    guard let topic = clientTopic(session) else { return }
+    let entry = sessions[session]
+    var writer = headScratch.writer()
+    writer.write(entry.connection.isNull ? "{\"connected\":false" : "{\"connected\":true")
+    writer.write(",\"subscriptions\":")
+    writer.writeDecimal(UInt64(entry.subscriptionCount))
+    writer.write(",\"queued\":")
+    writer.writeDecimal(UInt64(entry.queued.count))
+    writer.write(",\"inflight\":")
+    writer.writeDecimal(UInt64(entry.inflight.count))
+    writer.write(",\"dropped\":")
+    writer.writeDecimal(entry.droppedCount)
+    writer.write("}")
+    let text = InlineText(writer.written)
+    topic.withBytes { topic in text.withBytes { publishIfChanged(topic, $0, at: now) } }
+  }
+
+  /// A session that ends takes its figures along.
+  mutating func forgetClient(_ session: Handle<Session>, at now: Instant) {
+    guard let topic = clientTopic(session) else { return }
+    topic.withBytes { topic in
+      if let node = topics.find(topic), !topics[node].retained.isNull {
+        _ = publish(topic: topic, payload: .empty, retain: true, at: now)
+      }
+    }
+  }
+
+  /// nil for an identifier that is no part of a topic name, or too long for one.
+  private func clientTopic(_ session: Handle<Session>) -> InlineText? {
+    var topic = topicScratch.writer()
+    topic.write("$SYS/tapline/clients/")
+    topic.write(clientIDs[session.index])
+    guard !topic.overflowed, topic.count <= 256, Topic.isValidName(topic.written),
+      Topic.levelCount(topic.written) <= limits.topicLevelsMax
+    else { return nil }
+    return InlineText(topic.written)
+  }
+
+  /// On `$SYS/tapline/pools/NAME` (FEATURES A3).
+  private mutating func publishPool(_ index: Int, at now: Instant) {
+    let (name, gauge) = pool(index)
     var topic = topicScratch.writer()
     topic.write("$SYS/tapline/pools/")
     topic.write(name)
     var writer = headScratch.writer()
-    writer.write("{\"capacity\":")
-    writer.writeDecimal(UInt64(gauge.capacity))
-    writer.write(",\"used\":")
-    writer.writeDecimal(UInt64(gauge.used))
-    writer.write(",\"peak\":")
-    writer.writeDecimal(UInt64(gauge.peak))
-    writer.write(",\"refused\":")
-    writer.writeDecimal(gauge.refused)
-    writer.write(",\"dropped\":")
-    writer.writeDecimal(gauge.dropped)
-    writer.write("}")
+    gauge.write(into: &writer)
     let topicText = InlineText(topic.written)
     let text = InlineText(writer.written)
     topicText.withBytes { topic in text.withBytes { publishIfChanged(topic, $0, at: now) } }

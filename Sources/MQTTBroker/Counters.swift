@@ -16,7 +16,9 @@ public struct Counters: BitwiseCopyable, Sendable {
   public internal(set) var publishesRefused: UInt64 = 0
   /// QoS 0 messages that a receiver's full outbox had no room for.
   public internal(set) var qos0Dropped: UInt64 = 0
-  /// Messages that gave way to newer ones in a session's full queue.
+  /// Messages refused because a receiving session's queue is full.
+  public internal(set) var queueRefusals: UInt64 = 0
+  /// Messages that a session's full queue lost: the oldest, or the new one, by `limits.queueFull`.
   public internal(set) var queuedDropped: UInt64 = 0
   /// Messages over a client's Maximum Packet Size (§3.1.2.11.4).
   public internal(set) var oversizeDropped: UInt64 = 0

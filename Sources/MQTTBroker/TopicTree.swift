@@ -27,14 +27,14 @@ struct TopicNode: BitwiseCopyable {
 ///
 /// Invariant: a node other than the root is used, except while a caller is about to hang something on it.
 struct TopicTree: ~Copyable {
-  private var nodes: Slab<TopicNode>
-  private var index: HashIndex<TopicNode>
-  private var names: BlockPool
+  private(set) var nodes: Slab<TopicNode>
+  private(set) var index: HashIndex<TopicNode>
+  private(set) var names: BlockPool
   private let levels: FixedArray<Bytes>
   private let stack: FixedArray<Step>
   private let levelsMax: Int
   private let seed: UInt64
-  private var rootHandle: Handle<TopicNode> = .null
+  private(set) var rootHandle: Handle<TopicNode> = .null
 
   /// Nodes found by the last `match`, at most one entry a node.
   private let found: FixedArray<Handle<TopicNode>>

@@ -9,7 +9,7 @@ import Taps
 /// nothing.
 ///
 /// Rooms of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers),
-/// ServerLines and ServerSensors (the board), ServerStop (the orderly end).
+/// ServerLines, ServerInputs and ServerSensors (the board), ServerStop (the orderly end).
 public final class Server {
   let configuration: Configuration
   let log = Log()
@@ -92,8 +92,11 @@ public final class Server {
     requests = [LineRequest?](repeating: nil, count: taps.lineCount)
     retryAt = [Instant](repeating: .never, count: taps.lineCount)
     presses = configuration.presses.map { Press($0, from: now) }
-    try addOutputTaps()
+    try addCommandTaps()
     broker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
+    broker.onPresence = { [unowned(unsafe) self] client, isHere, now in
+      if isHere { self.taps.clientConnected(client) } else { self.taps.clientLost(client, at: now) }
+    }
     try openListeners()
     poll(signals.fd, .signals, 0)
     if let slowLane { poll(slowLane.fd, .slowLane, 0) }
@@ -133,11 +136,16 @@ public final class Server {
   }
 
   /// The command topics are the first taps of the broker, in the table's order.
-  private func addOutputTaps() throws(StartError) {
-    for index in 0..<taps.outputs.count {
-      guard let tap = broker.addTap(filter: taps.outputs[index].commandTopic), tap.index == index else {
-        throw StartError(text: Text("no room for all outputs; raise limits: taps, topic_nodes or topic_bytes"))
-      }
+  private func addCommandTaps() throws(StartError) {
+    for index in 0..<taps.outputTopicCount { try addCommandTap(taps.outputTopic(index), index) }
+    for index in 0..<taps.counters.count {
+      try addCommandTap(taps.counters[index].commandTopic, taps.outputTopicCount + index)
+    }
+  }
+
+  private func addCommandTap(_ topic: Bytes, _ index: Int) throws(StartError) {
+    guard let tap = broker.addTap(filter: topic), tap.index == index else {
+      throw StartError(text: Text("no room for all taps; raise limits: taps, topic_nodes or topic_bytes"))
     }
   }
 

@@ -12,23 +12,37 @@ extension Server {
   func openLine(_ line: Int, at now: Instant) {
     retryAt[line] = .never
     let wall = Clock.wallNanoseconds()
-    let (pin, settings, name) = request(for: line)
+    var (pin, settings, name) = request(for: line)
     var consumer = FixedText<80>(Bytes("tapline:"))
     name.lend { _ = consumer.append($0) }
     do throws(LineError) {
       let address = try find(pin)
-      let request = try open(address, settings, consumer: consumer)
+      let request = try open(address, &settings, consumer: consumer)
       requests[line] = request
       if request.fd >= 0 { poll(request.fd, .line, line) }
-      guard let isActive = settings.direction == .output ? settings.initialActive : request.get() else {
+      let isKnown = settings.direction == .output && !settings.keepsLevel
+      guard let isActive = isKnown ? settings.initialActive : request.get() else {
         failLine(line, Bytes("line does not answer"), at: now)
         return
       }
-      if let input = taps.inputIndex(ofLine: line) {
-        publish(taps.inputs[input].lineHealed(active: isActive, wallNanoseconds: wall), at: now)
-      } else {
-        publish(taps.outputs[line].lineHealed(active: isActive, wallNanoseconds: wall), at: now)
+      let update: TapUpdate
+      switch taps.owner(ofLine: line) {
+      case .output(let output):
+        let isWanted = settings.keepsLevel ? taps.requestLevel(output: output, found: isActive) : isActive
+        if isWanted != isActive, (try? request.set(isWanted)) == nil {  // another one of its group is on
+          failLine(line, Bytes("line does not answer"), at: now)
+          return
+        }
+        update = taps.lineHealed(output: output, active: isWanted, at: now, wallNanoseconds: wall)
+      case .input(let input):
+        update = taps.inputs[input].lineHealed(
+          active: isActive, isDebounced: settings.debounceMicroseconds > 0, isPolled: settings.edges == .none, at: now,
+          wallNanoseconds: wall)
+      case .counter(let counter):
+        update = taps.counters[counter].lineHealed(
+          isHigh: isActive, seesBothEdges: settings.edges == .both, at: now, wallNanoseconds: wall)
       }
+      publish(update, at: now)
     } catch {
       var text = loop.scratch.writer()
       describe(error, pin, into: &text)
@@ -38,25 +52,19 @@ extension Server {
   }
 
   private func request(for line: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
-    if let index = taps.inputIndex(ofLine: line) {
-      let input = configuration.taps.inputs[index]
-      var settings = LineSettings(direction: .input)
-      settings.edges = .both
-      settings.activeLow = input.active == .low
-      switch input.bias {
-      case .asIs: settings.bias = .asIs
-      case .disabled: settings.bias = .disabled
-      case .pullUp: settings.bias = .pullUp
-      case .pullDown: settings.bias = .pullDown
-      }
-      if lines.capabilities.contains(.kernelDebounce) { settings.debounceMicroseconds = input.debounceMicroseconds }
-      settings.eventsMax = 64
-      return (input.pin, settings, input.name)
+    switch taps.owner(ofLine: line) {
+    case .output(let output): return request(output: output)
+    case .input(let input): return request(input: input)
+    case .counter(let counter): return request(counter: counter)
     }
-    let output = configuration.taps.outputs[line]
+  }
+
+  private func request(output index: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
+    let output = configuration.taps.outputs[index]
     var settings = LineSettings(direction: .output)
     settings.activeLow = output.active == .low
-    settings.initialActive = taps.outputs[line].requestedActive
+    settings.keepsLevel = output.initial == .keep && taps.outputs[index].state == .waiting
+    if !settings.keepsLevel { settings.initialActive = taps.requestLevel(output: index, found: nil) }
     switch output.drive {
     case .pushPull: settings.drive = .pushPull
     case .openDrain: settings.drive = .openDrain
@@ -64,6 +72,24 @@ extension Server {
     }
     return (output.pin, settings, output.name)
   }
+
+  /// Without edges where the line has none, an input that is then polled; `settings` say so.
+  private func open(
+    _ address: LinuxIO.LineAddress, _ settings: inout LineSettings, consumer: FixedText<80>
+  ) throws(LineError) -> LineRequest {
+    do throws(LineError) {
+      return try open(address, settings, consumer: consumer)
+    } catch {
+      let hasNoEdges = error.reason == .failed && error.error.errno == Server.noInterrupt
+      guard hasNoEdges, settings.edges == .both else { throw error }
+      settings.edges = .none
+      settings.debounceMicroseconds = 0
+      return try open(address, settings, consumer: consumer)
+    }
+  }
+
+  /// ENXIO: the line has no interrupt.
+  private static var noInterrupt: Int32 { 6 }
 
   private func open(
     _ address: LinuxIO.LineAddress, _ settings: LineSettings, consumer: FixedText<80>
@@ -122,15 +148,15 @@ extension Server {
   }
 
   /// The line is given back, the tap says why, and the line is tried again.
-  private func failLine(_ line: Int, _ reason: Bytes, at now: Instant) {
+  func failLine(_ line: Int, _ reason: Bytes, at now: Instant) {
     closeLine(line)
     retryAt[line] = now.adding(seconds: Server.retrySeconds)
     let wall = Clock.wallNanoseconds()
     let update: TapUpdate
-    if let input = taps.inputIndex(ofLine: line) {
-      update = taps.inputs[input].lineFailed(reason, wallNanoseconds: wall)
-    } else {
-      update = taps.outputs[line].lineFailed(reason, wallNanoseconds: wall)
+    switch taps.owner(ofLine: line) {
+    case .output(let output): update = taps.lineFailed(output: output, reason, at: now, wallNanoseconds: wall)
+    case .input(let input): update = taps.inputs[input].lineFailed(reason, wallNanoseconds: wall)
+    case .counter(let counter): update = taps.counters[counter].lineFailed(reason, wallNanoseconds: wall)
     }
     if update.fault != nil {  // once, not with every retry
       let name = request(for: line).name
@@ -154,37 +180,112 @@ extension Server {
 
   // MARK: Outputs
 
-  /// A command for an output, inside the broker's turn: the line changes now, the publications follow when the
+  /// A command for an output, inside the broker's turn: the lines change now, the publications follow when the
   /// broker is free, the acknowledgement tells what happened.
-  func commandReceived(output: Int, _ message: TapMessage) -> TapVerdict {
+  /// - Parameter place: the topic's, see `TapTable.outputTopic`.
+  func commandReceived(_ place: Int, _ message: TapMessage) -> TapVerdict {
     var verdict = TapVerdict(retain: false)  // a retained command would switch the pin at every restart
-    // An empty retained message deletes a retained one: no command.
-    if message.payload.isEmpty, message.retain { return verdict }
-    switch taps.outputs[output].commandReceived(message.payload) {
+    let (output, action) = taps.commandReceived(
+      place: place, message.payload, isRetained: message.retain, by: message.clientID, at: message.now)
+    switch action {
     case .refuse(let reason, let text):
       verdict.reason = reason
       verdict.reasonString = text
-    case .set(let isActive):
-      let line = taps.outputs[output].lineIndex
-      let wall = Clock.wallNanoseconds()
-      do throws(LinuxError) {
-        guard let request = requests[line] else { throw LinuxError(errno: 0) }  // a driven tap has its line
-        try request.set(isActive)
-        keep(taps.outputs[output].lineSet(active: isActive, wallNanoseconds: wall, by: message.clientID))
-      } catch {
-        closeLine(line)
-        retryAt[line] = message.now.adding(seconds: Server.retrySeconds)
-        keep(taps.outputs[output].lineFailed(error.text, wallNanoseconds: wall))
+    case .set(let sets):
+      if let failed = carryOut(sets, at: message.now, inBrokersTurn: true) {
         verdict.reason = .implementationSpecificError
-        verdict.reasonString = taps.outputs[output].faultText
+        verdict.reasonString = taps.outputs[failed].faultText
       }
     }
+    answer(message, verdict, of: output)
     return verdict
+  }
+
+  /// Sets lines in order and announces each; the output whose line failed, which ends it, or nil.
+  private func carryOut(_ sets: LineSets, at now: Instant, inBrokersTurn: Bool) -> Int? {
+    for index in 0..<sets.count {
+      if !carryOut(sets[index], at: now, inBrokersTurn: inBrokersTurn) { return sets[index].output }
+    }
+    return nil
+  }
+
+  private func carryOut(_ set: LineSet, at now: Instant, inBrokersTurn: Bool) -> Bool {
+    // In the broker's turn publications wait until it is over.
+    func announce(_ update: TapUpdate) {
+      if inBrokersTurn { keep(update) } else { publish(update, at: now) }
+    }
+    let line = taps.outputs[set.output].lineIndex
+    let wall = Clock.wallNanoseconds()
+    do throws(LinuxError) {
+      guard let request = requests[line] else { throw LinuxError(errno: 0) }  // a driven tap has its line
+      try request.set(set.active)
+    } catch {
+      closeLine(line)
+      retryAt[line] = now.adding(seconds: Server.retrySeconds)
+      announce(taps.lineFailed(output: set.output, error.text, at: now, wallNanoseconds: wall))
+      return false
+    }
+    announce(taps.lineSet(set, at: now, wallNanoseconds: wall))
+    return true
+  }
+
+  /// Timers that are due: ends of pulses, dead times, leases; and figures.
+  func advanceOutputs(at now: Instant) {
+    while let sets = taps.takeDueOutput(at: now) { _ = carryOut(sets, at: now, inBrokersTurn: false) }
+    while let stats = taps.takeDueStats(at: now, wallNanoseconds: Clock.wallNanoseconds()) { publish(stats, at: now) }
+  }
+
+  /// The orderly end: each output gets its safe level, keeps what it has or is let go, as `on_exit` says.
+  func leaveOutputs(at now: Instant) {
+    for output in 0..<taps.outputs.count {
+      if let set = taps.exitSet(output: output) { _ = carryOut(set, at: now, inBrokersTurn: false) }
+    }
+    for output in 0..<taps.outputs.count {
+      if let stats = taps.stats(output: output, at: now, wallNanoseconds: Clock.wallNanoseconds()) {
+        publish(stats, at: now)
+      }
+      if configuration.taps.outputs[output].onExit == .release { letGo(taps.outputs[output].lineIndex) }
+    }
+  }
+
+  /// A line that is given back keeps driving on some kernels; as an input it drives nothing.
+  private func letGo(_ line: Int) {
+    guard requests[line] != nil else { return }
+    closeLine(line)
+    let output = request(for: line)
+    if let address = try? find(output.pin),
+      let input = try? open(address, LineSettings(direction: .input), consumer: FixedText<80>(Bytes("tapline")))
+    {
+      input.close()
+    }
+  }
+
+  /// The answer for who asked for one by Response Topic (§4.10).
+  private func answer(_ message: TapMessage, _ verdict: TapVerdict, of output: Int) {
+    guard let properties = try? Properties(message.forwardedProperties, in: .publish),
+      let topic = properties.first(.responseTopic)?.value, Topic.isValidName(topic), topic[0] != UInt8(ascii: "$"),
+      topic.count <= configuration.limits.topicBytesMax, Topic.levelCount(topic) <= configuration.limits.topicLevelsMax
+    else { return }
+    var writer = loop.scratch.writer()
+    if verdict.reason.isError {
+      OutputAnswer.write(refusal: verdict.reasonString, into: &writer)
+    } else {
+      OutputAnswer.write(state: taps.outputs[output].state == .driven(active: true), into: &writer)
+    }
+    let isKept = stash.push(
+      topic: topic, payload: writer.written,
+      properties: { place in
+        place.writeProperty(.payloadFormatIndicator, byte: 1)
+        if let correlation = properties.first(.correlationData)?.value {
+          place.writeProperty(.correlationData, bytes: correlation)
+        }
+      }, qos: message.qos, retain: false)
+    if !isKept { logNoRoom() }
   }
 
   /// Publications of a command wait until the broker is free. There is room: `receive` stops after each packet
   /// that ran a tap, and a command is one tap's.
-  private func keep(_ update: TapUpdate) {
+  func keep(_ update: TapUpdate) {
     if let state = update.state { keep(state) }
     if let fault = update.fault { keep(fault) }
   }
@@ -193,38 +294,11 @@ extension Server {
     let isKept = stash.push(
       topic: publication.topic, payload: publication.payload,
       properties: { publication.writeProperties(into: &$0) }, qos: .atMostOnce, retain: publication.retain)
-    if !isKept { log.error("tapline: a state found no room to be published; raise limits: tap_publish_bytes") }
+    if !isKept { logNoRoom() }
   }
 
-  // MARK: Inputs
-
-  /// Takes the edges that wait, a bounded number a turn; where one may be missing the level decides.
-  func readEdges(line: Int, at now: Instant) {
-    guard let input = taps.inputIndex(ofLine: line), let request = requests[line] else { return }
-    let offset = Clock.wallOffsetNanoseconds()
-    let isCounted = request.capabilities.contains(.sequenceNumbers)
-    do throws(LinuxError) {
-      let count = try request.readEdges(into: edges)
-      var index = 0
-      while index < count {
-        let edge = edges[index]
-        let update = taps.inputs[input].edgeReceived(
-          LineEdge(
-            wallNanoseconds: edge.timestampNanoseconds + offset, isRising: edge.rising,
-            sequence: isCounted ? edge.sequence : nil))
-        publish(update, at: now)
-        index += 1
-      }
-    } catch {
-      FixedText<160>(error.text.first(min(error.text.count, 160))).withBytes { failLine(line, $0, at: now) }
-      return
-    }
-    guard taps.inputs[input].needsResync else { return }
-    guard let isActive = request.get() else {
-      failLine(line, Bytes("line does not answer"), at: now)
-      return
-    }
-    publish(taps.inputs[input].levelRead(active: isActive, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+  private func logNoRoom() {
+    log.error("tapline: a state found no room to be published; raise limits: tap_publishes or tap_publish_bytes")
   }
 
   // MARK: The simulated board

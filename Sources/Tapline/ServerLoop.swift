@@ -91,7 +91,8 @@ extension Server {
   }
 
   private var nextDeadline: Instant {
-    var deadline = min(broker.nextDeadline ?? .never, taps.nextSensorDeadline)
+    var deadline = min(
+      broker.nextDeadline ?? .never, taps.nextSensorDeadline, taps.nextInputDeadline, taps.nextOutputDeadline)
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
@@ -99,7 +100,9 @@ extension Server {
   }
 
   private func advanceBoard(at now: Instant) {
+    advanceOutputs(at: now)
     takeDueSensors(at: now)
+    advanceInputs(at: now)
     advancePresses(at: now)
     publishTapCounters(at: now)
     for line in 0..<retryAt.count where retryAt[line] <= now { openLine(line, at: now) }
@@ -301,12 +304,14 @@ extension Server {
     publication.writeProperties(into: &properties)
     _ = broker.publish(
       topic: publication.topic, payload: publication.payload,
-      properties: properties.overflowed ? .empty : properties.written, retain: publication.retain, at: now)
+      properties: properties.overflowed ? .empty : properties.written, retain: publication.retain,
+      expirySeconds: publication.expirySeconds, at: now)
   }
 
   func publish(_ update: TapUpdate, at now: Instant) {
     if let state = update.state { publish(state, at: now) }
     if let fault = update.fault { publish(fault, at: now) }
+    if let event = update.event { publish(event, at: now) }
   }
 
   /// What taps wanted published while the broker was busy.
@@ -343,16 +348,8 @@ extension Server {
       log.line(.info) { line in
         line.write("tapline: pool ")
         line.write(name)
-        line.write(": ")
-        line.writeDecimal(UInt64(gauge.used))
-        line.write(" of ")
-        line.writeDecimal(UInt64(gauge.capacity))
-        line.write(", peak ")
-        line.writeDecimal(UInt64(gauge.peak))
-        line.write(", refused ")
-        line.writeDecimal(gauge.refused)
-        line.write(", dropped ")
-        line.writeDecimal(gauge.dropped)
+        line.write(" ")
+        gauge.write(into: &line)
       }
     }
   }

@@ -26,9 +26,11 @@ extension Server {
     case .thermal(let type):
       isTaken = type.lend { slowLane.submit(sensor: number, kind: .thermal, name: $0, file: .empty) }
     case .iio(let name, let channel):
-      isTaken = name.lend { name in
-        channel.lend { slowLane.submit(sensor: number, kind: .iio, name: name, file: $0) }
-      }
+      var file = loop.scratch.writer()
+      channel.lend { taps.sensors[sensor].filePart.writeName(beside: $0, into: &file) }
+      isTaken = name.lend { slowLane.submit(sensor: number, kind: .iio, name: $0, file: file.written) }
+    case .w1(let name):
+      isTaken = name.lend { slowLane.submit(sensor: number, kind: .w1, name: $0, file: .empty) }
     case .file(let path):
       isTaken = path.lend { slowLane.submit(sensor: number, kind: .file, name: .empty, file: $0) }
     case .simulatedWave:
@@ -36,10 +38,13 @@ extension Server {
     }
     if !isTaken {
       let update = taps.sensors[sensor].readingFailed(
-        Bytes("slow lane is full"), wallNanoseconds: Clock.wallNanoseconds())
+        Bytes("slow lane is full"), at: now, wallNanoseconds: Clock.wallNanoseconds())
       publish(update, of: sensor, at: now)
     }
   }
+
+  /// ENOENT: a device without this file. A device that is not there is ENODEV.
+  private static var noSuchFile: Int32 { 2 }
 
   func takeReadings(at now: Instant) {
     while let result = slowLane?.takeResult() {
@@ -47,7 +52,8 @@ extension Server {
       let wall = Clock.wallNanoseconds()
       let update: TapUpdate
       if let error = result.error {
-        update = taps.sensors[sensor].readingFailed(error.text, wallNanoseconds: wall)
+        update = taps.sensors[sensor].readingFailed(
+          error.text, isMissing: error.errno == Server.noSuchFile, at: now, wallNanoseconds: wall)
       } else {
         update = result.content.withBytes { text in
           taps.sensors[sensor].readingReceived(text, at: now, wallNanoseconds: wall)
@@ -59,10 +65,12 @@ extension Server {
 
   private func publish(_ update: TapUpdate, of sensor: Int, at now: Instant) {
     if let fault = update.fault, !fault.payload.isEmpty {
-      let name = configuration.taps.sensors[sensor].name
+      let (name, channel) = (configuration.taps.sensors[sensor].name, configuration.taps.sensors[sensor].channel)
       log.line(.warning) { text in
         text.write("tapline: tap ")
         name.lend { text.write($0) }
+        if !channel.isEmpty { text.write("/") }
+        channel.lend { text.write($0) }
         text.write(": ")
         text.write(fault.payload)
         text.write("; its next readings are tried as before")

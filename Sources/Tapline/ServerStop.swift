@@ -9,6 +9,7 @@ extension Server {
   func stop() {
     service.stopping()
     let now = Clock.now()
+    leaveOutputs(at: now)  // before anything that may take its time
     publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     flushAll(at: now)
     broker.closeAll(.serverShuttingDown, at: now)

@@ -80,8 +80,10 @@ extension Server {
   /// The broker's call for a message that a tap matches; the broker is in the middle of its turn and must not be
   /// called from here.
   func tapMatched(_ tap: TapID, _ message: TapMessage) -> TapVerdict {
-    if tap.index < taps.outputs.count { return commandReceived(output: tap.index, message) }
-    let index = tap.index - taps.outputs.count
+    if tap.index < taps.outputTopicCount { return commandReceived(tap.index, message) }
+    var index = tap.index - taps.outputTopicCount
+    if index < taps.counters.count { return commandReceived(counter: index, message) }
+    index -= taps.counters.count
     switch handlers[index].kind {
     case .decoupled:
       if handlerLane?.submit(tag: UInt32(index), topic: message.topic, payload: message.payload) != true {

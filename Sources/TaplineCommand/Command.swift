@@ -84,6 +84,10 @@ enum Command {
     text.add(", ")
     text.add(counts.inputs, of: "input")
     text.add(", ")
+    if counts.counters > 0 {
+      text.add(counts.counters, of: "counter")
+      text.add(", ")
+    }
     text.add(counts.sensors, of: "sensor")
     text.add(", ")
     text.add(mebibytes: Server.plan(configuration).totalBytes)

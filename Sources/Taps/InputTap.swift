@@ -1,24 +1,12 @@
 public import Bounded
 
-/// One edge as the kernel reports it. `isRising` is in logical terms: to active, whichever level that is.
-public struct LineEdge: BitwiseCopyable {
-  /// Nanoseconds since 1970 UTC, made from the kernel's time of the edge.
-  public var wallNanoseconds: Int64
-  public var isRising: Bool
-  /// The line's own count from its request on: 1, 2, ... and around after 2^32 - 1; nil where the kernel does
-  /// not count (libgpiod 1.6).
-  public var sequence: UInt32?
-
-  public init(wallNanoseconds: Int64, isRising: Bool, sequence: UInt32?) {
-    self.wallNanoseconds = wallNanoseconds
-    self.isRising = isRising
-    self.sequence = sequence
-  }
-}
-
-/// An input line and its topics: edges in, states out.
+/// An input line and its topics: edges in, states and events out.
 ///
-/// After each batch of edges the owner looks at `needsResync`, reads the level if it is set, and tells it by
+///     edges ─▶ Debounce ─┬─▶ on_delay, off_delay ─▶ state, retained
+///                        └─▶ ButtonEvents ────────▶ event
+///
+/// For each batch of edges the owner calls `advance` to the time of an edge until nil, then `edgeReceived`, edge
+/// after edge; then `advance` to now until nil; then, if `levelIsDue`, it reads the level and tells it by
 /// `levelRead`. An edge that comes after that may be older than the level; it is then no loss.
 public struct InputTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
@@ -30,23 +18,55 @@ public struct InputTap: BitwiseCopyable {
   public private(set) var state = State.waiting
   /// The level is to be read: nothing is known yet, an edge was missed, or edges are not counted.
   public private(set) var needsResync = true
-  /// Edges missed since start, as far as the kernel's counts and equal edges tell.
+  /// Edges missed since start, as far as the kernel's counts, equal edges and the level tell.
   public private(set) var lostCount: UInt64 = 0
-  /// The line's place among all lines: outputs first, then inputs.
+  /// The line's place among all lines: outputs first, then inputs, then counters.
   public let lineIndex: Int
   public let stateTopic: Bytes
+  /// Empty without events.
+  public let eventTopic: Bytes
   public var faultTopic: Bytes { fault.topic }
   private var fault: FaultReport
-  private var lastSequence: UInt32 = 0
+  private var numbers = EdgeNumbers()
   /// No edge came since the level was read.
   private var levelIsFromRead = false
+  /// The level read last was not that of the last edge; that edge may only be late.
+  private var isSuspect = false
+  private var levelDueAt = Instant.never
+  private var isPolled = false
   private var published: Bool?
   private var publishedLostCount: UInt64 = 0
 
-  init(lineIndex: Int, stateTopic: Bytes, fault: FaultReport) {
+  private let settings: Debounce
+  private var debounce: Debounce
+  private let onDelayNanoseconds: Int64
+  private let offDelayNanoseconds: Int64
+  private var delayDeadline = Instant.never
+  private var delayed = LineMoment(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+  private var button: ButtonEvents?
+  private var eventText: TextBuffer
+
+  /// The level is compared with the edges this often: Raspberry Pis lose edges that are close together.
+  public static var auditNanoseconds: Int64 { 1_000_000_000 }
+  /// What a level that no edge explains must last to be a missed edge.
+  public static var suspectNanoseconds: Int64 { 10_000_000 }
+  /// A line without edges is read this often.
+  public static var pollNanoseconds: Int64 { 20_000_000 }
+
+  init(
+    settings: InputSettings, lineIndex: Int, stateTopic: Bytes, eventTopic: Bytes, eventText: TextBuffer,
+    fault: FaultReport
+  ) {
     self.lineIndex = lineIndex
     self.stateTopic = stateTopic
+    self.eventTopic = eventTopic
+    self.eventText = eventText
     self.fault = fault
+    self.settings = Debounce(settings.debounceMode, periodNanoseconds: Int64(settings.debounceMicroseconds) * 1000)
+    debounce = self.settings
+    onDelayNanoseconds = settings.onDelayNanoseconds
+    offDelayNanoseconds = settings.offDelayNanoseconds
+    button = settings.events.map { ButtonEvents($0) }
   }
 
   /// Why the line is faulted; empty when it is not.
@@ -56,66 +76,183 @@ public struct InputTap: BitwiseCopyable {
     return nil
   }
 
+  // MARK: Edges
+
   public mutating func edgeReceived(_ edge: LineEdge) -> TapUpdate {
-    var missed: UInt32 = 0
-    switch state {
-    case .faulted:  // left over from the request that ended
+    if state == .faulted {  // left over from the request that ended
       lostCount &+= 1
       return .none
-    case .waiting:
-      missed = countMissed(edge.sequence)
-    case .known(let active):
-      missed = countMissed(edge.sequence)
-      // Two equal edges in a row: the one between was missed, unless the level was read in between.
-      if active == edge.isRising, missed == 0, !levelIsFromRead { missed = 1 }
     }
+    var missed = numbers.missed(before: edge.sequence)
+    // Two equal edges in a row: the one between was missed, unless the level was read in between.
+    if state != .waiting, debounce.line == edge.isRising, missed == 0, !levelIsFromRead { missed = 1 }
     lostCount &+= UInt64(missed)
-    needsResync = needsResync || missed > 0 || edge.sequence == nil
+    if missed > 0 || edge.sequence == nil {
+      needsResync = true
+      levelDueAt = edge.at
+    }
     levelIsFromRead = false
-    state = .known(active: edge.isRising)
-    return update(wallNanoseconds: edge.wallNanoseconds, sequence: edge.sequence, andLost: false)
+    isSuspect = false
+    return lineChanged(edge.isRising, LineMoment(edge))
   }
 
-  /// The level as it is now, after a resync or at start. A loss is published now if no edge has done so.
-  public mutating func levelRead(active: Bool, wallNanoseconds: Int64) -> TapUpdate {
+  private mutating func lineChanged(_ isActive: Bool, _ moment: LineMoment) -> TapUpdate {
+    if state == .waiting { return levelKnown(isActive, moment) }
+    guard let change = debounce.edge(isActive, moment) else { return .none }
+    return levelChanged(change)
+  }
+
+  // MARK: The level
+
+  /// Whether the level is to be read: after a loss, at the end of a bounce, once a second, or because the line has no
+  /// edges. All edges that wait are to be taken before.
+  public func levelIsDue(at now: Instant) -> Bool { levelDueAt <= now }
+
+  /// The level as it is now. A level that no edge explains is a missed edge, if it lasts; a loss is published now
+  /// if no edge has done so.
+  public mutating func levelRead(active: Bool, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+    let moment = LineMoment(at: now, wallNanoseconds: wallNanoseconds)
+    if state == .faulted { return .none }
+    if state == .waiting { return levelKnown(active, moment) }
+    levelDueAt = now.adding(nanoseconds: isPolled ? InputTap.pollNanoseconds : InputTap.auditNanoseconds)
+    let isExplained = isPolled || needsResync || debounce.line == active
+    if !isExplained, !isSuspect {
+      isSuspect = true
+      levelDueAt = now.adding(nanoseconds: InputTap.suspectNanoseconds)
+      return .none
+    }
+    if !isExplained { lostCount &+= 1 }
     needsResync = false
-    levelIsFromRead = true
-    state = .known(active: active)
-    return update(wallNanoseconds: wallNanoseconds, sequence: nil, andLost: true)
+    isSuspect = false
+    levelIsFromRead = !isPolled
+    let update = debounce.line == active ? .none : lineChanged(active, moment)
+    // With a debounce edges are missed in every bounce; the next state says how many.
+    if update.state != nil || lostCount == publishedLostCount || settings.periodNanoseconds > 0 { return update }
+    var told = stateUpdate(moment, mustPublish: true)
+    told.event = update.event
+    return told
   }
 
   /// The line cannot be requested or read; `reason` is for people. The last state stays on the state topic.
   public mutating func lineFailed(_ reason: Bytes, wallNanoseconds: Int64) -> TapUpdate {
     state = .faulted
     needsResync = false
+    levelDueAt = .never
+    delayDeadline = .never
+    debounce.reset(debounce.line)
+    button?.reset()
     return TapUpdate(fault: fault.raise(reason, wallNanoseconds: wallNanoseconds))
   }
 
   /// The line was requested, at start or after a fault, and has this level. Its edges are counted from 1.
-  public mutating func lineHealed(active: Bool, wallNanoseconds: Int64) -> TapUpdate {
-    lastSequence = 0
-    return levelRead(active: active, wallNanoseconds: wallNanoseconds)
+  /// - Parameters:
+  ///   - isDebounced: the kernel does the debounce.
+  ///   - isPolled: the line has no edges; its level is read again and again.
+  public mutating func lineHealed(
+    active: Bool, isDebounced: Bool = false, isPolled: Bool = false, at now: Instant, wallNanoseconds: Int64
+  ) -> TapUpdate {
+    numbers.restart()
+    debounce = isDebounced ? Debounce(.settle, periodNanoseconds: 0) : settings
+    self.isPolled = isPolled
+    return levelKnown(active, LineMoment(at: now, wallNanoseconds: wallNanoseconds))
   }
 
-  /// Edges between the last one and this one. A count that goes back, or stands still, is a loss of one: more
-  /// is not known.
-  private mutating func countMissed(_ sequence: UInt32?) -> UInt32 {
-    guard let sequence else { return 0 }
-    let distance = sequence &- lastSequence
-    lastSequence = sequence
-    return distance >= 1 && distance < 1 << 31 ? distance - 1 : 1
+  /// Counts at once: what a line had at start was there before.
+  private mutating func levelKnown(_ active: Bool, _ moment: LineMoment) -> TapUpdate {
+    needsResync = false
+    isSuspect = false
+    levelIsFromRead = true
+    levelDueAt = moment.at.adding(nanoseconds: isPolled ? InputTap.pollNanoseconds : InputTap.auditNanoseconds)
+    debounce.reset(active)
+    delayDeadline = .never
+    button?.reset()
+    state = .known(active: active)
+    return stateUpdate(moment, mustPublish: lostCount != publishedLostCount)
   }
 
-  private mutating func update(wallNanoseconds: Int64, sequence: UInt32?, andLost: Bool) -> TapUpdate {
-    let cleared = fault.clear(wallNanoseconds: wallNanoseconds)
+  // MARK: Time
+
+  /// The earliest moment at which `advance` has something to do or the level is to be read.
+  public var nextDeadline: Instant { min(timerDeadline, levelDueAt) }
+
+  private var timerDeadline: Instant {
+    min(debounce.deadline, decided(delayDeadline), buttonDeadline)
+  }
+
+  private var buttonDeadline: Instant {
+    guard let button else { return .never }
+    return button.hasPending ? Instant(nanoseconds: 0) : decided(button.deadline)
+  }
+
+  /// While the debounce has not decided, what its end may call off has to wait.
+  private func decided(_ deadline: Instant) -> Instant {
+    deadline != .never && debounce.isUndecided ? max(deadline, debounce.deadline) : deadline
+  }
+
+  /// What has become due up to `now`, one thing at a time; call until nil. Times of what is told are the deadlines'.
+  public mutating func advance(to now: Instant) -> TapUpdate? {
+    while timerDeadline <= now {
+      let update = timerPassed(at: now)
+      if update.state != nil || update.event != nil { return update }
+    }
+    return nil
+  }
+
+  private mutating func timerPassed(at now: Instant) -> TapUpdate {
+    if button?.hasPending == true { return TapUpdate(event: tell(button?.takePending())) }
+    if debounce.deadline <= min(decided(delayDeadline), buttonDeadline) {
+      // However the line bounced, at the end of it its level is looked at.
+      levelDueAt = debounce.deadline
+      guard let change = debounce.advance(to: now) else { return .none }
+      return levelChanged(change)
+    }
+    if buttonDeadline <= decided(delayDeadline) {
+      return TapUpdate(event: tell(button?.deadlinePassed()))
+    }
+    delayDeadline = .never
+    state = .known(active: debounce.level)
+    return stateUpdate(delayed, mustPublish: false)
+  }
+
+  // MARK: State and events
+
+  private mutating func levelChanged(_ change: Debounce.Change) -> TapUpdate {
+    let event = tell(button?.levelChanged(change.level, change.moment))
+    var update = stateFollows(change)
+    update.event = event
+    return update
+  }
+
+  private mutating func stateFollows(_ change: Debounce.Change) -> TapUpdate {
+    delayDeadline = .never
+    if state == .known(active: change.level) { return .none }
+    let delay = change.level ? onDelayNanoseconds : offDelayNanoseconds
+    guard delay == 0 else {
+      delayed = change.moment.later(delay)
+      delayDeadline = delayed.at
+      return .none
+    }
+    state = .known(active: change.level)
+    return stateUpdate(change.moment, mustPublish: false)
+  }
+
+  private mutating func stateUpdate(_ moment: LineMoment, mustPublish: Bool) -> TapUpdate {
+    let cleared = fault.clear(wallNanoseconds: moment.wallNanoseconds)
     guard case .known(let active) = state else { return TapUpdate(fault: cleared) }
-    guard published != active || cleared != nil || andLost && publishedLostCount != lostCount else { return .none }
+    guard published != active || cleared != nil || mustPublish else { return .none }
     published = active
     publishedLostCount = lostCount
     return TapUpdate(
       state: Publication(
-        topic: stateTopic, payload: StateText.bytes(active: active), wallNanoseconds: wallNanoseconds,
-        sequence: sequence, lostCount: lostCount),
+        topic: stateTopic, payload: StateText.bytes(active: active), wallNanoseconds: moment.wallNanoseconds,
+        sequence: moment.sequence, lostCount: lostCount),
       fault: cleared)
+  }
+
+  private mutating func tell(_ event: ButtonEvent?) -> Publication? {
+    guard let event else { return nil }
+    eventText.write { event.write(into: &$0) }
+    return Publication(
+      topic: eventTopic, payload: eventText.bytes, wallNanoseconds: event.wallNanoseconds, retain: false, isJSON: true)
   }
 }

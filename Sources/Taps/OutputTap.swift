@@ -1,18 +1,13 @@
 public import Bounded
-public import MQTTWire
+import MQTTWire
 
-/// What the line must do about a command, and how the command's PUBLISH is answered.
-public enum OutputAction: BitwiseCopyable {
-  /// Set the line, then tell the tap: `lineSet` or `lineFailed`.
-  case set(active: Bool)
-  /// Answer with this code and Reason String, which is valid until the tap's next event. Nothing changes.
-  case refuse(ReasonCode, Bytes)
-}
-
-/// An output line and its topics: commands in, states out.
+/// An output line, its topics and its timers: what it has, since when, and until when.
 ///
 ///     waiting ──lineHealed──▶ driven ──lineFailed──▶ faulted
 ///        └─────lineFailed──────────────────────────▶   └──lineHealed──▶ driven
+///
+/// It decides nothing about other outputs: commands go to the table (see `OutputTable`), which knows the groups.
+/// A fault does not stop the timers: what they want then is what the line is requested with when it comes back.
 public struct OutputTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// The line was not requested yet.
@@ -25,52 +20,135 @@ public struct OutputTap: BitwiseCopyable {
   public let lineIndex: Int
   public let stateTopic: Bytes
   public let commandTopic: Bytes
+  public let pulseTopic: Bytes
+  /// Empty without `stats`.
+  public let statsTopic: Bytes
   public var faultTopic: Bytes { fault.topic }
-  /// The state with which the line is to be requested, again after a fault: what it had last, or the initial one.
+  /// The state with which the line is to be requested again after a fault, and what `initial: restore` wants to know at
+  /// the next start: what it had last, or what a timer has wanted since.
   public private(set) var requestedActive: Bool
-  public private(set) var refusedCount: UInt64 = 0
+  public internal(set) var refusedCount: UInt64 = 0
+  /// Deadlines that were met more than `lateNanoseconds` too late.
+  public private(set) var lateCount: UInt64 = 0
+  public static var lateNanoseconds: Int64 { 10_000_000 }
+
+  let rules: OutputRules
   private var fault: FaultReport
 
-  init(lineIndex: Int, initialActive: Bool, stateTopic: Bytes, commandTopic: Bytes, fault: FaultReport) {
+  // The level
+  /// What the line had when it was last known: a line whose OFF failed may still be on.
+  private(set) var lineActive = false
+  /// When the level last changed, or was first known.
+  private(set) var changedAt = Instant(nanoseconds: 0)
+
+  // The timers, `never` when they do not run
+  /// The end of a timed set; then the line gets `restActive`.
+  private(set) var restAt = Instant.never
+  private(set) var restActive = false
+  private var maxOnAt = Instant.never
+  /// The end of the group's dead time; then the line goes on.
+  private var delayedAt = Instant.never
+  private var delayedNanoseconds: Int64?
+  private var delayedBy: TextBuffer?
+  /// The end of the grace time of the lease's client.
+  private var leaseAt = Instant.never
+  private var isClientHere = false
+
+  // The figures
+  /// Times that it went on.
+  public private(set) var cycleCount: UInt64 = 0
+  private var onNanoseconds: UInt64 = 0
+  private var onSince = Instant.never
+  private var statsAt = Instant.never
+  private var nextStatsAt = Instant(nanoseconds: 0)
+
+  init(
+    lineIndex: Int, settings: OutputSettings, groups: [OutputGroupSettings], topics: OutputTopics, fault: FaultReport,
+    delayedBy: TextBuffer?, at now: Instant
+  ) {
     self.lineIndex = lineIndex
-    requestedActive = initialActive
-    self.stateTopic = stateTopic
-    self.commandTopic = commandTopic
+    stateTopic = topics.state
+    commandTopic = topics.command
+    pulseTopic = topics.pulse
+    statsTopic = topics.stats
+    rules = OutputRules(settings, groups: groups)
+    requestedActive = settings.initial == .on
     self.fault = fault
+    self.delayedBy = delayedBy
+    if let lease = rules.lease { leaseAt = now.adding(nanoseconds: lease.graceNanoseconds) }
   }
 
   /// Why the line is faulted; empty when it is not.
   public var faultText: Bytes { state == .faulted ? fault.text.bytes : .empty }
 
-  /// ON, OFF, TOGGLE, 1, 0, true or false in any case, with ASCII whitespace around it. Anything else is
-  /// `payloadFormatInvalid`, whatever state the line is in; a line without a level to set is
-  /// `implementationSpecificError` with the fault's text.
-  public mutating func commandReceived(_ payload: Bytes) -> OutputAction {
-    guard let command = Command(payload) else {
-      refusedCount &+= 1
-      return .refuse(.payloadFormatInvalid, Bytes("expected ON, OFF, TOGGLE, 1, 0, true or false"))
-    }
-    switch state {
-    case .waiting:
-      refusedCount &+= 1
-      return .refuse(.implementationSpecificError, Bytes("line is not requested yet"))
-    case .driven(let active):
-      switch command {
-      case .on: return .set(active: true)
-      case .off: return .set(active: false)
-      case .toggle: return .set(active: !active)
-      }
-    case .faulted:
-      refusedCount &+= 1
-      return .refuse(.implementationSpecificError, fault.text.bytes)
+  /// When `due` has something to do, or the figures are to be published.
+  public var nextDeadline: Instant { min(timerDeadline, statsAt) }
+  var timerDeadline: Instant { min(restAt, maxOnAt, delayedAt, leaseAt) }
+
+  /// A timed set runs.
+  var isTimed: Bool { restAt != .never }
+  /// It waits for its group's dead time.
+  var isDelayed: Bool { delayedAt != .never }
+  /// What TOGGLE turns around.
+  var isMeantActive: Bool { isDelayed || lineActive }
+
+  /// Milliseconds that it has been on in all.
+  public func onMilliseconds(at now: Instant) -> UInt64 {
+    let running = onSince == .never ? 0 : max(now.since(onSince), 0).magnitude
+    return (onNanoseconds &+ running) / 1_000_000
+  }
+
+  // MARK: The line
+
+  /// The level for the line's first request, by `initial`: `found` is what the line has (`keep`) or what was stored
+  /// (`restore`), nil when that is not known.
+  mutating func start(found: Bool?) {
+    precondition(state == .waiting)
+    switch rules.initial {
+    case .off: requestedActive = false
+    case .on: requestedActive = true
+    case .keep, .restore: requestedActive = found ?? false
     }
   }
 
-  /// The line has this level now, by whose command. Published even if it had it before: that is how a client
-  /// of MQTT 3.1.1 learns that its command was carried out.
-  public mutating func lineSet(active: Bool, wallNanoseconds: Int64, by: Bytes = .empty) -> TapUpdate {
+  mutating func forbidRequestedActive() { requestedActive = false }
+
+  mutating func lineSet(_ set: LineSet, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+    if set.active, !lineActive { cycleCount &+= 1 }
+    restActive = set.restActive
+    restAt = set.restAt
+    delayedAt = .never
+    return have(active: set.active, by: set.by, at: now, wallNanoseconds: wallNanoseconds)
+  }
+
+  /// The line was requested, at start or after a fault, and has this level.
+  mutating func lineHealed(active: Bool, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+    if state == .waiting {
+      changedAt = now
+      if active, rules.initial != .keep { cycleCount &+= 1 }
+    }
+    return have(active: active, by: .empty, at: now, wallNanoseconds: wallNanoseconds)
+  }
+
+  /// Published even if it had it before: that is how a client of MQTT 3.1.1 learns that its command was carried out.
+  private mutating func have(active: Bool, by: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+    stopCountingOn(at: now)
+    if active != lineActive { changedAt = now }
     state = .driven(active: active)
+    lineActive = active
     requestedActive = active
+    if active {
+      onSince = now
+      if maxOnAt == .never, rules.maxOnNanoseconds > 0 { maxOnAt = now.adding(nanoseconds: rules.maxOnNanoseconds) }
+    } else {
+      maxOnAt = .never
+    }
+    if restAt != .never {
+      let least = restActive ? rules.minOffNanoseconds : rules.minOnNanoseconds
+      restAt = max(restAt, changedAt.adding(nanoseconds: least))
+    }
+    watchLease(at: now)
+    if !statsTopic.isEmpty { statsAt = max(now, nextStatsAt) }
     let cleared = fault.clear(wallNanoseconds: wallNanoseconds)
     return TapUpdate(
       state: Publication(
@@ -78,38 +156,175 @@ public struct OutputTap: BitwiseCopyable {
       fault: cleared)
   }
 
-  /// The line cannot be requested or set; `reason` is for people: "line GPIO17 busy: held by spi0 CS0". The last
-  /// state stays on the state topic.
-  public mutating func lineFailed(_ reason: Bytes, wallNanoseconds: Int64) -> TapUpdate {
+  /// The last state stays on the state topic.
+  mutating func lineFailed(_ reason: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+    stopCountingOn(at: now)
     state = .faulted
+    delayedAt = .never
     return TapUpdate(fault: fault.raise(reason, wallNanoseconds: wallNanoseconds))
   }
 
-  /// The line was requested, at start or after a fault, and has this level.
-  public mutating func lineHealed(active: Bool, wallNanoseconds: Int64) -> TapUpdate {
-    lineSet(active: active, wallNanoseconds: wallNanoseconds)
+  private mutating func stopCountingOn(at now: Instant) {
+    guard onSince != .never else { return }
+    onNanoseconds &+= max(now.since(onSince), 0).magnitude
+    onSince = .never
   }
 
-  private enum Command {
-    case on
-    case off
-    case toggle
+  // MARK: Timers
 
-    init?(_ payload: Bytes) {
-      let word = payload.trimmingASCIIWhitespace
-      if word.equalsIgnoringASCIICase("on") || word.equalsIgnoringASCIICase("1")
-        || word.equalsIgnoringASCIICase("true")
-      {
-        self = .on
-      } else if word.equalsIgnoringASCIICase("off") || word.equalsIgnoringASCIICase("0")
-        || word.equalsIgnoringASCIICase("false")
-      {
-        self = .off
-      } else if word.equalsIgnoringASCIICase("toggle") {
-        self = .toggle
-      } else {
-        return nil
-      }
+  /// Goes on at `deadline`, by whom the buffer says.
+  mutating func delay(until deadline: Instant, forNanoseconds: Int64?, by: Bytes) {
+    restAt = .never
+    delayedAt = deadline
+    delayedNanoseconds = forNanoseconds
+    _ = delayedBy?.replace(.empty, by)
+  }
+
+  /// What would switch the line on by itself: another one of its group has gone before it.
+  mutating func cancelRise() {
+    delayedAt = .never
+    if restActive { restAt = .never }
+  }
+
+  mutating func cancelDelay() { delayedAt = .never }
+
+  /// What a timer wants whose deadline is not after `now`, nil when none does; call until nil.
+  mutating func due(at now: Instant) -> OutputDue? {
+    if maxOnAt <= now {
+      countLate(maxOnAt, at: now)
+      maxOnAt = .never
+      restAt = .never
+      return want(active: false, by: "timer")
+    }
+    if leaseAt <= now, let lease = rules.lease {
+      leaseAt = .never
+      delayedAt = .never
+      // A timed set must not bring back what the lease has ended.
+      if restActive != lease.isActiveWhenLost { restAt = .never }
+      if state == .driven(active: lease.isActiveWhenLost) { return due(at: now) }
+      return want(active: lease.isActiveWhenLost, by: "lease")
+    }
+    if restAt <= now {
+      countLate(restAt, at: now)
+      restAt = .never
+      return want(active: restActive, by: "timer")
+    }
+    if delayedAt <= now {
+      countLate(delayedAt, at: now)
+      delayedAt = .never
+      guard case .driven = state else { return due(at: now) }
+      return OutputDue(active: true, by: delayedBy?.bytes ?? .empty, forNanoseconds: delayedNanoseconds)
+    }
+    return nil
+  }
+
+  /// Without a line to set it is remembered for the next request.
+  private mutating func want(active: Bool, by: StaticString) -> OutputDue {
+    requestedActive = active
+    return OutputDue(active: active, by: Bytes(by), forNanoseconds: nil)
+  }
+
+  private mutating func countLate(_ deadline: Instant, at now: Instant) {
+    if now.since(deadline) > OutputTap.lateNanoseconds { lateCount &+= 1 }
+  }
+
+  // MARK: The lease
+
+  mutating func clientConnected() {
+    isClientHere = true
+    leaseAt = .never
+  }
+
+  mutating func clientLost(at now: Instant) {
+    isClientHere = false
+    leaseAt = .never
+    watchLease(at: now)
+  }
+
+  private mutating func watchLease(at now: Instant) {
+    guard let lease = rules.lease, !isClientHere, leaseAt == .never, lineActive != lease.isActiveWhenLost else {
+      return
+    }
+    leaseAt = now.adding(nanoseconds: lease.graceNanoseconds)
+  }
+
+  // MARK: Figures
+
+  /// What it had in an earlier life.
+  public mutating func restoreFigures(cycleCount: UInt64, onMilliseconds: UInt64) {
+    self.cycleCount = cycleCount
+    onNanoseconds = onMilliseconds.multipliedReportingOverflow(by: 1_000_000).partialValue
+  }
+
+  var statsDeadline: Instant { statsAt }
+
+  /// They are being published: not again for a minute, and only if there is something new by then.
+  mutating func statsTaken(at now: Instant) {
+    nextStatsAt = now.adding(nanoseconds: 60_000_000_000)
+    statsAt = onSince == .never ? .never : nextStatsAt
+  }
+}
+
+/// What a timer of an output wants.
+struct OutputDue: BitwiseCopyable {
+  let active: Bool
+  let by: Bytes
+  let forNanoseconds: Int64?
+}
+
+/// The topics of an output, in the table's memory.
+struct OutputTopics: BitwiseCopyable {
+  let state: Bytes
+  let command: Bytes
+  let pulse: Bytes
+  let stats: Bytes
+
+  init(_ settings: OutputSettings, in table: TapTable, _ writer: inout ByteWriter) {
+    command = table.topic(settings.name, "/set", into: &writer)
+    state = command.first(command.count - 4)
+    pulse = table.topic(settings.name, "/pulse", into: &writer)
+    stats = settings.hasStats ? table.topic(settings.name, "/stats", into: &writer) : .empty
+  }
+
+  /// What `init` writes, and the fault's topic without its last level.
+  static func byteCount(_ settings: OutputSettings, base: [UInt8]) -> Int {
+    let stateByteCount = base.count + 1 + settings.name.count
+    return 3 * stateByteCount + 4 + 6 + (settings.hasStats ? stateByteCount + 6 : 0)
+  }
+}
+
+/// What an output's settings say, without their texts.
+struct OutputRules: BitwiseCopyable {
+  struct Lease: BitwiseCopyable {
+    let graceNanoseconds: Int64
+    let isActiveWhenLost: Bool
+  }
+  struct Group: BitwiseCopyable {
+    let index: Int
+    let deadTimeNanoseconds: Int64
+    let refuses: Bool
+  }
+  let initial: OutputInitial
+  let retrigger: OutputRetrigger
+  let pulseNanoseconds: Int64
+  let maxOnNanoseconds: Int64
+  let minOnNanoseconds: Int64
+  let minOffNanoseconds: Int64
+  let group: Group?
+  let lease: Lease?
+
+  init(_ settings: OutputSettings, groups: [OutputGroupSettings]) {
+    initial = settings.initial
+    retrigger = settings.retrigger
+    pulseNanoseconds = settings.pulseNanoseconds
+    maxOnNanoseconds = settings.maxOnNanoseconds
+    minOnNanoseconds = settings.minOnNanoseconds
+    minOffNanoseconds = settings.minOffNanoseconds
+    group = settings.group.map {
+      Group(index: $0, deadTimeNanoseconds: groups[$0].deadTimeNanoseconds, refuses: groups[$0].mode == .refuse)
+    }
+    lease = settings.lease.map {
+      Lease(graceNanoseconds: $0.graceNanoseconds, isActiveWhenLost: $0.isActiveWhenLost)
     }
   }
 }

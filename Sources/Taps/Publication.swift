@@ -6,8 +6,12 @@ import MQTTWire
 public struct Publication: BitwiseCopyable {
   public let topic: Bytes
   public let payload: Bytes
-  /// States, faults and the status are retained; an empty payload deletes.
-  public var retain: Bool { true }
+  /// States, faults and the status are retained; an empty payload deletes. Events are not.
+  public let retain: Bool
+  /// Content Type `application/json` (§3.3.2.3.9).
+  public let isJSON: Bool
+  /// Message Expiry Interval (§3.3.2.3.3): after it what is retained is no longer true. nil: it stays true.
+  public let expirySeconds: UInt32?
   /// When it happened: nanoseconds since 1970 UTC.
   public let wallNanoseconds: Int64
   /// The kernel's number of the edge, if it counts them.
@@ -19,7 +23,7 @@ public struct Publication: BitwiseCopyable {
 
   init(
     topic: Bytes, payload: Bytes, wallNanoseconds: Int64, sequence: UInt32? = nil, lostCount: UInt64 = 0,
-    by: Bytes = .empty
+    by: Bytes = .empty, retain: Bool = true, isJSON: Bool = false, expirySeconds: UInt32? = nil
   ) {
     self.topic = topic
     self.payload = payload
@@ -27,6 +31,9 @@ public struct Publication: BitwiseCopyable {
     self.sequence = sequence
     self.lostCount = lostCount
     self.by = by.prefix(most: Publication.byBytesMax)
+    self.retain = retain
+    self.isJSON = isJSON
+    self.expirySeconds = expirySeconds
   }
 
   /// Longer client identifiers are cut.
@@ -35,9 +42,11 @@ public struct Publication: BitwiseCopyable {
   public static var propertyBytesMax: Int { 256 }
 
   /// The properties of PUBLISH (§3.3.2.3), without their length: the payload is UTF-8 (Payload Format
-  /// Indicator 1); User Properties `ts` (RFC 3339), `seq` if counted, `lost` if not 0, `by` if known.
+  /// Indicator 1); Content Type of JSON; User Properties `ts` (RFC 3339), `seq` if counted, `lost` if not 0, `by` if
+  /// known. The expiry is not among them: it runs while the message is retained.
   public func writeProperties(into writer: inout ByteWriter) {
     writer.writeProperty(.payloadFormatIndicator, byte: 1)
+    if isJSON { writer.writeProperty(.contentType, bytes: Bytes("application/json")) }
     Publication.writeKey("ts", valueByteCount: RFC3339.byteCount, into: &writer)
     RFC3339.write(wallNanoseconds: wallNanoseconds, into: &writer)
     if let sequence { Publication.write("seq", UInt64(sequence), into: &writer) }
@@ -64,16 +73,19 @@ public struct Publication: BitwiseCopyable {
   }
 }
 
-/// What an event made of a tap: at most one message on its state topic and one on its fault topic.
+/// What an event made of a tap: at most one message on its state topic, one on its fault topic and one on its event
+/// topic.
 public struct TapUpdate: BitwiseCopyable {
   public var state: Publication?
   public var fault: Publication?
+  public var event: Publication?
 
   public static var none: TapUpdate { TapUpdate() }
 
-  init(state: Publication? = nil, fault: Publication? = nil) {
+  init(state: Publication? = nil, fault: Publication? = nil, event: Publication? = nil) {
     self.state = state
     self.fault = fault
+    self.event = event
   }
 }
 

@@ -2,9 +2,10 @@ public import Bounded
 
 /// A sensor and its topics: readings in, decimals out.
 ///
-/// A reading that is no number is a failure like a read that failed. `failuresMax` in a row are a fault; the first
-/// good reading clears it. A value is published when it is the first, differs in its text from the one published
-/// last (by `delta` or more), follows a fault, or when `refresh` has passed since.
+/// A reading that is no number, not in the valid range or in the reject list is a failure like a read that failed.
+/// `failuresMax` in a row are a fault; the first good reading clears it. After a failure that is no fault yet the next
+/// read comes early. A value is published when it is the first, differs in its text from the one published last (by
+/// `delta` or more), follows a fault, when `refresh` has passed since, or before it expires.
 public struct SensorTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// `failuresInARow` is 0 when the last reading was good, or there was none yet.
@@ -16,18 +17,30 @@ public struct SensorTap: BitwiseCopyable {
   public var faultTopic: Bytes { fault.topic }
   /// No file is to be read: `simulatedReading`.
   public let isSimulated: Bool
-  /// When the next read is due: multiples of the interval from start on, those missed left out.
-  public private(set) var nextReadAt: Instant
+  /// What is to be read next.
+  public private(set) var filePart: SensorFilePart
+  /// Multiples of the interval from start on, those missed left out.
+  private var intervalEndsAt: Instant
+  /// A read between them: after a failure, or after a file that only explains the value.
+  private var extraReadAt = Instant.never
   /// Reads that were due while the loop was late or another read was under way.
   public private(set) var skippedCount: UInt64 = 0
   public private(set) var failedCount: UInt64 = 0
 
   private let offset: PlainDecimal
   private let scale: PlainDecimal
+  private let isDeviceScaled: Bool
+  private var deviceScale = PlainDecimal(mantissa: 1, places: 0)
+  private var deviceOffset = PlainDecimal.zero
+  private let valid: SensorRange?
+  private var rejects = InlineArray<4, PlainDecimal>(repeating: .zero)
+  private let rejectCount: Int
+  private let isBinary: Bool
   private let digits: Int
   private let deltaSteps: Int64
   private let intervalNanoseconds: Int64
   private let refreshNanoseconds: Int64  // 0: never
+  private let staleNanoseconds: Int64  // 0: never
   private var readStartedAt: Instant?
   private var published: Int64?  // in steps of 10^-digits
   private var publishedAt = Instant(nanoseconds: 0)
@@ -38,25 +51,45 @@ public struct SensorTap: BitwiseCopyable {
   public static var failuresMax: Int { 3 }
   /// A read that takes longer is a failure each time the next one is due.
   public static var readNanosecondsMax: Int64 { 5_000_000_000 }
+  /// From a failure that is no fault yet to the next read; DHT11 drivers answer anew after 2 s.
+  public static var retryNanoseconds: Int64 { 2_000_000_000 }
   static var payloadBytesMax: Int { 32 }
 
   init(settings: SensorSettings, stateTopic: Bytes, fault: FaultReport, payload: TextBuffer, firstReadAt: Instant) {
-    let usual = SensorUnit.of(settings.source)
+    let usual = SensorUnit.of(settings.source, isRaw: settings.scale != nil)
     let scale = settings.scale ?? usual.scale
     // A number of unknown kind gets the decimals of the scale that makes sense of it.
     let digits = settings.digits ?? (usual.isPlain ? min(scale.places, 3) : usual.digits)
-    if case .simulatedWave = settings.source { isSimulated = true } else { isSimulated = false }
+    var rejects = settings.reject ?? []
+    var valid = settings.valid
+    isSimulated = settings.source.isSimulated
+    isDeviceScaled = settings.scale == nil && settings.source.hasDeviceScale
+    if case .w1 = settings.source {
+      // What DS18B20 measures; 85 is what it says before it has measured (its data sheet).
+      valid =
+        valid
+        ?? SensorRange(lowest: PlainDecimal(mantissa: -55, places: 0), highest: PlainDecimal(mantissa: 125, places: 0))
+      rejects = settings.reject ?? [PlainDecimal(mantissa: 85, places: 0)]
+    }
+    self.valid = valid
+    rejectCount = rejects.count
+    for (index, reject) in rejects.enumerated() { self.rejects[index] = reject }
     self.scale = scale
     self.digits = digits
     offset = settings.offset
+    isBinary = settings.isBinary
     deltaSteps =
       settings.delta.steps(offset: .zero, scale: PlainDecimal(mantissa: 1, places: 0), digits: digits) ?? .max
     intervalNanoseconds = settings.intervalNanoseconds
     refreshNanoseconds = settings.refreshNanoseconds
+    staleNanoseconds =
+      settings.staleNanoseconds
+      ?? intervalNanoseconds.addingSaturated(intervalNanoseconds).addingSaturated(SensorTap.readNanosecondsMax)
     self.stateTopic = stateTopic
     self.fault = fault
     self.payload = payload
-    nextReadAt = firstReadAt
+    intervalEndsAt = firstReadAt
+    filePart = isDeviceScaled ? .scale : .value
   }
 
   /// Why the sensor is faulted; empty when it is not.
@@ -64,6 +97,8 @@ public struct SensorTap: BitwiseCopyable {
   /// The text published last; empty before the first.
   public var valueText: Bytes { payload.bytes }
   public var isReading: Bool { readStartedAt != nil }
+  /// When the next read is due.
+  public var nextReadAt: Instant { min(intervalEndsAt, extraReadAt) }
 
   // MARK: Readings
 
@@ -71,32 +106,88 @@ public struct SensorTap: BitwiseCopyable {
   public mutating func readingReceived(_ text: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
     readStartedAt = nil
     do throws(PlainDecimal.ParseError) {
-      let raw = try PlainDecimal(parsing: text)
-      guard let steps = raw.steps(offset: offset, scale: scale, digits: digits) else { throw .tooLarge }
-      return valueRead(steps, at: now, wallNanoseconds: wallNanoseconds)
+      let number = try PlainDecimal(parsing: text)
+      switch filePart {
+      case .scale, .sharedScale: deviceScale = number
+      case .offset, .sharedOffset: deviceOffset = number
+      case .value: return try measured(number, at: now, wallNanoseconds: wallNanoseconds)
+      }
+      readFollowing(isMissing: false, at: now)
+      return .none
     } catch {
       switch error {
-      case .empty: return failed(Bytes("empty reading"), .empty, wallNanoseconds: wallNanoseconds)
-      case .notANumber: return failed(Bytes("not a number: "), text.excerpt, wallNanoseconds: wallNanoseconds)
-      case .tooLarge: return failed(Bytes("number too large: "), text.excerpt, wallNanoseconds: wallNanoseconds)
+      case .empty: return failed(Bytes("empty reading"), .empty, at: now, wallNanoseconds: wallNanoseconds)
+      case .notANumber:
+        return failed(Bytes("not a number: "), text.excerpt, at: now, wallNanoseconds: wallNanoseconds)
+      case .tooLarge:
+        return failed(Bytes("number too large: "), text.excerpt, at: now, wallNanoseconds: wallNanoseconds)
       }
     }
   }
 
   /// The file could not be read; `reason` is for people.
-  public mutating func readingFailed(_ reason: Bytes, wallNanoseconds: Int64) -> TapUpdate {
+  /// - Parameter isMissing: the device is there, and this file of it is not.
+  public mutating func readingFailed(
+    _ reason: Bytes, isMissing: Bool = false, at now: Instant, wallNanoseconds: Int64
+  ) -> TapUpdate {
     readStartedAt = nil
-    return failed(.empty, reason, wallNanoseconds: wallNanoseconds)
+    if isMissing, filePart != .value {
+      readFollowing(isMissing: true, at: now)
+      return .none
+    }
+    return failed(.empty, reason, at: now, wallNanoseconds: wallNanoseconds)
+  }
+
+  private mutating func readFollowing(isMissing: Bool, at now: Instant) {
+    filePart = filePart.following(isMissing: isMissing)
+    extraReadAt = now
   }
 
   /// A reading of the simulated source.
   public mutating func simulatedReading(at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
     precondition(isSimulated)
     let raw = PlainDecimal(mantissa: SimulatedWave.milli(at: now), places: 0)
-    guard let steps = raw.steps(offset: offset, scale: scale, digits: digits) else {
-      return failed(Bytes("number too large"), .empty, wallNanoseconds: wallNanoseconds)
+    do throws(PlainDecimal.ParseError) {
+      return try measured(raw, at: now, wallNanoseconds: wallNanoseconds)
+    } catch {
+      return failed(Bytes("number too large"), .empty, at: now, wallNanoseconds: wallNanoseconds)
     }
-    return valueRead(steps, at: now, wallNanoseconds: wallNanoseconds)
+  }
+
+  private mutating func measured(
+    _ raw: PlainDecimal, at now: Instant, wallNanoseconds: Int64
+  ) throws(PlainDecimal.ParseError) -> TapUpdate {
+    var number = raw
+    if isDeviceScaled {
+      guard let nano = raw.steps(offset: deviceOffset, scale: deviceScale, digits: 9) else { throw .tooLarge }
+      number = PlainDecimal(mantissa: nano, places: 9)
+    }
+    guard let steps = number.steps(offset: offset, scale: scale, digits: digits) else { throw .tooLarge }
+    if let label = objection(to: steps, exactly: number.steps(offset: offset, scale: scale, digits: 6)) {
+      return withUnsafeTemporaryAllocation(byteCount: SensorTap.payloadBytesMax, alignment: 8) { room in
+        var writer = ByteWriter(room)
+        PlainDecimal.write(steps: steps, digits: digits, into: &writer)
+        return failed(Bytes(label), writer.written, at: now, wallNanoseconds: wallNanoseconds)
+      }
+    }
+    return valueRead(isBinary ? (steps == 0 ? 0 : 1) : steps, at: now, wallNanoseconds: wallNanoseconds)
+  }
+
+  /// Why a value that is a number is no measurement.
+  /// - Parameter micro: with six decimals, so that 84.96 is not rejected for 85.
+  private func objection(to steps: Int64, exactly micro: Int64?) -> StaticString? {
+    if let valid {
+      let value = PlainDecimal(mantissa: steps, places: digits)
+      if value < valid.lowest || valid.highest < value { return "out of its range: " }
+    }
+    guard rejectCount > 0, let micro else { return nil }
+    let exact = PlainDecimal(mantissa: micro, places: 6)
+    var index = 0
+    while index < rejectCount {
+      if rejects[index] == exact { return "not a measurement: " }
+      index += 1
+    }
+    return nil
   }
 
   private mutating func valueRead(_ steps: Int64, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
@@ -105,27 +196,50 @@ public struct SensorTap: BitwiseCopyable {
     guard cleared != nil || isWorthPublishing(steps, at: now) else { return .none }
     published = steps
     publishedAt = now
-    let digits = digits
-    payload.write { PlainDecimal.write(steps: steps, digits: digits, into: &$0) }
+    let (digits, isBinary) = (digits, isBinary)
+    payload.write { writer in
+      if isBinary {
+        writer.write(StateText.bytes(active: steps != 0))
+      } else {
+        PlainDecimal.write(steps: steps, digits: digits, into: &writer)
+      }
+    }
     return TapUpdate(
-      state: Publication(topic: stateTopic, payload: payload.bytes, wallNanoseconds: wallNanoseconds),
+      state: Publication(
+        topic: stateTopic, payload: payload.bytes, wallNanoseconds: wallNanoseconds, expirySeconds: expirySeconds),
       fault: cleared)
+  }
+
+  /// Rounded up.
+  private var expirySeconds: UInt32? {
+    guard staleNanoseconds > 0 else { return nil }
+    return UInt32(clamping: (staleNanoseconds - 1) / 1_000_000_000 + 1)
   }
 
   private func isWorthPublishing(_ steps: Int64, at now: Instant) -> Bool {
     guard let published else { return true }
-    if refreshNanoseconds > 0, now.since(publishedAt) >= refreshNanoseconds { return true }
-    return steps != published && (steps - published).magnitude >= deltaSteps.magnitude
+    let age = now.since(publishedAt)
+    if refreshNanoseconds > 0, age >= refreshNanoseconds { return true }
+    // It would expire before the next reading has come, should that fail and be tried again.
+    let untilNext = intervalNanoseconds.addingSaturated(SensorTap.retryNanoseconds + 1_000_000_000)
+    if staleNanoseconds > 0, age.addingSaturated(untilNext) > staleNanoseconds { return true }
+    return steps != published && (isBinary || (steps - published).magnitude >= deltaSteps.magnitude)
   }
 
-  private mutating func failed(_ label: Bytes, _ reason: Bytes, wallNanoseconds: Int64) -> TapUpdate {
+  private mutating func failed(
+    _ label: Bytes, _ reason: Bytes, at now: Instant, wallNanoseconds: Int64
+  ) -> TapUpdate {
     failedCount &+= 1
     switch state {
     case .working(let failuresInARow) where failuresInARow + 1 < SensorTap.failuresMax:
       state = .working(failuresInARow: failuresInARow + 1)
+      if !isReading { extraReadAt = now.adding(nanoseconds: SensorTap.retryNanoseconds) }
       return .none
     case .working, .faulted:
+      // A wrong value that wobbles is told of once.
+      if state == .faulted, !label.isEmpty, fault.text.bytes.hasPrefix(label) { return .none }
       state = .faulted
+      if isDeviceScaled { filePart = .scale }  // another device may come in its place
       return TapUpdate(fault: fault.raise(reason, label: label, wallNanoseconds: wallNanoseconds))
     }
   }
@@ -141,21 +255,44 @@ public struct SensorTap: BitwiseCopyable {
   }
 
   mutating func deadlinePassed(at now: Instant) -> Due {
-    let late = now.since(nextReadAt)
-    precondition(late >= 0)
-    skippedCount &+= UInt64(late / intervalNanoseconds)
-    nextReadAt = now.adding(nanoseconds: intervalNanoseconds - late % intervalNanoseconds)
+    let late = now.since(intervalEndsAt)
+    extraReadAt = .never
+    if late >= 0 {
+      skippedCount &+= UInt64(late / intervalNanoseconds)
+      intervalEndsAt = now.adding(nanoseconds: intervalNanoseconds - late % intervalNanoseconds)
+    }
     if isSimulated { return .simulate }
     guard let readStartedAt else {
       self.readStartedAt = now
       return .read
     }
-    skippedCount &+= 1
+    if late >= 0 { skippedCount &+= 1 }
     return now.since(readStartedAt) >= SensorTap.readNanosecondsMax ? .overdue : .wait
   }
 
-  mutating func readOverdue(wallNanoseconds: Int64) -> TapUpdate {
-    failed(Bytes("read does not return"), .empty, wallNanoseconds: wallNanoseconds)
+  mutating func readOverdue(at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+    failed(Bytes("read does not return"), .empty, at: now, wallNanoseconds: wallNanoseconds)
+  }
+}
+
+extension SensorSource {
+  fileprivate var isSimulated: Bool {
+    if case .simulatedWave = self { return true }
+    return false
+  }
+
+  /// A raw IIO channel.
+  fileprivate var hasDeviceScale: Bool {
+    guard case .iio(_, let channel) = self else { return false }
+    return channel.withUnsafeBytes { Bytes($0).hasSuffix("_raw") && Bytes($0).hasPrefix(Bytes("in_")) }
+  }
+}
+
+extension Int64 {
+  /// The sum of two numbers of 0 or more, or the largest number.
+  fileprivate func addingSaturated(_ other: Int64) -> Int64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? .max : sum
   }
 }
 

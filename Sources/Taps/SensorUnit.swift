@@ -1,4 +1,4 @@
-import Bounded
+public import Bounded
 
 /// The usual unit of a sensor's file, by its source and channel: how the kernel's number becomes the published
 /// one, and how many decimals it has.
@@ -18,11 +18,13 @@ public struct SensorUnit: BitwiseCopyable {
   static var plain: SensorUnit { SensorUnit(1, digits: 0, "") }
   var isPlain: Bool { Bytes(unit).isEmpty }
 
-  public static func of(_ source: SensorSource) -> SensorUnit {
+  /// - Parameter isRaw: the number is a raw count even where the device says how to scale it.
+  public static func of(_ source: SensorSource, isRaw: Bool = false) -> SensorUnit {
     switch source {
     case .hwmon(_, let channel): return channel.withUnsafeBytes { hwmon(channel: Bytes($0)) }
-    case .iio(_, let channel): return channel.withUnsafeBytes { iio(channel: Bytes($0)) }
-    case .thermal, .simulatedWave: return SensorUnit(1, places: 3, digits: 1, "°C")  // m°C
+    case .iio(_, let channel):
+      return channel.withUnsafeBytes { isRaw && Bytes($0).hasSuffix("_raw") ? plain : iio(channel: Bytes($0)) }
+    case .thermal, .w1, .simulatedWave: return SensorUnit(1, places: 3, digits: 1, "°C")  // m°C
     case .file: return plain
     }
   }
@@ -42,9 +44,9 @@ public struct SensorUnit: BitwiseCopyable {
   }
 
   /// `in_temp_input`, `in_voltage0-voltage1_raw`: the letters after `in_` are the kind
-  /// (Documentation/ABI/testing/sysfs-bus-iio). A raw channel is a count that only the device's own scale explains.
+  /// (Documentation/ABI/testing/sysfs-bus-iio). A raw channel has the unit once the device's own scale is applied.
   static func iio(channel: Bytes) -> SensorUnit {
-    guard channel.hasPrefix(Bytes("in_")), !channel.hasSuffix("_raw") else { return plain }
+    guard channel.hasPrefix(Bytes("in_")) else { return plain }
     let kind = channel.letters(from: 3)
     if kind == Bytes("temp") { return SensorUnit(1, places: 3, digits: 1, "°C") }  // m°C
     if kind == Bytes("humidityrelative") { return SensorUnit(1, places: 3, digits: 1, "%") }  // m%
@@ -63,7 +65,7 @@ public struct SensorUnit: BitwiseCopyable {
 }
 
 extension Bytes {
-  fileprivate func hasSuffix(_ suffix: StaticString) -> Bool {
+  func hasSuffix(_ suffix: StaticString) -> Bool {
     let suffix = Bytes(suffix)
     return count >= suffix.count && from(count - suffix.count) == suffix
   }
@@ -72,5 +74,47 @@ extension Bytes {
     var end = start
     while end < count, self[end] >= UInt8(ascii: "a"), self[end] <= UInt8(ascii: "z") { end += 1 }
     return self[start..<end]
+  }
+}
+
+/// The files of an IIO device that make a value: value = (raw + offset) x scale, by
+/// Documentation/ABI/testing/sysfs-bus-iio. Scale and offset are read once, and again after a fault.
+public enum SensorFilePart: UInt8, BitwiseCopyable, Sendable {
+  /// `in_voltage0_scale`.
+  case scale
+  /// `in_voltage_scale`, for all channels of the kind.
+  case sharedScale
+  case offset
+  case sharedOffset
+  /// The channel itself.
+  case value
+
+  /// What is read after this one.
+  func following(isMissing: Bool) -> SensorFilePart {
+    switch self {
+    case .scale: return isMissing ? .sharedScale : .offset
+    case .sharedScale: return .offset
+    case .offset: return isMissing ? .sharedOffset : .value
+    case .sharedOffset, .value: return .value
+    }
+  }
+
+  /// The file's name beside `channel`, which ends in `_raw` unless this is the value.
+  public func writeName(beside channel: Bytes, into writer: inout ByteWriter) {
+    switch self {
+    case .value: writer.write(channel)
+    case .scale, .offset: writer.write(channel.first(channel.count - 4))
+    case .sharedScale, .sharedOffset:
+      var index = 0
+      while index < channel.count - 4 {
+        if channel[index] < UInt8(ascii: "0") || channel[index] > UInt8(ascii: "9") { writer.write(channel[index]) }
+        index += 1
+      }
+    }
+    switch self {
+    case .value: break
+    case .scale, .sharedScale: writer.write("_scale")
+    case .offset, .sharedOffset: writer.write("_offset")
+    }
   }
 }

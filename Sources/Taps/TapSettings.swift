@@ -37,82 +37,14 @@ public struct LineAddress: Sendable, Equatable {
   }
 }
 
-public struct OutputSettings: Sendable {
-  public var name: [UInt8]
-  public var pin: LineAddress
-  public var active = LineActive.high
-  public var drive = LineDrive.pushPull
-  /// The state that the line has from its request on.
-  public var initialActive = false
-
-  public init(name: [UInt8], pin: LineAddress) {
-    self.name = name
-    self.pin = pin
-  }
-}
-
-/// Both edges of the line are asked for.
-public struct InputSettings: Sendable {
-  public var name: [UInt8]
-  public var pin: LineAddress
-  public var active = LineActive.high
-  public var bias = LineBias.asIs
-  /// How long a level must last to count; 0 is no debounce.
-  public var debounceMicroseconds: UInt32 = 0
-
-  public init(name: [UInt8], pin: LineAddress) {
-    self.name = name
-    self.pin = pin
-  }
-}
-
-/// Where a sensor's number comes from.
-public enum SensorSource: Sendable {
-  /// A chip by its `name` and a channel file such as `temp1_input`.
-  case hwmon(name: [UInt8], channel: [UInt8])
-  /// A thermal zone by its `type`.
-  case thermal(type: [UInt8])
-  /// A device by its `name` and a channel file such as `in_temp_input`.
-  case iio(name: [UInt8], channel: [UInt8])
-  /// Any file that holds one number.
-  case file(path: [UInt8])
-  /// No file: see `SimulatedWave`.
-  case simulatedWave
-}
-
-/// value = (raw + offset) x scale, with `digits` decimals, rounded half away from zero.
-public struct SensorSettings: Sendable {
-  public var name: [UInt8]
-  public var source: SensorSource
-  /// Nanoseconds from read to read, at least `intervalNanosecondsMin`.
-  public var intervalNanoseconds: Int64
-  /// nil: by source and channel, see `SensorUnit`.
-  public var scale: PlainDecimal?
-  /// In the file's own unit, before scaling.
-  public var offset = PlainDecimal.zero
-  /// 0...`digitsMax`; nil: by source and channel, see `SensorUnit`.
-  public var digits: Int?
-  /// In the published unit: smaller changes are not published; 0 publishes every change of the text.
-  public var delta = PlainDecimal.zero
-  /// An unchanged value is published again after this many nanoseconds; 0 is never.
-  public var refreshNanoseconds: Int64 = 0
-
-  public static var intervalNanosecondsMin: Int64 { 10_000_000 }
-  public static var digitsMax: Int { 9 }
-
-  public init(name: [UInt8], source: SensorSource, intervalNanoseconds: Int64) {
-    self.name = name
-    self.source = source
-    self.intervalNanoseconds = intervalNanoseconds
-  }
-}
-
 /// All taps of a board.
 public struct TapSettings: Sendable {
-  /// Topics are `<base>/<tap>`, `<base>/<tap>/set`, `<base>/<tap>/fault` and `<base>/status`.
+  /// Topics are `<base>/<tap>`, `<base>/<tap>/set`, `.../pulse`, `.../stats`, `.../fault` and `<base>/status`.
   public var base: [UInt8]
   public var outputs: [OutputSettings] = []
+  public var groups: [OutputGroupSettings] = []
   public var inputs: [InputSettings] = []
+  public var counters: [CounterSettings] = []
   public var sensors: [SensorSettings] = []
 
   /// Bytes; topics are stored once, so this is for the readers of logs.
@@ -131,7 +63,9 @@ public struct TapProblem: Error, Equatable {
   public enum Place: Equatable, Sendable {
     case base
     case output(Int)
+    case group(Int)
     case input(Int)
+    case counter(Int)
     case sensor(Int)
   }
   public let place: Place
@@ -147,7 +81,7 @@ extension TapSettings {
   public func problem() -> TapProblem? {
     if let text = TapSettings.baseProblem(base) { return TapProblem(place: .base, text: text) }
     if outputs.count > TapSettings.tapsMax || inputs.count > TapSettings.tapsMax
-      || sensors.count > TapSettings.tapsMax
+      || counters.count > TapSettings.tapsMax || sensors.count > TapSettings.tapsMax
     {
       return TapProblem(place: .base, text: "at most 1024 taps of one kind")
     }
@@ -156,21 +90,40 @@ extension TapSettings {
     for (index, output) in outputs.enumerated() {
       let text =
         TapSettings.nameProblem(output.name, besides: names) ?? TapSettings.lineProblem(output.pin, besides: pins)
+        ?? output.problem(groups)
       if let text { return TapProblem(place: .output(index), text: text) }
       names.append(output.name)
       pins.append(output.pin)
     }
+    if let problem = groupProblem() { return problem }
     for (index, input) in inputs.enumerated() {
       let text =
         TapSettings.nameProblem(input.name, besides: names) ?? TapSettings.lineProblem(input.pin, besides: pins)
+        ?? input.problem()
       if let text { return TapProblem(place: .input(index), text: text) }
       names.append(input.name)
       pins.append(input.pin)
     }
+    for (index, counter) in counters.enumerated() {
+      let text =
+        TapSettings.nameProblem(counter.name, besides: names) ?? TapSettings.lineProblem(counter.pin, besides: pins)
+        ?? counter.problem()
+      if let text { return TapProblem(place: .counter(index), text: text) }
+      names.append(counter.name)
+      pins.append(counter.pin)
+    }
+    var channels: [[UInt8]] = []
     for (index, sensor) in sensors.enumerated() {
-      let text = TapSettings.nameProblem(sensor.name, besides: names) ?? sensor.problem()
+      // The channels of one device follow each other.
+      let isNext = index > 0 && !sensor.channel.isEmpty && sensor.name == sensors[index - 1].name
+      let hasFirst = isNext && !sensors[index - 1].channel.isEmpty
+      if !hasFirst { channels = [] }
+      var text = hasFirst ? nil : TapSettings.nameProblem(sensor.name, besides: names)
+      if channels.contains(sensor.channel) { text = "another channel has this name" }
+      text = text ?? sensor.problem()
       if let text { return TapProblem(place: .sensor(index), text: text) }
       names.append(sensor.name)
+      channels.append(sensor.channel)
     }
     return nil
   }
@@ -203,27 +156,5 @@ extension TapSettings {
   static func lineProblem(_ pin: LineAddress, besides others: [LineAddress]) -> StaticString? {
     if pin.line.isEmpty { return "pin must name a line" }
     return others.contains(pin) ? "another tap has this pin" : nil
-  }
-}
-
-extension SensorSettings {
-  func problem() -> StaticString? {
-    if intervalNanoseconds < SensorSettings.intervalNanosecondsMin { return "interval must be at least 10ms" }
-    if let digits, digits < 0 || digits > SensorSettings.digitsMax { return "digits must be 0 to 9" }
-    if delta < .zero { return "delta must not be negative" }
-    if refreshNanoseconds < 0 { return "refresh must not be negative" }
-    if let scale, scale == .zero { return "scale must not be 0" }
-    switch source {
-    case .hwmon(let name, let channel), .iio(let name, let channel):
-      if name.isEmpty || channel.isEmpty { return "a sensor needs the device's name and a channel" }
-      if channel.contains(UInt8(ascii: "/")) { return "channel is a file's name, without /" }
-    case .thermal(let type):
-      if type.isEmpty { return "thermal needs the zone's type" }
-    case .file(let path):
-      if path.isEmpty { return "file needs a path" }
-    case .simulatedWave:
-      break
-    }
-    return nil
   }
 }

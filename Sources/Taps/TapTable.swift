@@ -27,20 +27,30 @@ public enum SensorAction: BitwiseCopyable {
   case publish(Int, TapUpdate)
 }
 
-/// All taps of the board, made once from the settings. Lines are numbered: outputs first, then inputs.
+/// Whose line it is, by the place in its list.
+public enum LineOwner: BitwiseCopyable, Equatable {
+  case output(Int)
+  case input(Int)
+  case counter(Int)
+}
+
+/// All taps of the board, made once from the settings. Lines are numbered: outputs first, then inputs, then counters.
 ///
 /// The memory is taken in `init` and written by `prepare`, so that a table for the plan only counts.
 public final class TapTable {
   public let settings: TapSettings
   public let outputs: TapList<OutputTap>
   public let inputs: TapList<InputTap>
+  public let counters: TapList<CounterTap>
   public let sensors: TapList<SensorTap>
   /// What the table took from the reservation.
   public let byteCount: Int
   /// `<base>/status`.
   public private(set) var statusTopic = Bytes.empty
-  /// The earliest `nextReadAt` of all sensors; `never` without sensors.
-  public private(set) var nextSensorDeadline = Instant.never
+
+  /// What the outputs share; see OutputTable.
+  var outputRoom: OutputRoom
+  let hasLeases: Bool
 
   private let topics: UnsafeMutableRawPointer
   private let topicByteCount: Int
@@ -56,9 +66,14 @@ public final class TapTable {
     outputs = TapList(
       base: reservation.take(OutputTap.self, count: settings.outputs.count, name: "outputs"),
       count: settings.outputs.count)
+    outputRoom = OutputRoom(settings, in: &reservation)
+    hasLeases = settings.outputs.contains { $0.lease != nil }
     inputs = TapList(
       base: reservation.take(InputTap.self, count: settings.inputs.count, name: "inputs"),
       count: settings.inputs.count)
+    counters = TapList(
+      base: reservation.take(CounterTap.self, count: settings.counters.count, name: "counters"),
+      count: settings.counters.count)
     sensors = TapList(
       base: reservation.take(SensorTap.self, count: settings.sensors.count, name: "sensors"),
       count: settings.sensors.count)
@@ -74,44 +89,73 @@ public final class TapTable {
     var writer = ByteWriter(topics, capacity: topicByteCount)
     statusTopic = topic(Bytes("status"), "", into: &writer)
     for (index, output) in settings.outputs.enumerated() {
-      let command = topic(output.name, "/set", into: &writer)
+      let topics = OutputTopics(output, in: self, &writer)
       let fault = faultReport(output.name, into: &writer)
       (outputs.base + index).initialize(
         to: OutputTap(
-          lineIndex: index, initialActive: output.initialActive, stateTopic: command.first(command.count - 4),
-          commandTopic: command, fault: fault))
+          lineIndex: index, settings: output, groups: settings.groups, topics: topics, fault: fault,
+          delayedBy: output.group == nil ? nil : textBuffer(Publication.byBytesMax), at: now))
+      outputRoom.nextDeadline = min(outputRoom.nextDeadline, outputs[index].nextDeadline)
     }
     for (index, input) in settings.inputs.enumerated() {
       let fault = faultReport(input.name, into: &writer)
       (inputs.base + index).initialize(
-        to: InputTap(lineIndex: outputs.count + index, stateTopic: stateTopic(of: fault), fault: fault))
+        to: InputTap(
+          settings: input, lineIndex: outputs.count + index, stateTopic: stateTopic(of: fault),
+          eventTopic: input.events == nil ? .empty : topic(input.name, "/event", into: &writer),
+          eventText: textBuffer(input.events == nil ? 0 : ButtonEvent.payloadBytesMax), fault: fault))
+    }
+    for (index, counter) in settings.counters.enumerated() {
+      let command = topic(counter.name, "/total/set", into: &writer)
+      let rate = counter.rate == nil ? .empty : topic(counter.name, "/rate", into: &writer)
+      let fault = faultReport(counter.name, into: &writer)
+      (counters.base + index).initialize(
+        to: CounterTap(
+          settings: counter, lineIndex: outputs.count + inputs.count + index, commandTopic: command, rateTopic: rate,
+          fault: fault, totalText: textBuffer(CounterTap.textBytesMax),
+          rateText: textBuffer(CounterTap.textBytesMax)))
     }
     for (index, sensor) in settings.sensors.enumerated() {
-      let fault = faultReport(sensor.name, into: &writer)
+      let fault = faultReport(sensor.topicName, into: &writer)
       (sensors.base + index).initialize(
         to: SensorTap(
           settings: sensor, stateTopic: stateTopic(of: fault), fault: fault,
           payload: textBuffer(SensorTap.payloadBytesMax), firstReadAt: now))
-      nextSensorDeadline = now
     }
     precondition(!writer.overflowed && writer.count == topicByteCount)
   }
 
   // MARK: Lines
 
-  public var lineCount: Int { outputs.count + inputs.count }
+  public var lineCount: Int { outputs.count + inputs.count + counters.count }
 
-  /// Which input has this line, or nil when an output has it.
-  public func inputIndex(ofLine lineIndex: Int) -> Int? {
+  public func owner(ofLine lineIndex: Int) -> LineOwner {
     precondition(lineIndex >= 0 && lineIndex < lineCount)
-    return lineIndex >= outputs.count ? lineIndex - outputs.count : nil
+    if lineIndex < outputs.count { return .output(lineIndex) }
+    let index = lineIndex - outputs.count
+    return index < inputs.count ? .input(index) : .counter(index - inputs.count)
+  }
+
+  /// The earliest deadline of all inputs and counters.
+  public var nextInputDeadline: Instant {
+    var earliest = Instant.never
+    var index = 0
+    while index < inputs.count {
+      earliest = min(earliest, inputs[index].nextDeadline)
+      index += 1
+    }
+    index = 0
+    while index < counters.count {
+      earliest = min(earliest, counters[index].nextDeadline)
+      index += 1
+    }
+    return earliest
   }
 
   // MARK: Sensors
 
   /// Takes one sensor whose deadline is not after `now`; call until nil. Never two reads of a sensor at a time.
   public func takeDueSensor(at now: Instant, wallNanoseconds: Int64) -> SensorAction? {
-    guard nextSensorDeadline <= now else { return nil }
     var index = 0
     while index < sensors.count {
       if sensors[index].nextReadAt <= now {
@@ -121,18 +165,18 @@ public final class TapTable {
         case .simulate:
           return .publish(index, sensors[index].simulatedReading(at: now, wallNanoseconds: wallNanoseconds))
         case .overdue:
-          return .publish(index, sensors[index].readOverdue(wallNanoseconds: wallNanoseconds))
+          return .publish(index, sensors[index].readOverdue(at: now, wallNanoseconds: wallNanoseconds))
         case .wait:
           break
         }
       }
       index += 1
     }
-    nextSensorDeadline = earliestSensorDeadline()
     return nil
   }
 
-  private func earliestSensorDeadline() -> Instant {
+  /// The earliest `nextReadAt` of all sensors; `never` without sensors.
+  public var nextSensorDeadline: Instant {
     var earliest = Instant.never
     var index = 0
     while index < sensors.count {
@@ -152,18 +196,28 @@ public final class TapTable {
 
   // MARK: Memory
 
-  /// `<base>/<name>/fault`, whose beginning is the state topic; an output has `<base>/<name>/set` too.
+  /// `<base>/<name>/fault`, whose beginning is the state topic; most have more (see `OutputTopics`).
   private static func topicByteCount(_ settings: TapSettings) -> Int {
     var count = settings.base.count + 1 + 6  // status
-    for output in settings.outputs { count += 2 * (settings.base.count + 1 + output.name.count) + 4 + 6 }
-    for input in settings.inputs { count += settings.base.count + 1 + input.name.count + 6 }
-    for sensor in settings.sensors { count += settings.base.count + 1 + sensor.name.count + 6 }
+    for output in settings.outputs { count += OutputTopics.byteCount(output, base: settings.base) + 6 }
+    for input in settings.inputs {
+      let stem = settings.base.count + 1 + input.name.count
+      count += stem + 6 + (input.events == nil ? 0 : stem + 6)  // event
+    }
+    for counter in settings.counters {
+      let stem = settings.base.count + 1 + counter.name.count
+      count += 2 * stem + 10 + 6 + (counter.rate == nil ? 0 : stem + 5)  // total/set, rate
+    }
+    for sensor in settings.sensors { count += settings.base.count + 1 + sensor.topicName.count + 6 }
     return count
   }
 
   private static func textByteCount(_ settings: TapSettings) -> Int {
-    (settings.outputs.count + settings.inputs.count) * FaultReport.textBytesMax
-      + settings.sensors.count * (FaultReport.textBytesMax + SensorTap.payloadBytesMax)
+    var count = (settings.outputs.count + settings.inputs.count) * FaultReport.textBytesMax
+    count += settings.outputs.count { $0.group != nil } * Publication.byBytesMax
+    for input in settings.inputs where input.events != nil { count += ButtonEvent.payloadBytesMax }
+    count += settings.counters.count * (FaultReport.textBytesMax + 2 * CounterTap.textBytesMax)
+    return count + settings.sensors.count * (FaultReport.textBytesMax + SensorTap.payloadBytesMax)
   }
 
   private func topic(_ name: Bytes, _ suffix: StaticString, into writer: inout ByteWriter) -> Bytes {
@@ -175,7 +229,7 @@ public final class TapTable {
     return writer.written.from(start)
   }
 
-  private func topic(_ name: [UInt8], _ suffix: StaticString, into writer: inout ByteWriter) -> Bytes {
+  func topic(_ name: [UInt8], _ suffix: StaticString, into writer: inout ByteWriter) -> Bytes {
     name.withUnsafeBytes { topic(Bytes($0), suffix, into: &writer) }
   }
 

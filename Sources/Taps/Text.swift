@@ -92,6 +92,17 @@ struct TextBuffer: BitwiseCopyable {
     return changed
   }
 
+  /// As `write`; whether that is another text than before. For texts of at most 32 bytes.
+  mutating func rewrite(_ body: (inout ByteWriter) -> Void) -> Bool {
+    withUnsafeTemporaryAllocation(byteCount: 32, alignment: 8) { room in
+      var writer = ByteWriter(room)
+      body(&writer)
+      precondition(!writer.overflowed)
+      let text = writer.written
+      return replace(.empty, text)
+    }
+  }
+
   /// Empties the buffer and lends it to a writer of at most `capacity` bytes.
   mutating func write(_ body: (inout ByteWriter) -> Void) {
     var writer = ByteWriter(UnsafeMutableRawPointer(base), capacity: capacity)

@@ -50,6 +50,24 @@ import Testing
     #expect(chip.isHigh(17) == !high)  // keeps its level when released
   }
 
+  /// As whoever had the line before left it, or as something outside drives it.
+  @Test(arguments: [(false, false), (false, true), (true, false), (true, true)])
+  func anOutputCanKeepTheLevel(activeLow: Bool, level: Bool) throws {
+    let before = try open("GPIO17", output(initialActive: level, activeLow: activeLow))
+    before.close()
+    var keeps = output(initialActive: !level, activeLow: activeLow)
+    keeps.keepsLevel = true
+    let line = try open("GPIO17", keeps)
+    #expect(line.get() == level && chip.isHigh(17) == (level != activeLow))
+    try line.set(!level)
+    #expect(line.get() == !level)
+    line.close()
+    chip.drive(6, high: level)
+    let driven = try open("GPIO6", keeps)
+    #expect(chip.isHigh(6) == level)
+    driven.close()
+  }
+
   @Test func anInputIsNotDriven() throws {
     let line = try open("GPIO5", input())
     #expect(errno { try line.set(true) } == EPERM)

@@ -181,6 +181,40 @@ import Testing
     world.finish()
   }
 
+  @Test func queueDropsItsNewest() {  // FEATURES A3, policy drop-newest
+    var limits = Limits.forTests
+    limits.queuedMax = 3
+    limits.queueFull = .dropNewest
+    let world = makeWorld(limits: limits)
+    world.lose("sub")
+    publish(world, 1...8)
+    #expect(world.broker.counters.queuedDropped == 5)
+    #expect(connect(world))
+    expect(world, 1...3, firstID: 1)
+    world.finish()
+  }
+
+  @Test func fullQueueRefuses() {  // FEATURES A3 and A5, policy refuse
+    var limits = Limits.forTests
+    limits.queuedMax = 1
+    limits.queueFull = .refuse
+    let world = makeWorld(limits: limits)
+    world.connect("pub5", .v5)
+    world.connect("pub311", .v311)
+    world.lose("sub")
+    world.send("pub5", .publish(topic: "t", payload: "1", qos: 1, packetID: 1))
+    world.expect("pub5", .pubAck(1))
+    world.send("pub5", .publish(topic: "t", payload: "2", qos: 1, packetID: 2))
+    world.expect("pub5", .pubAck(2, .quotaExceeded))
+    world.send("pub311", .publish(topic: "t", payload: "3", qos: 1, packetID: 1))
+    world.expectClosed("pub311")
+    #expect(world.broker.counters.queueRefusals == 2)
+    #expect(world.broker.counters.queuedDropped == 0)
+    #expect(connect(world))
+    expect(world, 1...1, firstID: 1)
+    world.finish()
+  }
+
   @Test func whatIsInFlightIsNotDropped() {
     var limits = Limits.forTests
     limits.queuedMax = 2

@@ -26,9 +26,12 @@ struct ConfigurationDocumentationTests {
 
   @Test func theCompleteExampleSaysWhatItSeems() throws {
     let configuration = try readConfiguration(try #require(try Self.examples().first))
-    #expect(configuration.counts == Configuration.Counts(listeners: 3, outputs: 2, inputs: 2, sensors: 4))
+    #expect(configuration.counts == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 8))
     #expect(configuration.board.map { string($0.name) } == "raspberry-pi-4")
-    #expect(configuration.taps.outputs.map { string($0.pin.line) } == ["GPIO17", "GPIO22"])
+    #expect(
+      configuration.taps.outputs.map { string($0.pin.line) } == [
+        "GPIO17", "GPIO22", "GPIO18", "GPIO19", "GPIO20", "GPIO21",
+      ])
     #expect(configuration.limits.packetBytesMax == 65_536)
   }
 
@@ -36,11 +39,14 @@ struct ConfigurationDocumentationTests {
     let document = try Self.text("docs/configuration.md")
     let examples = try Self.examples().joined(separator: "\n")
     let shown = [
-      Configuration.keys, ListenerSettings.keys, TapsReader.keys, TapsReader.outputKeys, TapsReader.inputKeys,
-      TapsReader.sensorKeys, TapsReader.pinKeys, ["presses", "line", "every", "for"],
+      Configuration.keys, ListenerSettings.keys, TapsReader.keys, TapsReader.outputKeys, TapsReader.groupKeys,
+      TapsReader.leaseKeys, TapsReader.inputKeys,
+      TapsReader.debounceKeys, TapsReader.eventKeys, TapsReader.counterKeys, TapsReader.rateKeys,
+      TapsReader.publishKeys, TapsReader.sensorKeys, TapsReader.pinKeys, ["presses", "line", "every", "for"],
     ].flatMap { $0 }
     for key in shown { #expect(examples.contains("\(key):"), "an example of \(key)") }
-    for key in shown + BoardProfile.keys where !["chip", "line", "header"].contains(key.description) {
+    for key in shown + BoardProfile.keys
+    where !["chip", "line", "header", "time", "mode", "long", "multi"].contains(key.description) {
       #expect(document.contains("| `\(key)` |"), "a row for \(key)")
     }
   }

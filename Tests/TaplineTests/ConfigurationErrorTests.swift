@@ -18,6 +18,7 @@ struct WrongCase: Sendable, CustomTestStringConvertible {
 /// `yaml` as one tap's settings, in one line under `taps:`.
 private func output(_ settings: String) -> String { "taps:\n  outputs:\n    relay: {\(settings)}" }
 private func input(_ settings: String) -> String { "taps:\n  inputs:\n    bell: {\(settings)}" }
+private func counter(_ settings: String) -> String { "taps:\n  counters:\n    gas: {\(settings)}" }
 private func sensor(_ settings: String) -> String { "taps:\n  sensors:\n    air: {\(settings)}" }
 
 @Suite("Wrong configurations are told by line and column")
@@ -39,6 +40,53 @@ struct ConfigurationErrorTests {
     WrongCase("sysfs_root:", "t.yaml:1:1: 'sysfs_root' has no value; expected a path that begins with /"),
     WrongCase(
       "board: [simulated]", "t.yaml:1:8: 'board' is a list; expected a board profile's name such as raspberry-pi-4"),
+  ]
+
+  static let outputs = [
+    WrongCase(
+      output("pin: GPIO17, max_on: 4"),
+      "t.yaml:3:34: 'max_on' is '4'; expected a time such as 500ms, 2s, 5m or 1h, from 0ms to 30d"),
+    WrongCase(
+      output("pin: GPIO17, pulse: 8d"),
+      "t.yaml:3:33: 'pulse' is '8d'; expected a time such as 500ms, 2s, 5m or 1h, from 0ms to 7d"),
+    WrongCase(
+      output("pin: GPIO17, retrigger: extnd"),
+      "t.yaml:3:37: 'retrigger' is 'extnd'; expected retrigger, ignore or extend; did you mean 'extend'?"),
+    WrongCase(
+      output("pin: GPIO17, on_exit: leave"), "t.yaml:3:35: 'on_exit' is 'leave'; expected safe, keep or release"),
+    WrongCase(output("pin: GPIO17, safe: low"), "t.yaml:3:32: 'safe' is 'low'; expected off or on"),
+    WrongCase(output("pin: GPIO17, stats: 1"), "t.yaml:3:33: 'stats' is '1'; expected true or false"),
+    WrongCase(
+      output("pin: GPIO17, min_on: 2s, max_on: 1s"), "t.yaml:3:5: 'relay': min_on must be at most max_on"),
+    WrongCase(output("pin: GPIO17, pulse: 2s, max_on: 1s"), "t.yaml:3:5: 'relay': pulse must be at most max_on"),
+    WrongCase(
+      output("pin: GPIO17, group: shutter"),
+      "t.yaml:3:33: there is no group 'shutter'; expected one under 'groups' of 'taps'"),
+    WrongCase(
+      output("pin: GPIO17, lease: thermostat"),
+      "t.yaml:3:33: a lease is 'thermostat'; expected keys and values: client, grace or on_lost"),
+    WrongCase(
+      output("pin: GPIO17, lease: {grace: 1s}"),
+      "t.yaml:3:33: a lease without 'client'; expected such as {client: thermostat, grace: 60s}"),
+    WrongCase(
+      output("pin: GPIO17, lease: {client: a, on_lost: keep}"),
+      "t.yaml:3:54: 'on_lost' is 'keep'; expected off or on"),
+    WrongCase(
+      "taps: {on_exit: of, groups: {g: {mode: take, dead_time: 31d, interlock: none}}}",
+      "t.yaml:1:17: 'on_exit' is 'of'; expected safe, keep or release",
+      "t.yaml:1:40: 'mode' is 'take'; expected wait or refuse",
+      "t.yaml:1:57: 'dead_time' is '31d'; expected a time such as 500ms, 2s, 5m or 1h, from 0ms to 30d",
+      "t.yaml:1:73: 'interlock' is 'none'; expected exclusive"),
+    WrongCase(
+      "taps:\n  groups: {g: {}}\n  outputs:\n    a: {pin: GPIO1, group: g, safe: on}",
+      "t.yaml:4:5: 'a': an output of a group must have safe: off"),
+    WrongCase(
+      "taps:\n  groups: {g: {}}\n  outputs:\n    a: {pin: GPIO1, group: g, initial: on}\n"
+        + "    b: {pin: GPIO2, group: g, initial: on}",
+      "t.yaml:2:12: 'g': one output of a group at most can have initial: on"),
+    WrongCase(
+      "limits: {taps: 3}\ntaps: {outputs: {a: {pin: GPIO1}, b: {pin: GPIO2}}}",
+      "t.yaml:2:7: 2 taps with 4 topics for commands, two an output; limits.taps is 3"),
   ]
 
   static let listeners = [
@@ -129,14 +177,14 @@ struct ConfigurationErrorTests {
       "taps:\n  outputs:\n    relay:", "t.yaml:3:5: 'relay' has no 'pin'; expected a line such as 'pin: GPIO17'"),
     WrongCase(
       "taps:\n  outputs:\n    relay: GPIO17",
-      "t.yaml:3:12: an output is 'GPIO17'; expected keys and values: pin, active, drive or initial"),
+      "t.yaml:3:12: an output is 'GPIO17'; expected keys and values"),
     WrongCase(
       "taps:\n  outputs: [relay]",
       "t.yaml:2:12: 'outputs' is a list; expected names of taps with their settings, such as 'relay: {pin: GPIO17}'"),
     WrongCase(
       output("pim: GPIO17"),
       "t.yaml:3:5: 'relay' has no 'pin'; expected a line such as 'pin: GPIO17'",
-      "t.yaml:3:13: unknown key 'pim' in an output; expected pin, active, drive or initial; did you mean 'pin'?"),
+      "t.yaml:3:13: unknown key 'pim' in an output; did you mean 'pin'?"),
     WrongCase(
       output("pin: [GPIO17]"),
       "t.yaml:3:18: 'pin' is a list; expected a line such as GPIO17, {chip: LABEL, line: 17} or {header: 11}"),
@@ -149,10 +197,10 @@ struct ConfigurationErrorTests {
     WrongCase(
       output("pin: GPIO17, drive: open_drain"),
       "t.yaml:3:33: 'drive' is 'open_drain'; expected push-pull, open-drain or open-source; did you mean 'open-drain'?"),
-    WrongCase(output("pin: GPIO17, initial: 2"), "t.yaml:3:35: 'initial' is '2'; expected off or on"),
+    WrongCase(output("pin: GPIO17, initial: 2"), "t.yaml:3:35: 'initial' is '2'; expected off, on or keep"),
     WrongCase(
       output("pin: GPIO17, bias: pull-up"),
-      "t.yaml:3:26: unknown key 'bias' in an output; expected pin, active, drive or initial"),
+      "t.yaml:3:26: unknown key 'bias' in an output"),
     WrongCase(
       input("pin: GPIO5, bias: pullup"),
       "t.yaml:3:30: 'bias' is 'pullup'; expected as-is, disabled, pull-up or pull-down; did you mean 'pull-up'?"),
@@ -178,10 +226,10 @@ struct ConfigurationErrorTests {
   static let sensors = [
     WrongCase(
       sensor("interval: 1s"),
-      "t.yaml:3:5: sensor 'air' has no source; expected one of hwmon, thermal, iio, file or simulated"),
+      "t.yaml:3:5: sensor 'air' has no source; expected one of hwmon, thermal, iio, w1, file or simulated"),
     WrongCase(
       sensor("hwmon: lm75, iio: bme280"),
-      "t.yaml:3:5: sensor 'air' has several sources; expected one of hwmon, thermal, iio, file or simulated"),
+      "t.yaml:3:5: sensor 'air' has several sources; expected one of hwmon, thermal, iio, w1, file or simulated"),
     WrongCase(
       sensor("hwmon: lm75"),
       "t.yaml:3:5: sensor 'air' has no 'channel'; expected a file of the device such as temp1_input"),
@@ -199,6 +247,62 @@ struct ConfigurationErrorTests {
       sensor("file: /a, scale: 1/1000"), "t.yaml:3:28: 'scale' is '1/1000'; expected a decimal number such as 0.001"),
     WrongCase(sensor("file: /a, scale: 0.0"), "t.yaml:3:28: 'scale' is '0.0'; expected a number other than 0"),
     WrongCase(sensor("file: /a, delta: -1"), "t.yaml:3:28: 'delta' is '-1'; expected a number of 0 or more"),
+  ]
+
+  static let values = [
+    WrongCase(
+      sensor("file: /a, valid: [1]"),
+      "t.yaml:3:28: 'valid' is a list; expected a list of the lowest and the highest value such as [-30, 120]"),
+    WrongCase(
+      sensor("file: /a, valid: [5, 1]"),
+      "t.yaml:3:28: 'valid' is a list; expected a list of the lowest and the highest value such as [-30, 120]"),
+    WrongCase(
+      sensor("file: /a, valid: 5"),
+      "t.yaml:3:28: 'valid' is '5'; expected a list of the lowest and the highest value such as [-30, 120]"),
+    WrongCase(
+      sensor("file: /a, reject: [x]"),
+      "t.yaml:3:29: 'reject' is a list; expected a list of at most 4 values such as [85.0, -127]"),
+    WrongCase(
+      sensor("file: /a, reject: [1, 2, 3, 4, 5]"),
+      "t.yaml:3:29: 'reject' is a list; expected a list of at most 4 values such as [85.0, -127]"),
+    WrongCase(
+      sensor("file: /a, as: bool"), "t.yaml:3:25: 'as' is 'bool'; expected number or binary"),
+    WrongCase(
+      sensor("w1: ../28-0"), "t.yaml:3:15: 'w1' is '../28-0'; expected a device's number such as 28-3c01d607a1b2"),
+    WrongCase(
+      sensor("thermal: a, channels: {b: {}}"), "t.yaml:3:33: 'channels' go with 'hwmon' and 'iio' only"),
+    WrongCase(
+      sensor("iio: a, digits: 1, channels: {temperature: {}}"),
+      "t.yaml:3:27: 'digits' goes into each of the 'channels'"),
+    WrongCase(
+      sensor("iio: a, channels: {co2: {digits: 0}}"),
+      "t.yaml:3:30: sensor 'co2' has no 'channel'; expected a file of the device such as in_temp_input"),
+    WrongCase(sensor("iio: a, channels: {}"), "t.yaml:3:29: 'channels' has no values"),
+    WrongCase(
+      input("pin: GPIO1, debounce: {mode: leading}"), "t.yaml:3:34: a debounce without a 'time' such as 25ms"),
+    WrongCase(
+      input("pin: GPIO1, debounce: {time: 5ms, mode: lead}"),
+      "t.yaml:3:52: 'mode' is 'lead'; expected settle or leading"),
+    WrongCase(
+      input("pin: GPIO1, events: {longer: 1s}"),
+      "t.yaml:3:33: unknown key 'longer' in events; expected long or multi; did you mean 'long'?"),
+    WrongCase(counter("edge: up"), "t.yaml:3:5: 'gas' has no 'pin'; expected a line such as 'pin: GPIO17'"),
+    WrongCase(
+      counter("pin: GPIO1, edge: up"), "t.yaml:3:29: 'edge' is 'up'; expected rising, falling or both"),
+    WrongCase(
+      counter("pin: GPIO1, pulses_per_unit: 0"),
+      "t.yaml:3:40: 'pulses_per_unit' is '0'; expected a number of more than 0 and less than 1000000, of at most 3 decimals"
+    ),
+    WrongCase(
+      counter("pin: GPIO1, rate: {unit: L/d}"),
+      "t.yaml:3:36: 'unit' is 'L/d'; expected a unit by time such as L/min: /s, /min or /h"),
+    WrongCase(counter("pin: GPIO1, rate: {}"), "t.yaml:3:29: a rate without a 'unit' such as L/min"),
+    WrongCase(
+      "limits: {topic_bytes: 48}\ntaps:\n  base: home/cellar\n  counters:\n    meter_of_the_gas_in_the_cellar: {pin: GPIO1}",
+      "t.yaml:5:5: the topic BASE/meter_of_the_gas_in_the_cellar/total/set has 52 bytes; limits.topic_bytes is 48"),
+    WrongCase(
+      "limits: {retained: 2}\ntaps: {counters: {a: {pin: GPIO1, rate: {unit: L/s}}}}",
+      "t.yaml:2:7: 2 values of 1 tap and the board's status are retained messages; limits.retained is 2"),
   ]
 
   static let topics = [
@@ -277,7 +381,8 @@ struct ConfigurationErrorTests {
       "t.yaml:1:17: nested deeper than 16 levels"),
   ]
 
-  @Test(arguments: [keys, listeners, limits, lines, sensors, topics, twice, boards, syntax].flatMap { $0 })
+  @Test(
+    arguments: [keys, listeners, limits, outputs, lines, sensors, values, topics, twice, boards, syntax].flatMap { $0 })
   func isTold(_ wrong: WrongCase) {
     #expect(errorLines([UInt8](wrong.yaml.utf8)) == wrong.errors)
   }

@@ -18,7 +18,8 @@ struct ConfigurationTests {
       #expect(configuration.board == nil)
       #expect(string(configuration.taps.base) == "tap/pi")
       #expect(string(configuration.sysfsRoot) == "/sys")
-      #expect(configuration.counts == Configuration.Counts(listeners: 1, outputs: 0, inputs: 0, sensors: 0))
+      #expect(
+        configuration.counts == Configuration.Counts(listeners: 1, outputs: 0, inputs: 0, counters: 0, sensors: 0))
     }
   }
 
@@ -61,7 +62,55 @@ struct ConfigurationTests {
     #expect(outputs.map { string($0.pin.chip) } == ["", "", "pinctrl-rp1", ""])
     #expect(outputs.map(\.active) == [.high, .low, .high, .high])
     #expect(outputs.map(\.drive) == [.pushPull, .openDrain, .openSource, .pushPull])
-    #expect(outputs.map(\.initialActive) == [false, true, false, false])
+    #expect(outputs.map(\.initial) == [.off, .on, .off, .off])
+    // What is not written is none, and safe.
+    #expect(outputs.allSatisfy { $0.pulseNanoseconds == 0 && $0.maxOnNanoseconds == 0 && $0.minOnNanoseconds == 0 })
+    #expect(outputs.allSatisfy { $0.minOffNanoseconds == 0 && $0.retrigger == .retrigger && !$0.hasStats })
+    #expect(outputs.allSatisfy { !$0.isSafeActive && $0.onExit == .safe && $0.group == nil && $0.lease == nil })
+  }
+
+  @Test func timesGroupsAndLeasesOfOutputs() throws {
+    let taps = try readConfiguration(
+      """
+      taps:
+        on_exit: keep
+        outputs:
+          heater:
+            pin: GPIO17
+            initial: on
+            max_on: 4h
+            min_on: 1m
+            min_off: 3m
+            safe: ON
+            on_exit: safe
+            lease: {client: thermostat, grace: 20s, on_lost: on}
+            stats: yes
+          up: {pin: GPIO22, group: shutter, lease: {client: c}}
+          down: {pin: GPIO23, group: shutter, initial: keep, on_exit: release}
+          gate: {pin: GPIO24, pulse: 400ms, retrigger: ignore, group: gates}
+          door: {pin: GPIO25, pulse: 7d, retrigger: extend}
+        groups:
+          gates: {mode: refuse}
+          shutter: {interlock: exclusive, dead_time: 500ms}
+      """
+    ).taps
+    let outputs = taps.outputs
+    #expect(outputs.map(\.initial) == [.on, .off, .keep, .off, .off])
+    #expect(outputs[0].maxOnNanoseconds == 14_400_000_000_000)
+    #expect(outputs[0].minOnNanoseconds == 60_000_000_000)
+    #expect(outputs[0].minOffNanoseconds == 180_000_000_000)
+    #expect(outputs.map(\.isSafeActive) == [true, false, false, false, false])
+    #expect(outputs.map(\.onExit) == [.safe, .keep, .release, .keep, .keep])
+    #expect(outputs.map(\.hasStats) == [true, false, false, false, false])
+    #expect(outputs.map(\.group) == [nil, 1, 1, 0, nil])
+    #expect(outputs.map { $0.lease.map { string($0.client) } } == ["thermostat", "c", nil, nil, nil])
+    #expect(outputs.map { $0.lease?.graceNanoseconds } == [20_000_000_000, 60_000_000_000, nil, nil, nil])
+    #expect(outputs.map { $0.lease?.isActiveWhenLost } == [true, false, nil, nil, nil])
+    #expect(outputs.map(\.pulseNanoseconds) == [0, 0, 0, 400_000_000, 604_800_000_000_000])
+    #expect(outputs.map(\.retrigger) == [.retrigger, .retrigger, .retrigger, .ignore, .extend])
+    #expect(taps.groups.map { string($0.name) } == ["gates", "shutter"])
+    #expect(taps.groups.map(\.deadTimeNanoseconds) == [0, 500_000_000])
+    #expect(taps.groups.map(\.mode) == [.refuse, .wait])
   }
 
   @Test func inputs() throws {
@@ -74,12 +123,55 @@ struct ConfigurationTests {
           b: {pin: GPIO5, bias: pull-up, active: low, debounce: 20ms}
           c: {pin: GPIO6, bias: disabled, debounce: 10s}
           d: {pin: GPIO7, bias: pull-down, debounce: 0}
+          e: {pin: GPIO8, debounce: {time: 25ms, mode: leading}, events: {long: 800ms, multi: 300ms}}
+          f: {pin: GPIO9, debounce: {time: 5ms}, on_delay: 1s, off_delay: 30s, events: true}
+          g: {pin: GPIO10, events: false}
       """
     ).taps.inputs
-    #expect(inputs.map { string($0.pin.line) } == ["GPIO27", "GPIO5", "GPIO6", "GPIO7"])
-    #expect(inputs.map(\.bias) == [.asIs, .pullUp, .disabled, .pullDown])
-    #expect(inputs.map(\.active) == [.high, .low, .high, .high])
-    #expect(inputs.map(\.debounceMicroseconds) == [0, 20_000, 10_000_000, 0])
+    #expect(
+      inputs.map { string($0.pin.line) } == ["GPIO27", "GPIO5", "GPIO6", "GPIO7", "GPIO8", "GPIO9", "GPIO10"])
+    #expect(inputs.map(\.bias) == [.asIs, .pullUp, .disabled, .pullDown, .asIs, .asIs, .asIs])
+    #expect(inputs.map(\.active) == [.high, .low, .high, .high, .high, .high, .high])
+    #expect(inputs.map(\.debounceMicroseconds) == [0, 20_000, 10_000_000, 0, 25_000, 5000, 0])
+    #expect(
+      inputs.map(\.debounceMode) == [.settle, .settle, .settle, .settle, .leading, .settle, .settle])
+    #expect(inputs.map { $0.onDelayNanoseconds / 1_000_000 } == [0, 0, 0, 0, 0, 1000, 0])
+    #expect(inputs.map { $0.offDelayNanoseconds / 1_000_000 } == [0, 0, 0, 0, 0, 30_000, 0])
+    #expect(inputs.map { $0.events.map { $0.longNanoseconds / 1_000_000 } } == [nil, nil, nil, nil, 800, 0, nil])
+    #expect(inputs.map { $0.events.map { $0.multiNanoseconds / 1_000_000 } } == [nil, nil, nil, nil, 300, 0, nil])
+  }
+
+  @Test func counters() throws {
+    let counters = try readConfiguration(
+      """
+      taps:
+        counters:
+          gas: {pin: GPIO5}
+          water:
+            pin: GPIO16
+            bias: pull-up
+            edge: falling
+            glitch: 3ms
+            pulses_per_unit: 450
+            unit: L
+            rate: {unit: L/min, timeout: 20s}
+            publish: {delta: 0.1, throttle: 5s}
+          power: {pin: GPIO6, edge: both, digits: 1, rate: {unit: kWh/h, digits: 0}, publish: {throttle: 0}}
+      """
+    ).taps.counters
+    #expect(counters.map { string($0.name) } == ["gas", "water", "power"])
+    #expect(counters.map { string($0.pin.line) } == ["GPIO5", "GPIO16", "GPIO6"])
+    #expect(counters.map(\.bias) == [.asIs, .pullUp, .asIs])
+    #expect(counters.map(\.edge) == [.rising, .falling, .both])
+    #expect(counters.map(\.glitchNanoseconds) == [0, 3_000_000, 0])
+    #expect(counters.map(\.pulsesPerUnit.mantissa) == [1, 450, 1])
+    #expect(counters.map { string($0.unit) } == ["", "L", ""])
+    #expect(counters.map(\.digits) == [nil, nil, 1])
+    #expect(counters.map { $0.rate?.period } == [nil, .minute, .hour])
+    #expect(counters.map { $0.rate?.digits } == [nil, 2, 0])
+    #expect(counters.map { $0.rate?.timeoutNanoseconds } == [nil, 20_000_000_000, 10_000_000_000])
+    #expect(counters.map(\.delta) == [.zero, PlainDecimal(mantissa: 1, places: 1), .zero])
+    #expect(counters.map(\.throttleNanoseconds) == [1_000_000_000, 5_000_000_000, 0])
   }
 
   @Test func sensors() throws {
@@ -99,6 +191,7 @@ struct ConfigurationTests {
       case .hwmon(let name, let channel): "hwmon \(string(name)) \(string(channel))"
       case .thermal(let type): "thermal \(string(type))"
       case .iio(let name, let channel): "iio \(string(name)) \(string(channel))"
+      case .w1(let name): "w1 \(string(name))"
       case .file(let path): "file \(string(path))"
       case .simulatedWave: "wave"
       }
@@ -117,6 +210,61 @@ struct ConfigurationTests {
     #expect(sensors[2].refreshNanoseconds == 300_000_000_000)
   }
 
+  @Test func whatASensorMayNotSay() throws {
+    let sensors = try readConfiguration(
+      """
+      taps:
+        sensors:
+          a: {w1: 28-3c01d607a1b2, valid: [-30, 120.5], reject: [85.0, -127], stale_after: 1m}
+          b: {w1: 28-0, reject: [], stale_after: 0}
+          c: {hwmon: rpi_volt, channel: in0_lcrit_alarm, as: binary}
+          d: {thermal: cpu-thermal, as: number}
+      """
+    ).taps.sensors
+    #expect(
+      sensors[0].valid
+        == SensorRange(lowest: PlainDecimal(mantissa: -30, places: 0), highest: PlainDecimal(mantissa: 1205, places: 1))
+    )
+    #expect(sensors[0].reject == [PlainDecimal(mantissa: 85, places: 0), PlainDecimal(mantissa: -127, places: 0)])
+    #expect(sensors.map { $0.staleNanoseconds } == [60_000_000_000, 0, nil, nil])
+    #expect(sensors.map { $0.reject?.count } == [2, 0, nil, nil])
+    #expect(sensors.map(\.isBinary) == [false, false, true, false])
+  }
+
+  @Test func sensorsOfOneDevice() throws {
+    let sensors = try readConfiguration(
+      """
+      taps:
+        sensors:
+          air:
+            iio: bme280@76
+            interval: 30s
+            stale_after: 5m
+            channels:
+              temperature: {digits: 1, delta: 0.1}
+              humidity: {digits: 0}
+              pressure: {offset: 0.42}
+          adc: {iio: ads1015, channels: {voltage3: {valid: [0, 5]}, load: {channel: in_voltage0-voltage1_raw}}}
+          supply: {hwmon: ina219, channels: {voltage: , current: {digits: 2}, power: {}}}
+      """
+    ).taps.sensors
+    let described = sensors.map { sensor in
+      switch sensor.source {
+      case .iio(_, let file), .hwmon(_, let file): "\(string(sensor.name))/\(string(sensor.channel)) \(string(file))"
+      default: "?"
+      }
+    }
+    #expect(
+      described == [
+        "air/temperature in_temp_input", "air/humidity in_humidityrelative_input", "air/pressure in_pressure_input",
+        "adc/voltage3 in_voltage3_raw", "adc/load in_voltage0-voltage1_raw", "supply/voltage in1_input",
+        "supply/current curr1_input", "supply/power power1_input",
+      ])
+    #expect(sensors.prefix(3).allSatisfy { $0.intervalNanoseconds == 30_000_000_000 })
+    #expect(sensors.prefix(3).allSatisfy { $0.staleNanoseconds == 300_000_000_000 })
+    #expect(sensors.map(\.digits) == [1, 0, nil, nil, nil, nil, 2, nil])
+  }
+
   /// Every key sets its own field, and no other.
   @Test func limits() throws {
     for key in LimitKey.all {
@@ -131,7 +279,9 @@ struct ConfigurationTests {
       }
     }
     let stored = Mirror(reflecting: Limits()).children.count
-    #expect(LimitKey.all.count == stored, "every field of Limits has a key")
+    #expect(LimitKey.all.count + 1 == stored, "every field of Limits has a key; queue_full is no number")
+    #expect(try readConfiguration("limits: {queue_full: drop-newest}").limits.queueFull == .dropNewest)
+    #expect(try readConfiguration("limits: {queue_full: refuse}").limits.queueFull == .refuse)
     let read = try readConfiguration(
       "limits: {connections: 100, packet_bytes: 32k, topic_bytes: 1k, connect_seconds: 5s, session_expiry_seconds: 1d}"
     ).limits
@@ -155,7 +305,7 @@ struct ConfigurationTests {
       """)
     #expect(string(configuration.taps.base) == "yes")
     #expect(configuration.taps.outputs.map { string($0.name) } == ["on", "0x10", "~"])
-    #expect(configuration.taps.outputs.map(\.initialActive) == [true, false, false])
+    #expect(configuration.taps.outputs.map(\.initial) == [.on, .off, .off])
   }
 
   @Test func simulation() throws {

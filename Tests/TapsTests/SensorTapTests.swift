@@ -36,7 +36,6 @@ import Testing
     ("iio", "in_voltage0_input", "1499.5", "1.500"), ("iio", "in_current1_input", "12", "0.012"),
     ("iio", "in_power1_input", "1500", "1.500"), ("iio", "in_distance_input", "0.35", "0.350"),
     ("iio", "in_illuminance_input", "120.25", "120.3"), ("iio", "in_resistance_input", "1000", "1000.0"),
-    ("iio", "in_voltage0_raw", "73", "73"), ("iio", "in_voltage0-voltage1_raw", "-5", "-5"),
     ("iio", "in_steps_input", "42", "42"), ("iio", "temp", "5", "5"),
     ("thermal", "cpu-thermal", "52078", "52.1"), ("file", "/some/file", "42.7", "43"),
   ]) func usualUnits(kind: String, channel: String, text: String, expected: String) {
@@ -121,6 +120,7 @@ import Testing
   @Test func deltaHoldsBackSmallChanges() {
     var settings = sensor("air")
     settings.delta = PlainDecimal(mantissa: 5, places: 1)
+    settings.staleNanoseconds = 0
     let sensors = board(sensors: [settings]).sensors
     #expect(read("20000", of: sensors) == ["home/cellar/air=20.0"])
     #expect(read("20400", of: sensors) == [])
@@ -133,6 +133,7 @@ import Testing
   @Test func refreshPublishesWhatDidNotChange() {
     var settings = sensor("air")
     settings.refreshNanoseconds = 60_000_000_000
+    settings.staleNanoseconds = 0
     let sensors = board(sensors: [settings]).sensors
     #expect(read("20000", seconds: 5, of: sensors) == ["home/cellar/air=20.0"])
     #expect(read("20000", seconds: 64, of: sensors) == [])
@@ -142,7 +143,9 @@ import Testing
 
   @Test func threeFailuresInARowAreAFault() {
     let timeout = StaticString("lm75 temp1_input: Connection timed out")
-    func fail() -> [String] { messages(sensors[0].readingFailed(Bytes(timeout), wallNanoseconds: 0)) }
+    func fail() -> [String] {
+      messages(sensors[0].readingFailed(Bytes(timeout), at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+    }
     #expect(read("23500") == ["home/cellar/air=23.5"])
     #expect(fail() == [])
     #expect(fail() == [])
@@ -153,7 +156,7 @@ import Testing
     #expect(fail() == [])
     #expect(sensors[0].state == .faulted)
     #expect(
-      messages(sensors[0].readingFailed(Bytes("no such device"), wallNanoseconds: 0))
+      messages(sensors[0].readingFailed(Bytes("no such device"), at: Instant(nanoseconds: 0), wallNanoseconds: 0))
         == ["home/cellar/air/fault=no such device"])
     // Unchanged, but published again after the fault.
     #expect(read("23500") == ["home/cellar/air/fault=", "home/cellar/air=23.5"])

@@ -56,11 +56,12 @@ func written(capacity: Int = 512, _ write: (inout ByteWriter) -> Void) -> String
 /// A table in memory of its own, kept for the rest of the test run.
 func board(
   base: String = "home/cellar", outputs: [OutputSettings] = [], inputs: [InputSettings] = [],
-  sensors: [SensorSettings] = [], at now: Instant = Instant(nanoseconds: 0)
+  counters: [CounterSettings] = [], sensors: [SensorSettings] = [], at now: Instant = Instant(nanoseconds: 0)
 ) -> TapTable {
   var settings = TapSettings(base: [UInt8](base.utf8))
   settings.outputs = outputs
   settings.inputs = inputs
+  settings.counters = counters
   settings.sensors = sensors
   return table(settings, at: now)
 }
@@ -85,6 +86,10 @@ func input(_ name: String, pin: String = "GPIO27") -> InputSettings {
   InputSettings(name: [UInt8](name.utf8), pin: LineAddress(line: [UInt8](pin.utf8)))
 }
 
+func counter(_ name: String = "water", pin: String = "GPIO16") -> CounterSettings {
+  CounterSettings(name: [UInt8](name.utf8), pin: LineAddress(line: [UInt8](pin.utf8)))
+}
+
 func sensor(
   _ name: String = "air",
   _ source: SensorSource = .hwmon(name: [UInt8]("lm75".utf8), channel: [UInt8]("temp1_input".utf8)),
@@ -93,9 +98,9 @@ func sensor(
   SensorSettings(name: [UInt8](name.utf8), source: source, intervalNanoseconds: intervalMilliseconds * 1_000_000)
 }
 
-/// An update as text: "home/cellar/relay=ON", the fault's message first.
+/// An update as text: "home/cellar/relay=ON", the fault's message first, the event last.
 func messages(_ update: TapUpdate) -> [String] {
-  [update.fault, update.state].compactMap { publication in
+  [update.fault, update.state, update.event].compactMap { publication in
     publication.map { "\($0.topic.text)=\($0.payload.text)" }
   }
 }

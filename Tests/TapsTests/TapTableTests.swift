@@ -9,6 +9,7 @@ import Testing
     var settings = TapSettings(base: [UInt8]("home/cellar".utf8))
     settings.outputs = [output("relay", pin: "GPIO17"), output("lamp", pin: "GPIO18")]
     settings.inputs = [input("button", pin: "GPIO27"), input("door", pin: "GPIO5"), input("pir", pin: "GPIO6")]
+    settings.counters = [counter("water", pin: "GPIO16")]
     settings.sensors = [sensor("air"), sensor("wave", .simulatedWave)]
     return settings
   }
@@ -17,11 +18,14 @@ import Testing
     var counting = Reservation.counting()
     let counted = TapTable(full(), in: &counting)
     #expect(counted.byteCount == counting.byteCount)
-    #expect(counting.rows.map { "\($0.name)" } == ["outputs", "inputs", "sensors", "tap topics", "tap texts"])
-    #expect(counting.rows.map(\.entryCount)[0...2] == [2, 3, 2])
+    #expect(
+      counting.rows.map { "\($0.name)" } == [
+        "outputs", "line sets", "  answers", "inputs", "counters", "sensors", "tap topics", "tap texts",
+      ])
+    #expect(counting.rows.map(\.entryCount)[0...5] == [2, 8, 160, 3, 1, 2])
     #expect(table(full(), at: Instant(nanoseconds: 0)).byteCount == counted.byteCount)
     // Less than a KiB for a tap.
-    #expect(counted.byteCount < 7 * 1024)
+    #expect(counted.byteCount < 8 * 1024)
   }
 
   @Test func noTapsAtAll() {
@@ -49,10 +53,12 @@ import Testing
     }
   }
 
-  @Test func linesAreOutputsThenInputs() {
+  @Test func linesAreOutputsThenInputsThenCounters() {
     let table = table(full(), at: Instant(nanoseconds: 0))
-    #expect(table.lineCount == 5)
-    #expect((0..<5).map { table.inputIndex(ofLine: $0) } == [nil, nil, 0, 1, 2])
+    #expect(table.lineCount == 6)
+    #expect(
+      (0..<6).map { table.owner(ofLine: $0) } == [.output(0), .output(1), .input(0), .input(1), .input(2), .counter(0)])
+    #expect(table.counters[0].lineIndex == 5)
     #expect((0..<2).map { table.outputs[$0].lineIndex } == [0, 1])
     #expect((0..<3).map { table.inputs[$0].lineIndex } == [2, 3, 4])
   }
@@ -62,11 +68,11 @@ import Testing
     let table = table(full(), at: Instant(nanoseconds: 0))
     let long = String(repeating: "x", count: 200)
     withLent(long) { reason in
-      _ = table.outputs[0].lineFailed(reason, wallNanoseconds: 0)
-      _ = table.outputs[1].lineFailed(Bytes("lamp"), wallNanoseconds: 0)
+      _ = table.lineFailed(output: 0, reason, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+      _ = table.lineFailed(output: 1, Bytes("lamp"), at: Instant(nanoseconds: 0), wallNanoseconds: 0)
       _ = table.inputs[0].lineFailed(reason, wallNanoseconds: 0)
       _ = table.inputs[2].lineFailed(Bytes("pir"), wallNanoseconds: 0)
-      for _ in 0..<3 { _ = table.sensors[0].readingFailed(reason, wallNanoseconds: 0) }
+      for _ in 0..<3 { _ = table.sensors[0].readingFailed(reason, at: Instant(nanoseconds: 0), wallNanoseconds: 0) }
       _ = table.sensors[1].simulatedReading(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
     }
     #expect(table.outputs[0].faultText.text == String(long.prefix(96)))
@@ -105,6 +111,9 @@ import Testing
     settings.sensors[1].name = settings.inputs[2].name
     #expect(settings.problem() == TapProblem(place: .sensor(1), text: "another tap has this name"))
     settings = full()
+    settings.counters[0].pin = settings.inputs[2].pin
+    #expect(settings.problem() == TapProblem(place: .counter(0), text: "another tap has this pin"))
+    settings = full()
     settings.inputs[2].pin = settings.outputs[1].pin
     #expect(settings.problem() == TapProblem(place: .input(2), text: "another tap has this pin"))
     settings = full()
@@ -135,6 +144,12 @@ import Testing
     add { $0.source = .iio(name: [0x61], channel: [UInt8]("../x".utf8)) }
     add { $0.source = .thermal(type: []) }
     add { $0.source = .file(path: []) }
+    add { $0.source = .w1(name: []) }
+    add { $0.source = .w1(name: [UInt8]("../28-0".utf8)) }
+    add { $0.staleNanoseconds = -1 }
+    add { $0.channel = [UInt8]("a/b".utf8) }
+    add { $0.reject = [PlainDecimal](repeating: .zero, count: 5) }
+    add { $0.valid = SensorRange(lowest: PlainDecimal(mantissa: 1, places: 1), highest: .zero) }
     for each in broken {
       var settings = TapSettings(base: [0x61])
       settings.sensors = [each]

@@ -30,6 +30,8 @@ enum { CGPIOD_INPUT = 0, CGPIOD_OUTPUT = 1 };
 enum { CGPIOD_EDGES_NONE = 0, CGPIOD_EDGES_BOTH = 1, CGPIOD_EDGES_RISING = 2, CGPIOD_EDGES_FALLING = 3 };
 enum { CGPIOD_BIAS_AS_IS = 0, CGPIOD_BIAS_DISABLED = 1, CGPIOD_BIAS_PULL_UP = 2, CGPIOD_BIAS_PULL_DOWN = 3 };
 enum { CGPIOD_PUSH_PULL = 0, CGPIOD_OPEN_DRAIN = 1, CGPIOD_OPEN_SOURCE = 2 };
+/// What an output has from its request on; KEEP: the level that the line has already, driven or not.
+enum { CGPIOD_INACTIVE = 0, CGPIOD_ACTIVE = 1, CGPIOD_KEEP = 2 };
 
 struct cgpiod_settings {
   uint8_t direction;
@@ -37,7 +39,8 @@ struct cgpiod_settings {
   uint8_t bias;
   uint8_t drive;
   uint8_t active_low;
-  /// An output's level in the same ioctl that makes it one: no glitch between.
+  /// An output's level in the same ioctl that makes it one: no glitch between. To keep it the line is requested as it is,
+  /// read and made an output with that level, without being released in between.
   uint8_t initial;
   /// Edge events that the kernel keeps for the line: 2.x; 0 is 16. 1.6 always keeps 16.
   uint16_t event_count;

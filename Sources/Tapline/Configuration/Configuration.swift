@@ -124,12 +124,15 @@ extension Configuration {
     public let listeners: Int
     public let outputs: Int
     public let inputs: Int
+    public let counters: Int
+    /// Values; a device may have several.
     public let sensors: Int
   }
 
   public var counts: Counts {
     Counts(
-      listeners: listeners.count, outputs: taps.outputs.count, inputs: taps.inputs.count, sensors: taps.sensors.count)
+      listeners: listeners.count, outputs: taps.outputs.count, inputs: taps.inputs.count,
+      counters: taps.counters.count, sensors: taps.sensors.count)
   }
 }
 

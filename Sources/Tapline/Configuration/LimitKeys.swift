@@ -89,6 +89,7 @@ extension LimitKey {
     let all = LimitKey.all
     var names: [StaticString] = []
     for key in all { names.append(key.name) }
+    names.append("queue_full")
     let section = Section(entry.value, "limits", keys: names, errors: top.errors)
     for key in all where section.has(key.name) {
       let fallback = key.get(limits)
@@ -100,6 +101,13 @@ extension LimitKey {
         }
       key.set(&limits, value)
     }
+    limits.queueFull = section.choice(
+      "queue_full",
+      [
+        Choice("drop-oldest", Limits.QueueFull.dropOldest), Choice("drop-newest", .dropNewest),
+        Choice("refuse", .refuse),
+      ],
+      default: limits.queueFull)
     if let problem = limits.problem { top.errors.add(place(of: problem, section) ?? entry.place, problem) }
     return limits
   }

@@ -4,24 +4,27 @@ import Taps
 
 /// `taps:` while it is read: what the taps share, and what must not be twice.
 struct TapsReader {
-  private let errors: ErrorList
+  let errors: ErrorList
   private let limits: Limits
   private let board: BoardProfile?
-  private(set) var settings: TapSettings
+  var settings: TapSettings
   private var names: [(name: [UInt8], kind: Kind, place: Place)] = []
   private var pins: [(pin: Taps.LineAddress, tap: [UInt8], place: Place)] = []
 
-  private enum Kind { case output, input, sensor }
+  /// Retained messages beyond one a tap.
+  var moreRetainedCount = 0
 
-  static var keys: [StaticString] { ["base", "outputs", "inputs", "sensors"] }
-  static var outputKeys: [StaticString] { ["pin", "active", "drive", "initial"] }
-  static var inputKeys: [StaticString] { ["pin", "active", "bias", "debounce"] }
-  static var sensorKeys: [StaticString] {
+  enum Kind { case output, input, counter, sensor }
+
+  static var keys: [StaticString] { ["base", "on_exit", "outputs", "groups", "inputs", "counters", "sensors"] }
+  static var outputKeys: [StaticString] {
     [
-      "hwmon", "thermal", "iio", "file", "simulated", "channel", "interval", "digits", "scale", "offset", "delta",
-      "refresh",
+      "pin", "active", "drive", "initial", "pulse", "retrigger", "max_on", "min_on", "min_off", "safe", "on_exit",
+      "group", "lease", "stats",
     ]
   }
+  static var groupKeys: [StaticString] { ["interlock", "dead_time", "mode"] }
+  static var leaseKeys: [StaticString] { ["client", "grace", "on_lost"] }
   static var pinKeys: [StaticString] { ["chip", "line", "header"] }
 
   /// - Parameter defaultBase: for a file that names none.
@@ -47,8 +50,15 @@ struct TapsReader {
       settings.base = base
     }
     let expected: StaticString = "names of taps with their settings, such as 'relay: {pin: GPIO17}'"
-    for entry in section.members("outputs", expected) { readOutput(entry) }
+    let onExit = TapsReader.onExit(section, default: .safe)
+    let groups = section.members("groups", "names of groups with their settings, such as 'shutter: {dead_time: 500ms}'")
+    for entry in groups { readGroup(entry) }
+    for entry in section.members("outputs", expected) { readOutput(entry, onExit: onExit) }
+    if let problem = settings.groupProblem(), case .group(let index) = problem.place {
+      complain(about: groups[index], problem.text)
+    }
     for entry in section.members("inputs", expected) { readInput(entry) }
+    for entry in section.members("counters", expected) { readCounter(entry) }
     for entry in section.members("sensors", expected) { readSensor(entry) }
     checkCounts(section)
     // What the taps' own room refuses and the checks above have let through.
@@ -57,11 +67,22 @@ struct TapsReader {
 
   private func checkCounts(_ section: Section) {
     let count = names.count
-    guard count > limits.tapsMax || count + 1 > limits.retainedMax else { return }
+    let commandCount = 2 * settings.outputs.count + settings.counters.count
+    let retainedCount = count + settings.outputs.count { $0.hasStats } + moreRetainedCount
+    guard max(count, commandCount) > limits.tapsMax || retainedCount + 1 > limits.retainedMax else { return }
     var text = Text()
+    if max(count, commandCount) <= limits.tapsMax, retainedCount > count {
+      text.add(retainedCount, of: "value")
+      text.add(" of ")
+    }
     text.add(count, of: "tap")
     if count > limits.tapsMax {
       text.add("; limits.taps is ")
+      text.add(limits.tapsMax)
+    } else if commandCount > limits.tapsMax {
+      text.add(" with ")
+      text.add(commandCount)
+      text.add(" topics for commands, two an output; limits.taps is ")
       text.add(limits.tapsMax)
     } else {
       text.add(" and the board's status are retained messages; limits.retained is ")
@@ -72,7 +93,7 @@ struct TapsReader {
 
   // Taps
 
-  private mutating func readOutput(_ entry: Entry) {
+  private mutating func readOutput(_ entry: Entry, onExit: OutputExit) {
     register(entry, .output)
     let section = Section(entry.value, "an output", keys: TapsReader.outputKeys, errors: errors)
     guard let pin = pin(section, of: entry) else { return }
@@ -82,105 +103,87 @@ struct TapsReader {
       "drive",
       [Choice("push-pull", LineDrive.pushPull), Choice("open-drain", .openDrain), Choice("open-source", .openSource)],
       default: .pushPull)
-    output.initialActive = section.choice("initial", [Choice("off", false), Choice("on", true)], default: false)
+    output.initial = section.choice(
+      "initial",
+      [Choice("off", OutputInitial.off), Choice("on", .on), Choice("keep", .keep)],
+      default: .off)
+    output.pulseNanoseconds = TapsReader.nanoseconds(section, "pulse", TapsReader.pulseRange)
+    output.retrigger = section.choice(
+      "retrigger",
+      [Choice("retrigger", OutputRetrigger.retrigger), Choice("ignore", .ignore), Choice("extend", .extend)],
+      default: .retrigger)
+    output.maxOnNanoseconds = TapsReader.nanoseconds(section, "max_on", TapsReader.timeRange)
+    output.minOnNanoseconds = TapsReader.nanoseconds(section, "min_on", TapsReader.timeRange)
+    output.minOffNanoseconds = TapsReader.nanoseconds(section, "min_off", TapsReader.timeRange)
+    output.isSafeActive = TapsReader.level(section, "safe")
+    output.onExit = TapsReader.onExit(section, default: onExit)
+    output.group = group(section)
+    output.lease = lease(section)
+    output.hasStats = section.boolean("stats") ?? false
+    if let problem = output.problem(settings.groups) { complain(about: entry, problem) }
     settings.outputs.append(output)
   }
 
-  private mutating func readInput(_ entry: Entry) {
-    register(entry, .input)
-    let section = Section(entry.value, "an input", keys: TapsReader.inputKeys, errors: errors)
-    guard let pin = pin(section, of: entry) else { return }
-    var input = InputSettings(name: entry.key, pin: pin)
-    input.active = TapsReader.active(section)
-    input.bias = section.choice(
-      "bias",
-      [
-        Choice("as-is", LineBias.asIs), Choice("disabled", .disabled), Choice("pull-up", .pullUp),
-        Choice("pull-down", .pullDown),
-      ], default: .asIs)
-    input.debounceMicroseconds = UInt32(section.duration("debounce", 0...10_000, default: 0) * 1000)
-    settings.inputs.append(input)
+  private mutating func readGroup(_ entry: Entry) {
+    let section = Section(entry.value, "a group", keys: TapsReader.groupKeys, errors: errors)
+    var group = OutputGroupSettings(name: entry.key)
+    _ = section.choice("interlock", [Choice("exclusive", true)], default: true)
+    group.deadTimeNanoseconds = TapsReader.nanoseconds(section, "dead_time", TapsReader.timeRange)
+    group.mode = section.choice(
+      "mode", [Choice("wait", OutputGroupSettings.Mode.wait), Choice("refuse", .refuse)], default: .wait)
+    settings.groups.append(group)
   }
 
-  private mutating func readSensor(_ entry: Entry) {
-    register(entry, .sensor)
-    let section = Section(entry.value, "a sensor", keys: TapsReader.sensorKeys, errors: errors)
-    let source = source(section, of: entry)
-    // From 10 ms, the least that the taps' room takes, to a week.
-    let interval = section.duration("interval", 10...604_800_000, default: 10_000)
-    let digits = section.has("digits") ? section.integer("digits", 0...SensorSettings.digitsMax, default: 0) : nil
-    let scale = section.decimal("scale")
-    if let scale, scale == .zero { section.complain("scale", "a number other than 0") }
-    let offset = section.decimal("offset")
-    let delta = section.decimal("delta")
-    if let delta, delta < .zero { section.complain("delta", "a number of 0 or more") }
-    let refresh = section.duration("refresh", 0...604_800_000, default: 0)
-    guard let source else { return }
-    var sensor = SensorSettings(name: entry.key, source: source, intervalNanoseconds: Int64(interval) * 1_000_000)
-    sensor.digits = digits
-    sensor.scale = scale
-    sensor.offset = offset ?? .zero
-    sensor.delta = delta ?? .zero
-    sensor.refreshNanoseconds = Int64(refresh) * 1_000_000
-    settings.sensors.append(sensor)
+  private func group(_ section: Section) -> Int? {
+    guard let name = section.word("group", "a name under 'groups'", byteCountMax: 64) else { return nil }
+    if let index = settings.groups.firstIndex(where: { $0.name == name }) { return index }
+    var text = Text("there is no group ")
+    text.add(quoted: name)
+    text.add("; expected one under 'groups' of 'taps'")
+    errors.add(section.place(of: "group"), text)
+    return nil
   }
 
-  private static func active(_ section: Section) -> LineActive {
+  private func lease(_ section: Section) -> OutputLease? {
+    guard let entry = section.entry("lease") else { return nil }
+    let lease = Section(entry.value, "a lease", keys: TapsReader.leaseKeys, errors: errors)
+    guard let client = lease.word("client", "a client identifier", byteCountMax: limits.clientIDBytesMax) else {
+      if entry.value.kind == .mapping, !lease.has("client") {
+        errors.add(lease.place, "a lease without 'client'; expected such as {client: thermostat, grace: 60s}")
+      }
+      return nil
+    }
+    let grace = lease.duration("grace", TapsReader.timeRange, default: 60_000)
+    var settings = OutputLease(client: client, graceNanoseconds: Int64(grace) * 1_000_000)
+    settings.isActiveWhenLost = TapsReader.level(lease, "on_lost")
+    return settings
+  }
+
+  private static func onExit(_ section: Section, default fallback: OutputExit) -> OutputExit {
+    section.choice(
+      "on_exit", [Choice("safe", OutputExit.safe), Choice("keep", .keep), Choice("release", .release)],
+      default: fallback)
+  }
+
+  private static func level(_ section: Section, _ key: StaticString) -> Bool {
+    section.choice(key, [Choice("off", false), Choice("on", true)], default: false)
+  }
+
+  /// 0 is none; 30 days are what a relay or a compressor needs at most.
+  private static var timeRange: ClosedRange<Int> { 0...2_592_000_000 }
+  private static var pulseRange: ClosedRange<Int> { 0...604_800_000 }
+
+  private static func nanoseconds(_ section: Section, _ key: StaticString, _ range: ClosedRange<Int>) -> Int64 {
+    Int64(section.duration(key, range, default: 0)) * 1_000_000
+  }
+
+  static func active(_ section: Section) -> LineActive {
     section.choice("active", [Choice("high", LineActive.high), Choice("low", .low)], default: .high)
-  }
-
-  // Sources
-
-  private func source(_ section: Section, of entry: Entry) -> SensorSource? {
-    let kinds: [StaticString] = ["hwmon", "thermal", "iio", "file", "simulated"]
-    let given = kinds.filter { section.has($0) }
-    guard given.count == 1 else {
-      var text = Text("sensor ")
-      text.add(quoted: entry.key)
-      text.add(given.isEmpty ? " has no source" : " has several sources")
-      text.addList(of: kinds, before: "; expected one of ")
-      errors.add(entry.place, text)
-      return nil
-    }
-    let kind = given[0]
-    if section.has("hwmon") {
-      guard let name = section.word(kind, "a chip's name such as lm75", byteCountMax: 64) else { return nil }
-      return channel(section, of: entry, example: "temp1_input").map { .hwmon(name: name, channel: $0) }
-    }
-    if section.has("iio") {
-      guard let name = section.word(kind, "a device's name such as bme280", byteCountMax: 64) else { return nil }
-      return channel(section, of: entry, example: "in_temp_input").map { .iio(name: name, channel: $0) }
-    }
-    if section.has("channel") {
-      errors.add(section.place(of: "channel"), "'channel' goes with 'hwmon' and 'iio' only")
-    }
-    if section.has("thermal") {
-      return section.word(kind, "a zone's type such as cpu-thermal", byteCountMax: 64).map { .thermal(type: $0) }
-    }
-    if section.has("file") { return section.path(kind, byteCountMax: 192).map { .file(path: $0) } }
-    return section.choice(kind, [Choice<SensorSource?>("wave", .simulatedWave)], default: nil)
-  }
-
-  private func channel(_ section: Section, of entry: Entry, example: StaticString) -> [UInt8]? {
-    guard section.has("channel") else {
-      var text = Text("sensor ")
-      text.add(quoted: entry.key)
-      text.add(" has no 'channel'; expected a file of the device such as ")
-      text.add(example)
-      errors.add(entry.place, text)
-      return nil
-    }
-    guard let channel = section.word("channel", "a file's name", byteCountMax: 64) else { return nil }
-    guard !channel.contains(UInt8(ascii: "/")) else {
-      section.complain("channel", "a file's name without /")
-      return nil
-    }
-    return channel
   }
 
   // Names and topics
 
-  private mutating func register(_ entry: Entry, _ kind: Kind) {
+  mutating func register(_ entry: Entry, _ kind: Kind) {
     // Twice in one mapping was said already; this is an output and an input, say, of one name.
     if let other = names.first(where: { $0.name == entry.key }), other.kind != kind {
       var text = Text("a second tap named ")
@@ -190,24 +193,31 @@ struct TapsReader {
       errors.add(entry.place, text)
     }
     names.append((entry.key, kind, entry.place))
-    if let problem = TapSettings.nameProblem(entry.key) {
-      var text = Text()
-      text.add(quoted: entry.key)
-      text.add(": ")
-      text.add(problem)
-      errors.add(entry.place, text)
-    }
-    checkTopic(entry)
+    if let problem = TapSettings.nameProblem(entry.key) { complain(about: entry, problem) }
+    if kind == .counter { checkTopic(entry, "/total/set", levelCount: 3) } else { checkTopic(entry, "/fault") }
   }
 
-  /// The longest of a tap's topics is `<base>/<tap>/fault`.
-  private func checkTopic(_ entry: Entry) {
-    let byteCount = settings.base.count + entry.key.count + 7
-    let levelCount = settings.base.lend { Topic.levelCount($0) } + 2
+  private func complain(about entry: Entry, _ problem: StaticString) {
+    var text = Text()
+    text.add(quoted: entry.key)
+    text.add(": ")
+    text.add(problem)
+    errors.add(entry.place, text)
+  }
+
+  /// The longest of a tap's topics.
+  /// - Parameters:
+  ///   - channel: of a sensor's channel, with its `/`.
+  ///   - levelCount: after the base.
+  func checkTopic(_ entry: Entry, channel: [UInt8] = [], _ end: StaticString, levelCount more: Int = 2) {
+    let byteCount = settings.base.count + 1 + entry.key.count + channel.count + end.utf8CodeUnitCount
+    let levelCount = settings.base.lend { Topic.levelCount($0) } + more
     guard byteCount > limits.topicBytesMax || levelCount > limits.topicLevelsMax else { return }
     var text = Text("the topic BASE/")
     text.add(entry.key.count <= 64 ? entry.key : [UInt8](ascii: "TAP"))
-    text.add("/fault has ")
+    text.add(channel)
+    text.add(end)
+    text.add(" has ")
     if byteCount > limits.topicBytesMax {
       text.add(byteCount)
       text.add(" bytes; limits.topic_bytes is ")
@@ -222,7 +232,7 @@ struct TapsReader {
 
   // Pins
 
-  private mutating func pin(_ section: Section, of entry: Entry) -> Taps.LineAddress? {
+  mutating func pin(_ section: Section, of entry: Entry) -> Taps.LineAddress? {
     guard let value = section.entry("pin")?.value else {
       // A tap that is no mapping has been complained about.
       if entry.value.kind == .mapping || entry.value.kind == .nothing {

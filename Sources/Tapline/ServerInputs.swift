@@ -1,0 +1,132 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import Taps
+
+/// Inputs and counters: their lines' edges, levels and deadlines.
+extension Server {
+  func request(input index: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
+    let input = configuration.taps.inputs[index]
+    var settings = LineSettings(direction: .input)
+    settings.edges = .both
+    settings.activeLow = input.active == .low
+    settings.bias = Server.bias(input.bias)
+    if input.debounceMode == .settle, capabilities.contains(.kernelDebounce) {
+      settings.debounceMicroseconds = input.debounceMicroseconds
+    }
+    settings.eventsMax = 64
+    return (input.pin, settings, input.name)
+  }
+
+  func request(counter index: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
+    let counter = configuration.taps.counters[index]
+    var settings = LineSettings(direction: .input)
+    let tap = taps.counters[index]
+    let needsBoth = tap.needsBothEdges(isCounted: capabilities.contains(.sequenceNumbers))
+    settings.edges = needsBoth ? .both : tap.countsRising ? .rising : .falling
+    settings.bias = Server.bias(counter.bias)
+    settings.eventsMax = 1024
+    return (counter.pin, settings, counter.name)
+  }
+
+  private static func bias(_ bias: LineBias) -> LineSettings.Bias {
+    switch bias {
+    case .asIs: return .asIs
+    case .disabled: return .disabled
+    case .pullUp: return .pullUp
+    case .pullDown: return .pullDown
+    }
+  }
+
+  private var capabilities: LineCapabilities { lines.capabilities }
+
+  /// Takes the edges that wait, as many as the kernel keeps for a line; then does what is due of the line's tap.
+  func readEdges(line: Int, at now: Instant) {
+    let owner = taps.owner(ofLine: line)
+    if let request = requests[line], request.fd >= 0 {
+      do throws(LinuxError) {
+        try takeEdges(of: request, owner, at: now)
+      } catch {
+        FixedText<160>(error.text.first(min(error.text.count, 160))).withBytes { failLine(line, $0, at: now) }
+        return
+      }
+    }
+    advance(owner, to: now, at: now)
+    guard case .input(let input) = owner, taps.inputs[input].levelIsDue(at: now), let request = requests[line] else {
+      return
+    }
+    guard let isActive = request.get() else {
+      failLine(line, Bytes("line does not answer"), at: now)
+      return
+    }
+    let wall = Clock.wallNanoseconds()
+    publish(taps.inputs[input].levelRead(active: isActive, at: now, wallNanoseconds: wall), at: now)
+  }
+
+  private func takeEdges(of request: LineRequest, _ owner: LineOwner, at now: Instant) throws(LinuxError) {
+    let wallOffset = Clock.wallOffsetNanoseconds()
+    let bootOffset = Clock.bootOffsetNanoseconds()
+    let isCounted = request.capabilities.contains(.sequenceNumbers)
+    var rounds = 16  // x 64: the kernel keeps 1024 edges at most
+    while rounds > 0 {
+      rounds -= 1
+      let count = try request.readEdges(into: edges)
+      var index = 0
+      while index < count {
+        let edge = edges[index]
+        let at = Instant(nanoseconds: max(0, edge.timestampNanoseconds &+ bootOffset))
+        advance(owner, to: at, at: now)
+        let told = LineEdge(
+          at: at, wallNanoseconds: edge.timestampNanoseconds &+ wallOffset, isRising: edge.rising,
+          sequence: isCounted ? edge.sequence : nil)
+        switch owner {
+        case .output: break
+        case .input(let input): publish(taps.inputs[input].edgeReceived(told), at: now)
+        case .counter(let counter): taps.counters[counter].edgeReceived(told)
+        }
+        index += 1
+      }
+      if count < edges.capacity { return }
+    }
+  }
+
+  private func advance(_ owner: LineOwner, to moment: Instant, at now: Instant) {
+    switch owner {
+    case .output: break
+    case .input(let input):
+      while let update = taps.inputs[input].advance(to: moment) { publish(update, at: now) }
+    case .counter(let counter):
+      while let update = taps.counters[counter].advance(to: moment) { publish(update, at: now) }
+    }
+  }
+
+  /// What is due of all inputs and counters. Edges come first: one that waits may be older than a deadline.
+  func advanceInputs(at now: Instant) {
+    var index = 0
+    while index < taps.inputs.count {
+      if taps.inputs[index].nextDeadline <= now { readEdges(line: taps.inputs[index].lineIndex, at: now) }
+      index += 1
+    }
+    index = 0
+    while index < taps.counters.count {
+      if taps.counters[index].nextDeadline <= now { readEdges(line: taps.counters[index].lineIndex, at: now) }
+      index += 1
+    }
+  }
+
+  /// A meter reading on `total/set`, inside the broker's turn.
+  func commandReceived(counter: Int, _ message: TapMessage) -> TapVerdict {
+    var verdict = TapVerdict(retain: false)  // a retained reading would be set at every restart
+    // An empty retained message deletes a retained one: no command.
+    if message.payload.isEmpty, message.retain { return verdict }
+    let wall = Clock.wallNanoseconds()
+    switch taps.counters[counter].commandReceived(message.payload, wallNanoseconds: wall, by: message.clientID) {
+    case .set(let update): keep(update)
+    case .refuse(let reason, let text):
+      verdict.reason = reason
+      verdict.reasonString = text
+    }
+    return verdict
+  }
+}

@@ -1,0 +1,1 @@
+../../../MQTTWireTests/Support.swift

@@ -1,0 +1,350 @@
+import MQTTWire
+
+@testable import Bounded
+@testable import MQTTBroker
+
+/// Walks everything a broker keeps and compares it: what is lent is owned, exactly as often as it is counted.
+///
+/// The rules are the invariants that the types state; `docs/simulation.md` lists them.
+struct Audit {
+  private(set) var problems: [String] = []
+  private var messageOwners: [UInt32]
+  private var bodyOwners: [UInt32]  // by head block
+  private var isDeliveryListed: [Bool]
+  private var subscriptionsInSessions = 0
+  private var subscriptionsInNodes = 0
+  private var groupsInNodes = 0
+  private var cellCount = 0
+  private var armedTimers = 0
+
+  /// What is wrong with `broker` between two calls; empty: nothing.
+  static func problems(of broker: borrowing Broker, at now: Instant) -> [String] {
+    var audit = Audit(of: broker)
+    audit.sessions(broker, at: now)
+    audit.connections(broker)
+    audit.topicNodes(broker)
+    audit.retained(broker)
+    audit.messages(broker)
+    audit.gauges(broker)
+    return audit.problems
+  }
+
+  private init(of broker: borrowing Broker) {
+    messageOwners = Array(repeating: 0, count: broker.limits.messagesMax)
+    bodyOwners = Array(repeating: 0, count: broker.limits.blockCount)
+    isDeliveryListed = Array(repeating: false, count: broker.limits.deliveriesMax)
+  }
+
+  private mutating func check(_ isTrue: Bool, _ problem: @autoclosure () -> String) {
+    if !isTrue { problems.append(problem()) }
+  }
+
+  // MARK: Sessions
+
+  private mutating func sessions(_ broker: borrowing Broker, at now: Instant) {
+    for index in 0..<broker.limits.sessionsMax {
+      guard let handle = broker.sessions.handle(at: index) else { continue }
+      let session = broker.sessions[handle]
+      let name = "session \(index)"
+      check(broker.findSession(broker.clientIDs[index]) == handle, "\(name) is not in the index")
+      check(session.clientIDByteCount == broker.clientIDs[index].count, "\(name): length of its client identifier")
+      lifetime(broker, session, index, at: now)
+      let queued = deliveries(broker, session.queued, "\(name): queue") { $0 == .queued }
+      let inflight = deliveries(broker, session.inflight, "\(name): in flight") { $0 != .queued }
+      check(queued.count <= broker.limits.queuedMax, "\(name): queue of \(queued.count)")
+      check(inflight.count <= broker.limits.inflightMax, "\(name): \(inflight.count) in flight")
+      inFlight(broker, session, inflight, name)
+      subscriptions(broker, handle, session, name)
+      incoming(broker, session, index)
+      if !session.will.isNull { own(broker, session.will, "\(name): Will") }
+    }
+    check(broker.sessionIndex.count == broker.sessions.count, "session index")
+    check(isDeliveryListed.count { $0 } == broker.deliveries.count, "deliveries lent, but in no session")
+    check(cellCount == broker.identifierCells.count, "identifier cells lent, but to no delivery")
+    check(subscriptionsInSessions == broker.subscriptions.count, "subscriptions lent, but in no session")
+  }
+
+  private mutating func lifetime(_ broker: borrowing Broker, _ session: Session, _ index: Int, at now: Instant) {
+    let armed = broker.timers.deadlineMilliseconds(broker.limits.connectionsMax + index)
+    if armed != 0 { armedTimers += 1 }
+    guard session.connection.isNull else {
+      check(broker.connections.isLent(session.connection), "session \(index): stale connection")
+      guard broker.connections.isLent(session.connection) else { return }
+      let connection = broker.connections[session.connection]
+      check(connection.session.index == index && connection.state == .connected, "session \(index): its connection")
+      check(session.expiresAt == .never && session.willAt == .never && armed == 0, "session \(index): has a deadline")
+      return
+    }
+    let due = min(session.expiresAt, session.willAt)
+    check(session.expiresAt != .never, "session \(index) never ends")
+    check(due.millisecondsRoundedUp > now.nanoseconds / 1_000_000, "session \(index): its deadline has passed")
+    check(armed == max(1, due.millisecondsRoundedUp), "session \(index): its timer")
+    check(session.will.isNull == (session.willAt == .never), "session \(index): its Will's deadline")
+  }
+
+  private mutating func deliveries(
+    _ broker: borrowing Broker, _ list: DeliveryList, _ name: String, _ isRight: (Delivery.State) -> Bool
+  ) -> [Delivery] {
+    var found: [Delivery] = []
+    var last = Handle<Delivery>.null
+    var next = list.head
+    while !next.isNull {
+      guard broker.deliveries.isLent(next), !isDeliveryListed[next.index] else {
+        check(false, "\(name): a stale delivery or one of another list")
+        return found
+      }
+      isDeliveryListed[next.index] = true
+      let delivery = broker.deliveries[next]
+      check(isRight(delivery.state), "\(name): state \(delivery.state)")
+      check(delivery.message.isNull == (delivery.state == .awaitingPubComp), "\(name): message and state")
+      if !delivery.message.isNull { own(broker, delivery.message, name) }
+      var cell = delivery.moreIdentifiers
+      while !cell.isNull {
+        cellCount += 1
+        cell = broker.identifierCells[cell].next
+      }
+      found.append(delivery)
+      last = next
+      next = delivery.next
+    }
+    check(found.count == list.count && last == list.tail, "\(name): count or tail")
+    return found
+  }
+
+  private mutating func inFlight(
+    _ broker: borrowing Broker, _ session: Session, _ inflight: [Delivery], _ name: String
+  ) {
+    for (position, delivery) in inflight.enumerated() {
+      let isTaken = inflight[..<position].contains { $0.packetID == delivery.packetID }
+      check(delivery.packetID != 0 && !isTaken, "\(name): packet id \(delivery.packetID)")
+      check(
+        (delivery.qos == .exactlyOnce) == (delivery.state != .awaitingPubAck), "\(name): \(delivery.state) and QoS")
+    }
+    check(inflight.count { $0.isSentHere } <= session.window || session.connection.isNull, "\(name): over its window")
+    guard !session.redelivery.isNull else { return }
+    let isListed = broker.deliveries.isLent(session.redelivery)
+    check(isListed && broker.deliveries[session.redelivery].state != .queued, "\(name): redelivery")
+  }
+
+  private mutating func subscriptions(
+    _ broker: borrowing Broker, _ handle: Handle<Session>, _ session: Session, _ name: String
+  ) {
+    var count = 0
+    var replays = 0
+    var previous = Handle<Subscription>.null
+    var next = session.subscriptions
+    while !next.isNull, count <= broker.limits.subscriptionsMax {
+      let entry = broker.subscriptions[next]
+      check(entry.session == handle && entry.previousInSession == previous, "\(name): a subscription's links")
+      if entry.replaySlot != Subscription.replayDone { replays += 1 }
+      count += 1
+      previous = next
+      next = entry.nextInSession
+    }
+    check(count == session.subscriptionCount, "\(name): \(count) subscriptions, counted \(session.subscriptionCount)")
+    check(replays == session.replayCount, "\(name): \(replays) replays, counted \(session.replayCount)")
+    subscriptionsInSessions += count
+  }
+
+  private mutating func incoming(_ broker: borrowing Broker, _ session: Session, _ index: Int) {
+    let first = index * broker.limits.inflightMax
+    check(session.incomingCount <= broker.limits.inflightMax, "session \(index): QoS 2 ids over the limit")
+    for position in 0..<session.incomingCount {
+      for other in 0..<position {
+        check(
+          broker.incomingIDs[first + position] != broker.incomingIDs[first + other], "session \(index): QoS 2 id twice")
+      }
+    }
+  }
+
+  // MARK: Connections
+
+  private mutating func connections(_ broker: borrowing Broker) {
+    var chunks = 0
+    var reserves = 0
+    var small = 0
+    var large = 0
+    var pending = 0
+    for index in 0..<broker.limits.connectionsMax {
+      let isArmed = broker.timers.isArmed(index)
+      if isArmed { armedTimers += 1 }
+      guard let handle = broker.connections.handle(at: index) else {
+        check(!isArmed, "timer of free connection \(index)")
+        continue
+      }
+      let connection = broker.connections[handle]
+      let name = "connection \(index)"
+      if connection.buffer == .small { small += 1 }
+      if connection.buffer == .large { large += 1 }
+      check(connection.framer.hasBuffer == (connection.buffer != .none), "\(name): its framer's buffer")
+      switch connection.state {
+      case .awaitingConnect:
+        pending += 1
+        check(isArmed && connection.session.isNull, "\(name) awaits CONNECT")
+      case .connected:
+        let isMutual =
+          broker.sessions.isLent(connection.session)
+          && broker.sessions[connection.session].connection == handle
+        check(isMutual, "\(name): its session")
+        let hasDeadline = connection.keepAliveNanoseconds > 0 || connection.packetDeadline != .never
+        check(isArmed == hasDeadline, "\(name): its timer")
+      case .closing:
+        check(connection.session.isNull && connection.buffer == .none, "\(name) is closing and holds something")
+        check(isArmed || connection.outbox.isEmpty, "\(name) never gives up its last bytes")
+      }
+      let (count, reserve) = outbox(broker, connection.outbox, name)
+      chunks += count
+      reserves += reserve
+    }
+    check(chunks == broker.outboxes.gauge.used, "outbox chunks: \(chunks) of \(broker.outboxes.gauge.used) owned")
+    check(reserves == broker.outboxes.reservesHeld, "reserved chunks")
+    check(
+      broker.outboxes.gauge.free >= broker.outboxes.queueCount - reserves, "a connection's control chunk is taken")
+    check(small == broker.smallBuffers.gauge.used, "small framer buffers")
+    check(large == broker.largeBuffers.gauge.used, "large framer buffers")
+    check(pending == broker.pendingCount, "pending connections")
+    if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }
+    check(armedTimers == broker.timers.armedCount, "timers armed for nobody")
+  }
+
+  private mutating func outbox(
+    _ broker: borrowing Broker, _ queue: ByteQueue, _ name: String
+  ) -> (chunks: Int, reserves: Int) {
+    var chunks = 0
+    var bytes = 0
+    var reserves = 0
+    var last: UInt32 = 0
+    var next = queue.head
+    while next != 0, chunks <= queue.chunkCount {
+      let header = broker.outboxes.chunks.memory(next).assumingMemoryBound(to: ByteQueuePool.ChunkHeader.self).pointee
+      if !header.body.isNull { bodyOwners[Int(header.body.head) - 1] += 1 }
+      if header.isReserve { reserves += 1 }
+      bytes += Int(header.end) - Int(header.start)
+      chunks += 1
+      last = next
+      next = broker.outboxes.chunks.next(next)
+    }
+    check(chunks == queue.chunkCount && bytes == queue.byteCount && last == queue.tail, "\(name): outbox counts")
+    check(reserves == (queue.holdsReserve ? 1 : 0), "\(name): reserved chunks in its outbox")
+    return (chunks, reserves)
+  }
+
+  // MARK: Topics
+
+  private mutating func topicNodes(_ broker: borrowing Broker) {
+    var nameCells = 0
+    var nameBlocks = 0
+    var children: [UInt32] = Array(repeating: 0, count: broker.topics.nodes.capacity)
+    var indexed = 0
+    for index in 0..<broker.topics.nodes.capacity {
+      guard let handle = broker.topics.nodes.handle(at: index) else { continue }
+      let node = broker.topics.nodes[handle]
+      nodeLists(broker, handle, node, &nameBlocks)
+      guard handle != broker.topics.rootHandle else { continue }
+      indexed += 1
+      check(node.isUsed, "topic node \(index) is not used")
+      check(broker.topics.nodes.isLent(node.parent), "topic node \(index): its parent")
+      children[node.parent.index] += 1
+      check(broker.topics.index.find(hash: node.hash) { $0 == handle } != nil, "topic node \(index): the index")
+      if !node.nameRest.isNull { nameCells += broker.topics.names.blockCount(for: node.nameRest.byteCount) }
+      guard node.nameByteCount == 1 else { continue }
+      let parent = broker.topics.nodes[node.parent]
+      if node.name[0] == UInt8(ascii: "+") { check(parent.plusChild == handle, "topic node \(index): + of its parent") }
+      if node.name[0] == UInt8(ascii: "#") { check(parent.hashChild == handle, "topic node \(index): # of its parent") }
+    }
+    for index in 0..<broker.topics.nodes.capacity {
+      guard let handle = broker.topics.nodes.handle(at: index) else { continue }
+      check(broker.topics.nodes[handle].childCount == children[index], "topic node \(index): children")
+    }
+    check(indexed == broker.topics.index.count, "topic index")
+    check(nameCells == broker.topics.namesGauge.used, "topic name cells")
+    check(nameBlocks == broker.groupNames.gauge.used, "shared group names")
+    check(groupsInNodes == broker.groups.count, "shared groups lent, but at no node")
+    check(subscriptionsInNodes == broker.subscriptions.count, "subscriptions lent, but at no node")
+  }
+
+  private mutating func nodeLists(
+    _ broker: borrowing Broker, _ handle: Handle<TopicNode>, _ node: TopicNode, _ nameBlocks: inout Int
+  ) {
+    members(broker, node.subscriptions, of: handle, .null, turn: .null)
+    var group = node.groups
+    while !group.isNull, groupsInNodes <= broker.limits.sharedGroupsMax {
+      let entry = broker.groups[group]
+      check(entry.node == handle && !entry.members.isNull, "shared group \(group.index): node or members")
+      members(broker, entry.members, of: handle, group, turn: entry.turn)
+      nameBlocks += broker.groupNames.blockCount(for: entry.name.byteCount)
+      groupsInNodes += 1
+      group = entry.next
+    }
+    guard !node.retained.isNull else { return }
+    let isMutual = broker.retained.isLent(node.retained) && broker.retained[node.retained].node == handle
+    check(isMutual, "topic node \(handle.index): its retained message")
+  }
+
+  private mutating func members(
+    _ broker: borrowing Broker, _ first: Handle<Subscription>, of node: Handle<TopicNode>,
+    _ group: Handle<SharedGroup>, turn: Handle<Subscription>
+  ) {
+    var isTurnFound = turn.isNull
+    var previous = Handle<Subscription>.null
+    var next = first
+    while !next.isNull, subscriptionsInNodes <= broker.limits.subscriptionsMax {
+      let entry = broker.subscriptions[next]
+      check(entry.node == node && entry.group == group, "subscription \(next.index) is in a list not its own")
+      check(entry.previousInNode == previous, "subscription \(next.index): the one before it")
+      if next == turn { isTurnFound = true }
+      subscriptionsInNodes += 1
+      previous = next
+      next = entry.nextInNode
+    }
+    check(isTurnFound, "shared group \(group.index): whose turn it is")
+  }
+
+  // MARK: Messages
+
+  private mutating func retained(_ broker: borrowing Broker) {
+    for index in 0..<broker.limits.retainedMax {
+      guard let handle = broker.retained.handle(at: index) else { continue }
+      let slot = broker.retained[handle]
+      let isMutual = broker.topics.nodes.isLent(slot.node) && broker.topics.nodes[slot.node].retained == handle
+      check(isMutual && slot.age <= broker.retainedAge, "retained \(index): node or age")
+      own(broker, slot.message, "retained \(index)")
+    }
+  }
+
+  private mutating func own(_ broker: borrowing Broker, _ message: Handle<Message>, _ owner: String) {
+    guard broker.messages.isLent(message) else {
+      check(false, "\(owner): stale message")
+      return
+    }
+    messageOwners[message.index] += 1
+  }
+
+  private mutating func messages(_ broker: borrowing Broker) {
+    for index in 0..<broker.limits.messagesMax {
+      guard let handle = broker.messages.handle(at: index) else { continue }
+      let message = broker.messages[handle]
+      let owners = messageOwners[index]
+      check(message.owners == owners, "message \(index): \(owners) owners, not \(message.owners)")
+      bodyOwners[Int(message.body.head) - 1] += 1
+    }
+    var owned = 0
+    for head in bodyOwners.indices where bodyOwners[head] > 0 {
+      let owners = bodyOwners[head]
+      check(broker.bodies.owners[head] == owners, "body \(head): \(owners) owners, not \(broker.bodies.owners[head])")
+      var block = UInt32(head) + 1
+      while block != 0, owned <= broker.limits.blockCount {
+        owned += 1
+        block = broker.bodies.next(block)
+      }
+    }
+    check(owned == broker.bodies.gauge.used, "message blocks: \(owned) of \(broker.bodies.gauge.used) owned")
+  }
+
+  private mutating func gauges(_ broker: borrowing Broker) {
+    for index in 0..<Broker.poolCount {
+      let (name, gauge) = broker.pool(index)
+      check(gauge.used >= 0 && gauge.used <= gauge.capacity && gauge.used <= gauge.peak, "pool \(name)")
+    }
+  }
+}

@@ -1,0 +1,426 @@
+import MQTTWire
+
+@testable import Bounded
+@testable import MQTTBroker
+
+/// A broker, its clients, their network and the clock, all drawn from one seed: limits, what clients do and how often,
+/// where bytes are cut, who reads slowly. After every step everything is looked at.
+///
+/// Rooms: Simulation (steps), SimulationClient, SimulationNetwork (bytes), SimulationPackets (what each packet is to
+/// do), SimulationModel (sessions and deliveries), Audit (what the broker keeps).
+final class Simulation {
+  static let willMark = UInt8(ascii: "w")
+  private static let ownMark = UInt8(ascii: "o")
+  private static let honestCount = 3
+
+  let limits: Limits
+  var broker: Broker
+  var now = Instant(nanoseconds: 1_000_000_000)
+  var random: SeededGenerator
+  private(set) var failure: String?
+  private let region: UnsafeMutableRawBufferPointer
+  private let kept: Int  // topic nodes that stay: the root and the taps'
+
+  // Network.
+  var lines: [Line] = []
+  var writable: [ConnectionID] = []
+  let parts = UnsafeMutableBufferPointer<Bytes>.allocate(capacity: 3)
+  let cutsOften: Bool
+  private let clients: [SimulatedClient]
+
+  // Model.
+  var sessions: [ModelSession?]
+  var actual: [Handle<Delivery>] = []
+  var published: Set<Int> = []
+  /// Sent again by their publisher, who did not hear whether they were taken: they may come late.
+  var repeated: Set<Int> = []
+  var matchCache: [[UInt8]: Bool] = [:]
+  private var lastSerial = 0
+
+  private(set) var stepCount = 0
+  var eventCount = 0
+  var packetCount = 0
+  var messageCount = 0
+
+  private let topics = ["a", "a/b", "a/b/c", "b", "/", "a//c", "$x/y", "long/" + String(repeating: "n", count: 40)]
+  private let filters = [
+    "#", "+", "a/#", "a/+", "+/b", "+/+/+", "a", "a/b/c", "/", "$x/#", "$share/g/a/#", "$share/h/#", "$share/g/b",
+    "$share/g", "a/#/b", "$SYS/#", "1/2/3/4/5/6/7", "long/" + String(repeating: "n", count: 40),
+  ]
+
+  private enum Action: CaseIterable {
+    case connect, lose, wait, waitLong, read, subscribe, unsubscribe, publish, publishHonestly, reply, acknowledge
+    case hostile, publishOwn, ping, disconnect, close
+  }
+  private let actions: [Action]  // each as often as its weight
+
+  init(seed: UInt64) {
+    var random = SeededGenerator(seed: seed)
+    limits = Simulation.limits(&random)
+    if let problem = limits.problem { preconditionFailure("\(problem)") }
+    var plan = Reservation.counting()
+    _ = Broker(limits: limits, seed: seed, in: &plan)
+    region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
+    region.initializeMemory(as: UInt8.self, repeating: 0)
+    var reservation = Reservation(region: region)
+    broker = Broker(limits: limits, seed: seed, in: &reservation)
+    sessions = Array(repeating: nil, count: limits.sessionsMax)
+    clients = "hijcde".utf8.map { SimulatedClient(mark: $0) }
+    cutsOften = random.oneIn(3)
+    actions = Simulation.drawActions(&random)
+    if random.oneIn(2) {
+      for filter: StaticString in ["a/b", "a/#"] { _ = broker.addTap(filter: Bytes(filter)) }
+    }
+    kept = broker.topics.gauge.used
+    var whim = SeededGenerator(seed: seed &+ 1000)
+    broker.onTap = { _, _ in
+      TapVerdict(reason: whim.oneIn(9) ? .payloadFormatInvalid : .success, retain: whim.oneIn(2) ? false : nil)
+    }
+    if random.oneIn(4) { broker.startSys(at: now) }
+    self.random = random
+  }
+
+  deinit {
+    region.deallocate()
+    parts.deallocate()
+  }
+
+  private static func limits(_ random: inout SeededGenerator) -> Limits {
+    var limits = Limits()
+    limits.connectionsMax = 3 + random.below(4)
+    limits.pendingConnectionsMax = 1 + random.below(3)
+    limits.sessionsMax = limits.connectionsMax + random.below(3)
+    limits.packetBytesMax = 2048
+    limits.framerSmallBytes = 64
+    limits.framerSmallCount = 1 + random.below(2)
+    limits.framerLargeCount = 1
+    limits.topicBytesMax = 64
+    limits.topicLevelsMax = 6
+    limits.topicNodesMax = 12 + random.below(24)
+    limits.topicNameCellsMax = 1 + random.below(4)
+    limits.clientIDBytesMax = 24
+    limits.subscriptionsMax = 4 + random.below(16)
+    limits.sharedGroupsMax = random.below(4)
+    limits.filtersPerPacketMax = 6
+    limits.retainedMax = random.below(8)
+    limits.messagesMax = 8 + random.below(16)
+    limits.blockBytes = 64
+    limits.blockCount = 64 + random.below(64)
+    limits.blocksKeptForQoS = 8
+    limits.blocksKeptForRetained = 8
+    limits.deliveriesMax = 4 + random.below(20)
+    limits.queuedMax = 1 + random.below(6)
+    limits.inflightMax = 1 + random.below(5)
+    limits.queueFull = [.dropOldest, .dropOldest, .dropNewest, .refuse][random.below(4)]
+    limits.topicAliasMax = random.below(4)
+    limits.topicAliasBytesMax = 32
+    limits.subscriptionIDCellsMax = 1 + random.below(6)
+    limits.outboxChunkBytes = 512
+    limits.outboxChunksPerConnection = 8 + random.below(3)
+    limits.outboxChunksShared = limits.outboxChunksPerConnection + random.below(8)
+    limits.referenceBytesMin = 200
+    limits.sessionExpirySecondsMax = 40
+    limits.sysIntervalSeconds = 7
+    return limits
+  }
+
+  private static func drawActions(_ random: inout SeededGenerator) -> [Action] {
+    let usual: [Action: Int] = [
+      .connect: 14, .lose: 2, .wait: 2, .waitLong: 1, .read: 5, .subscribe: 12, .unsubscribe: 3, .publish: 30,
+      .publishHonestly: 40, .reply: 40, .acknowledge: 4, .hostile: 1, .publishOwn: 4, .ping: 2, .disconnect: 1,
+      .close: 1,
+    ]
+    return Action.allCases.flatMap { action in
+      // Each day is a little different: some things happen far more often, others never.
+      Array(repeating: action, count: random.oneIn(8) ? random.below(2 * usual[action]!) : usual[action]!)
+    }
+  }
+
+  /// The first is kept.
+  func fail(_ what: String) {
+    if failure == nil { failure = what }
+  }
+
+  // MARK: Steps
+
+  func step() {
+    stepCount += 1
+    act(actions[random.below(actions.count)])
+    settle()
+    audit()
+  }
+
+  private func audit() {
+    guard failure == nil else { return }
+    let problems = Audit.problems(of: broker, at: now)
+    if !problems.isEmpty { fail(problems.joined(separator: "; ")) }
+    for case let model? in sessions where broker.sessions[model.handle].incomingCount != model.incoming.count {
+      fail("session \(text(model.clientID)): QoS 2 packet ids")
+    }
+    while broker.nextNotice() != nil {}
+  }
+
+  private func pick<Element>(_ elements: [Element]) -> Element { elements[random.below(elements.count)] }
+
+  private func act(_ action: Action) {
+    switch action {
+    case .connect: connect(pick(clients))
+    case .lose: if let line = anyLine() { detach(line) }
+    case .wait: wait(milliseconds: random.below(3000))
+    case .waitLong: wait(milliseconds: random.below(60_000))
+    case .read: anyLine()?.bytesPerStep = pick([0, 0, 1, 10, 500, .max, .max, .max])
+    case .subscribe: subscribe()
+    case .unsubscribe: send(.unsubscribe(anyPacketID(), (0...random.below(3)).map { _ in pick(filters) }))
+    case .publish: publish()
+    case .publishHonestly: publishHonestly()
+    case .reply: reply()
+    case .acknowledge: acknowledge()
+    case .hostile: sendHostile()
+    case .publishOwn: publishOwn()
+    case .ping: send(.pingReq)
+    case .disconnect:
+      send(
+        .disconnect(
+          pick([.success, .disconnectWithWill, .unspecifiedError]),
+          properties: random.oneIn(3) ? [.sessionExpiry(UInt32(random.below(30)))] : []))
+    case .close:
+      if let line = anyLine(), random.oneIn(3) {
+        event(.other) { broker.close(line.id, .administrativeAction, at: now) }
+      }
+    }
+  }
+
+  /// Deadlines are met on the way, or all at once and late.
+  private func wait(milliseconds: Int) {
+    let end = now.adding(milliseconds: Int64(milliseconds))
+    if random.oneIn(2) {
+      while let deadline = broker.nextDeadline, deadline <= end, failure == nil {
+        now = max(now, deadline)
+        event(.other) { broker.advance(to: now) }
+        settle()
+      }
+    }
+    now = end
+    event(.other) { broker.advance(to: now) }
+  }
+
+  // MARK: Connections
+
+  private func anyLine() -> Line? { lines.isEmpty ? nil : pick(lines) }
+
+  private func connect(_ client: SimulatedClient, fields given: ConnectFields? = nil) {
+    if let line = client.line, line.isOpen, given == nil, !random.oneIn(6) { return }
+    let version: ProtocolVersion = given?.version ?? (random.oneIn(3) ? .v311 : .v5)
+    let isAllowed = client.isHonest || !random.oneIn(20)
+    guard let id = event(.other, { broker.attach(allowsAnonymous: isAllowed, at: now) }) else { return }
+    let line = Line(id: id, client: client, version: version)
+    lines.append(line)
+    guard client.isHonest || !random.oneIn(12) else { return }  // says nothing
+    client.line?.isAbandoned = true
+    client.line = line
+    line.outgoing = Packet.connect(given ?? connectFields(client, version)).bytes(version)
+  }
+
+  private func connectFields(_ client: SimulatedClient, _ version: ProtocolVersion) -> ConnectFields {
+    var fields = ConnectFields(version: version, clientID: client.name)
+    if !client.isHonest, random.oneIn(15) { fields.clientID = "" }
+    fields.cleanStart = random.oneIn(client.isHonest ? 8 : 3)
+    fields.keepAliveSeconds = UInt16(random.below(30))
+    if version == .v5 {
+      if !random.oneIn(4) { fields.properties.append(.sessionExpiry(UInt32(random.below(60)))) }
+      if random.oneIn(3) { fields.properties.append(.number(.receiveMaximum, UInt32(1 + random.below(6)))) }
+      if random.oneIn(2) { fields.properties.append(.number(.topicAliasMaximum, UInt32(random.below(4)))) }
+      if random.oneIn(5) { fields.properties.append(.number(.maximumPacketSize, UInt32(15 + random.below(300)))) }
+    }
+    if random.oneIn(2) {
+      var will = WillFields(
+        topic: pick(topics), payload: payload(Simulation.willMark), qos: UInt8(random.below(3)),
+        retain: random.oneIn(3))
+      if version == .v5, random.oneIn(2) {
+        will.properties.append(.number(.willDelayInterval, UInt32(random.below(20))))
+      }
+      if version == .v5, random.oneIn(3) { will.properties.append(.expiry(UInt32(random.below(20)))) }
+      fields.will = will
+    }
+    return fields
+  }
+
+  // MARK: Packets
+
+  private func send(_ packet: Packet) {
+    guard let line = anyLine(), !line.isAbandoned else { return }
+    send(packet, on: line)
+  }
+
+  private func send(_ packet: Packet, on line: Line) {
+    guard line.isReady || !line.client.isHonest else { return }
+    var bytes = packet.bytes(line.version)
+    switch random.below(60) {
+    case 0...4:  // in two parts, with time between them
+      let cut = random.below(bytes.count)
+      line.outgoing += bytes[..<cut]
+      settle()
+      if random.oneIn(2) { wait(milliseconds: 1000) }
+      if random.oneIn(6), line.isOpen { detach(line) }
+      bytes.removeFirst(cut)
+    case 5:  // never completed
+      guard !line.client.isHonest else { break }
+      bytes.removeLast(1 + random.below(bytes.count))
+    default: break
+    }
+    if line.isOpen, !broker.isClosing(line.id) { line.outgoing += bytes }
+  }
+
+  private func sendHostile() {
+    guard let line = anyLine(), !line.client.isHonest else { return }
+    var bytes = anyPublish(line).bytes(line.version)
+    bytes[random.below(bytes.count)] = UInt8(truncatingIfNeeded: random.next())
+    line.outgoing += random.oneIn(4) ? random.bytes(1 + random.below(30)) : bytes
+  }
+
+  private func anyPacketID() -> UInt16 { UInt16(1 + random.below(random.oneIn(20) ? 8 : 4)) }
+
+  private func payload(_ mark: UInt8) -> String {
+    lastSerial += 1
+    return "\(lastSerial)\(UnicodeScalar(mark))-"
+      + String(repeating: "x", count: pick([0, 0, 0, 5, 60, 190, 300, 900, 1800]))
+  }
+
+  private func anyPublish(_ line: Line) -> Packet {
+    let qos = UInt8(random.below(3))
+    var properties: [Prop] = []
+    if random.oneIn(5) { properties.append(.expiry(UInt32(random.below(20)))) }
+    if random.oneIn(5) { properties.append(.user("k", String(repeating: "v", count: random.below(60)))) }
+    if random.oneIn(9) { properties.append(.alias(UInt32(1 + random.below(2)))) }
+    let topic = random.oneIn(80) ? "" : random.oneIn(20) ? "1/2/3/4/5/6/7" : pick(topics)
+    return .publish(
+      topic: topic, payload: random.oneIn(8) ? "" : payload(line.client.mark), qos: qos, packetID: anyPacketID(),
+      retain: random.oneIn(3), dup: qos > 0 && random.oneIn(4), properties: properties)
+  }
+
+  private func publish() {
+    guard let line = anyLine(), !line.client.isHonest, !line.isAbandoned else { return }
+    send(anyPublish(line), on: line)
+  }
+
+  private func publishHonestly() {
+    let client = clients[random.below(Simulation.honestCount)]
+    guard let line = client.line, line.isOpen, line.isReady, !broker.isClosing(line.id),
+      client.unfinished.count < limits.inflightMax
+    else { return }
+    let qos = UInt8(random.below(3))
+    let id = qos > 0 ? client.unusedPacketID() : 0
+    let packet = Packet.publish(
+      topic: pick(topics), payload: payload(client.mark), qos: qos, packetID: id,
+      retain: limits.retainedMax > 0 && random.oneIn(9))
+    if qos > 0 { client.unfinished.append(SimulatedClient.Unfinished(packetID: id, packet: packet)) }
+    send(packet, on: line)
+  }
+
+  private func subscribe() {
+    guard let line = anyLine(), !line.isAbandoned else { return }
+    let list = (0...random.below(4)).map { _ in
+      let qos = UInt8(random.oneIn(4) ? 0 : 1 + random.below(2))
+      return line.version == .v311
+        ? Filter(pick(filters), qos: qos)
+        : Filter(
+          pick(filters), qos: qos, noLocal: random.oneIn(60), retainAsPublished: random.oneIn(2),
+          retainHandling: UInt8(random.below(3)))
+    }
+    send(.subscribe(anyPacketID(), list, id: random.oneIn(2) ? UInt32(1 + random.below(300)) : nil), on: line)
+  }
+
+  /// The right answers to what came, in order.
+  private func reply() {
+    guard let line = lines.first(where: { !$0.replies.isEmpty && random.oneIn(2) }), !line.isAbandoned else { return }
+    reply(on: line, count: 1 + random.below(6))
+  }
+
+  private func reply(on line: Line, count: Int) {
+    for reply in line.replies.prefix(count) {
+      guard line.isOpen, !broker.isClosing(line.id) else { break }
+      let isRefused = !line.client.isHonest && random.oneIn(9)
+      switch reply.type {
+      case .pubAck: line.outgoing += Packet.pubAck(reply.id).bytes(line.version)
+      case .pubRec: line.outgoing += Packet.pubRec(reply.id, isRefused ? .quotaExceeded : .success).bytes(line.version)
+      case .pubRel: line.outgoing += Packet.pubRel(reply.id).bytes(line.version)
+      default: line.outgoing += Packet.pubComp(reply.id).bytes(line.version)
+      }
+    }
+    line.replies.removeFirst(min(count, line.replies.count))
+  }
+
+  private func acknowledge() {
+    guard let line = anyLine(), !line.client.isHonest, !line.isAbandoned else { return }
+    let id = anyPacketID()
+    send(pick([.pubAck(id), .pubRec(id), .pubRel(id), .pubComp(id)]), on: line)
+  }
+
+  private func publishOwn() {
+    let topic = [UInt8](pick(topics).utf8)
+    let payload = random.oneIn(6) ? [] : [UInt8](payload(Simulation.ownMark).utf8)
+    let qos = QoS(rawValue: UInt8(random.below(3)))!
+    let retain = random.oneIn(3)
+    publishOwn(topic, payload, qos, retain, expirySeconds: random.oneIn(3) ? UInt32(random.below(5)) : nil)
+  }
+
+  private func publishOwn(_ topic: [UInt8], _ payload: [UInt8], _ qos: QoS, _ retain: Bool, expirySeconds: UInt32?) {
+    let publication = Publication(
+      topic: topic, qos: qos, retain: retain, serial: readSerial(payload).number, isEmpty: payload.isEmpty,
+      publisher: nil)
+    withBytes(topic) { topic in
+      withBytes(payload) { payload in
+        _ = event(.publish(publication), isAccepted: { !$0.isError }) {
+          broker.publish(
+            topic: topic, payload: payload, qos: qos, retain: retain, expirySeconds: expirySeconds, at: now)
+        }
+      }
+    }
+  }
+
+  // MARK: The end
+
+  /// Honest clients come back and take all that is theirs; then everybody leaves, and whatever was lent is back.
+  func finish() {
+    while failure == nil, let line = lines.first { detach(line) }
+    settle()
+    for client in clients where failure == nil && hasSession(client) { takeAll(client) }
+    now = now.adding(seconds: Int64(limits.sessionExpirySecondsMax + 1))
+    event(.other) { broker.advance(to: now) }
+    while failure == nil, let line = lines.first { detach(line) }
+    settle()
+    now = now.adding(seconds: Int64(limits.sessionExpirySecondsMax + 1))
+    event(.other) { broker.advance(to: now) }
+    audit()
+    for index in 0..<limits.retainedMax where failure == nil {
+      guard let slot = broker.retained.handle(at: index) else { continue }
+      publishOwn(topicBytes(of: broker.retained[slot].message), [], .atMostOnce, true, expirySeconds: nil)
+    }
+    audit()
+    for index in 0..<Broker.poolCount where failure == nil {
+      let (name, gauge) = broker.pool(index)
+      if gauge.used > ("\(name)" == "topic_nodes" ? max(1, kept) : 0) { fail("\(gauge.used) \(name) never came back") }
+    }
+  }
+
+  private func hasSession(_ client: SimulatedClient) -> Bool {
+    client.isHonest && sessions.contains { $0?.clientID == [client.mark] }
+  }
+
+  private func takeAll(_ client: SimulatedClient) {
+    var fields = ConnectFields(clientID: client.name, cleanStart: false)
+    fields.properties = [.sessionExpiry(40)]
+    connect(client, fields: fields)
+    guard let line = client.line, line.isOpen else { return fail("\(client.name) is not let in") }
+    for _ in 0..<200 where failure == nil {
+      settle()
+      reply(on: line, count: line.replies.count)
+    }
+    guard failure == nil else { return }
+    guard let session = line.session, line.isOpen else { return fail("\(client.name) is not let in") }
+    let serials = session.held.map { "\($0.serial)" }
+    if !serials.isEmpty { fail("\(client.name) does not get \(serials.joined(separator: ", "))") }
+    if let first = client.unfinished.first { fail("\(client.name): \(first.packetID) was never acknowledged") }
+    audit()
+  }
+}
