@@ -19,7 +19,7 @@ public struct ByteQueue: BitwiseCopyable {
 
 /// The chunks of all byte queues. One chunk for each queue is kept back for control packets, so that they
 /// always find room however full the data is (FEATURES A6): they share the other chunks while these last,
-/// then take the reserved one, which data never enters.
+/// then take the reserved one, which data never enters; while it is held, the queue takes no data.
 ///
 /// Invariant: free chunks >= queues that do not hold their reserved chunk.
 public struct ByteQueuePool: ~Copyable {
@@ -61,9 +61,14 @@ public struct ByteQueuePool: ~Copyable {
     if missing > 0 { needed += (missing + chunkCapacity - 1) / chunkCapacity }
     if byteCount > 0 { needed += references }  // bytes behind each reference start a chunk
     switch use {
-    case .data: return needed <= sharedRoom(queue)
+    case .data: return !queue.holdsReserve && needed <= sharedRoom(queue)
     case .control: return needed <= sharedRoom(queue) + (queue.holdsReserve ? 0 : 1)
     }
+  }
+
+  /// Whether `byteCount` bytes of control will fit whatever data any queue takes before they come.
+  public func promisesControl(_ queue: ByteQueue, _ byteCount: Int) -> Bool {
+    !queue.holdsReserve || tailRoom(queue, use: .control) >= byteCount
   }
 
   /// Chunks that `queue` may take beside the reserved ones: no more than it would leave free, so that a few queues

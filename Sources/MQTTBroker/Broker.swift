@@ -298,7 +298,7 @@ public struct Broker: ~Copyable {
   private var controlBytesMax: Int { max(limits.filtersPerPacketMax + 16, 320) }
 
   private func hasControlRoom(_ id: ConnectionID) -> Bool {
-    outboxes.hasRoom(connections[id].outbox, for: controlBytesMax, use: .control)
+    outboxes.promisesControl(connections[id].outbox, controlBytesMax)
   }
 
   /// Appends one control packet; `receive` made sure of its room, other callers lose it only on a connection

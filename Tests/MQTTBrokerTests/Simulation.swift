@@ -111,7 +111,6 @@ final class Simulation {
     limits.deliveriesMax = 4 + random.below(20)
     limits.queuedMax = 1 + random.below(6)
     limits.inflightMax = 1 + random.below(5)
-    limits.queueFull = [.dropOldest, .dropOldest, .dropNewest, .refuse][random.below(4)]
     limits.topicAliasMax = random.below(4)
     limits.topicAliasBytesMax = 32
     limits.subscriptionIDCellsMax = 1 + random.below(6)
@@ -121,6 +120,8 @@ final class Simulation {
     limits.referenceBytesMin = 200
     limits.sessionExpirySecondsMax = 40
     limits.sysIntervalSeconds = 7
+    var other = random
+    limits.queueFull = [.dropOldest, .dropOldest, .dropNewest, .refuse][other.below(4)]
     return limits
   }
 

@@ -50,6 +50,13 @@ import Testing
     }
   }
 
+  /// Days that once went wrong. 5171: a PUBACK found no room, because data had taken what was promised to it.
+  @Test(arguments: [5171]) func itStaysMended(seed: UInt64) {
+    let simulation = Simulation(seed: seed)
+    while simulation.failure == nil, simulation.stepCount < 1000 { simulation.step() }
+    #expect(simulation.failure == nil)
+  }
+
   private func seconds(_ start: Date) -> Int { Int(Date().timeIntervalSince(start)) }
 
   private func say(_ line: String) { FileHandle.standardError.write(Data("simulation: \(line)\n".utf8)) }

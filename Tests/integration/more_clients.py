@@ -1,0 +1,82 @@
+"""Two more codecs behind the face of `clients`: node-mqtt, and the paho C samples as receivers (their publisher sends
+rubbish at the end of its input)."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import threading
+
+import clients
+from daemon import wait
+
+NODE_CLIENT = pathlib.Path(__file__).with_name("node_client.js")
+
+
+def start(command, **options):
+    environment = os.environ | {"NODE_PATH": "/usr/share/nodejs"}
+    return subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        **options)
+
+
+def node(role, daemon, version, topic, qos, count):
+    # Debian's node, for which Debian's node-mqtt is made.
+    program = shutil.which("nodejs", path="/usr/bin:/bin")
+    assert program, "nodejs is missing: cross/install-needs test"
+    return [program, NODE_CLIENT, role, daemon.port, version, topic, qos, count]
+
+
+def paho_c(program, daemon, version, topic, qos):
+    return ["stdbuf", "-oL", program, "-h", "127.0.0.1", "-p", daemon.port, "-V", version, "-q", qos, "-t", topic,
+            "-i", f"{program}-{version}"]
+
+
+class LineReceiver:
+    """A program that prints one payload a line, after a first line that shows that it is subscribed."""
+
+    def __init__(self, command, first, expected):
+        self.program = start(command)
+        self.lines, self.expected = [], expected
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+        wait(lambda: self.lines[:1] == [first], f"{first} from {command[0]}", clients.TRANSFER_SECONDS)
+
+    def read(self):
+        self.lines.extend(line.rstrip("\n") for line in self.program.stdout)
+
+    def result(self):
+        wait(lambda: len(self.lines) > self.expected, f"{self.expected} messages", clients.TRANSFER_SECONDS)
+        return self.lines[1:]
+
+    def close(self):
+        self.program.kill()
+        self.program.wait()
+        self.reader.join()
+
+
+def receive_with_node(daemon, version, topic, qos, expected):
+    return LineReceiver(node("receive", daemon, version, topic, qos, expected), "subscribed", expected)
+
+
+def receive_with_paho_c(daemon, version, topic, qos, expected):
+    # The sample does not say when it is subscribed; a retained message does.
+    clients.publish(daemon, topic, "retained", "-r", "-q", "1")
+    return LineReceiver(paho_c("paho_c_sub", daemon, version, topic, qos), "retained", expected)
+
+
+def send_lines(command, payloads):
+    program = start(command, stdin=subprocess.PIPE)
+    try:
+        _, error = program.communicate("".join(f"{each}\n" for each in payloads), timeout=clients.TRANSFER_SECONDS)
+    finally:
+        program.kill()
+    assert program.returncode == 0, f"exit status {program.returncode}: {error}"
+
+
+def send_with_node(daemon, version, topic, qos, payloads):
+    send_lines(node("send", daemon, version, topic, qos, len(payloads)), payloads)
+
+
+RECEIVERS = clients.RECEIVERS | {"node": receive_with_node, "pahoc": receive_with_paho_c}
+SENDERS = clients.SENDERS | {"node": send_with_node}

@@ -1,0 +1,40 @@
+// node-mqtt as a sender or a receiver: node node_client.js send|receive PORT VERSION TOPIC QOS COUNT
+// A sender reads its payloads line by line and ends when all are acknowledged; a receiver says `subscribed`, then prints
+// each payload on a line and ends after COUNT.
+"use strict";
+const mqtt = require("mqtt");
+const [role, port, version, topic, qos, count] = process.argv.slice(2);
+const client = mqtt.connect({
+  host: "127.0.0.1",
+  port: Number(port),
+  protocolVersion: version === "5" ? 5 : 4,
+  clientId: `node-${role}-${version}`,
+});
+client.on("error", (error) => {
+  console.error(String(error));
+  process.exit(1);
+});
+
+if (role === "receive") {
+  let missing = Number(count);
+  client.on("message", (_, payload) => {
+    console.log(payload.toString());
+    missing -= 1;
+    if (missing === 0) client.end();
+  });
+  client.on("connect", () => {
+    client.subscribe(topic, { qos: Number(qos) }, (error) => {
+      if (error) throw error;
+      console.log("subscribed");
+    });
+  });
+} else {
+  const payloads = require("fs").readFileSync(0, "utf8").split("\n").slice(0, -1);
+  let next = 0;
+  const sendNext = (error) => {
+    if (error) throw error;
+    if (next === payloads.length) return client.end();
+    client.publish(topic, payloads[next++], { qos: Number(qos) }, sendNext);
+  };
+  client.on("connect", () => sendNext());
+}

@@ -1,0 +1,72 @@
+"""The example with the broker inside: inline and decoupled handlers (FEATURES C1 to C3)."""
+
+import subprocess
+
+import pytest
+
+import clients
+from daemon import REPOSITORY, Binary, Daemon, wait
+
+EXAMPLE = REPOSITORY / ".build/debug/TaplineExample"
+
+
+class Example(Binary):
+    def command(self, *arguments):
+        # It takes a configuration and nothing else; a daemon is started as `run -c FILE`.
+        return [str(self.path), str(arguments[-1])]
+
+
+@pytest.fixture
+def example(binary, tmp_path):
+    if binary.is_emulated:
+        pytest.skip("an example for the host")
+    if not EXAMPLE.is_file():
+        pytest.skip("not built: swift build --product TaplineExample")
+    daemon = Daemon(Example(EXAMPLE), tmp_path / "example")
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+def test_inline_handler_refuses_and_publishes(example):
+    with example.connect("watcher") as watcher:
+        watcher.subscribe("sensors/#", "alarms/#")
+        said = clients.publish(example, "sensors/attic/temperature", "31.5", "-q", "1")
+        assert "failed" not in said
+        assert watcher.message("sensors/attic/temperature").payload == b"31.5"
+        assert watcher.message("alarms/attic").payload == b"31.5"
+        program = clients.mosquitto(
+            "mosquitto_pub", example, "-q", "1", "-t", "sensors/attic/temperature", "-m", "warm",
+            stderr=subprocess.STDOUT)
+        said, _ = program.communicate(timeout=clients.TRANSFER_SECONDS)
+        assert "Payload format invalid" in said and "a temperature is a decimal number" in said
+        clients.publish(example, "sensors/hall/temperature", "12", "-q", "1")
+        assert watcher.message().topic == "sensors/hall/temperature", "what was refused went no further"
+
+
+def test_handler_changes_how_a_message_goes_on(example):
+    clients.publish(example, "private/diary", "secret", "-r", "-q", "1")
+    with example.connect("late") as late:
+        late.subscribe("private/#")
+        late.ping()
+        assert not late.messages, "not retained, whatever the publisher wants"
+
+
+def test_slow_handler_is_set_aside(example):
+    with example.connect("publisher") as publisher:
+        for _ in range(12):
+            publisher.publish("slow/handler", b"x", qos=1)
+    example.wait_for_value("$SYS/tapline/taps/quarantines", lambda value: int(value) == 1)
+    example.wait_for_value("$SYS/tapline/taps/quarantined_skipped", lambda value: int(value) == 2)
+    wait(lambda: "handler of slow/handler takes too long" in example.log, "log line")
+
+
+def test_decoupled_handler_never_slows_the_loop(example):
+    """64 messages wait at most, 20 ms each; the 200 are all acknowledged long before."""
+    with example.connect("publisher") as publisher:
+        for index in range(200):
+            publisher.publish("journal/info", b"%d" % index, qos=1)
+        publisher.ping()
+    example.wait_for_value("$SYS/tapline/taps/decoupled_dropped", lambda value: int(value) >= 100)
+    wait(lambda: "journal info: 0\n" in example.log and "journal info: 50\n" in example.log, "the oldest in order")
+    assert example.is_running
