@@ -141,7 +141,6 @@ public struct Connection: BitwiseCopyable {
   var sentAliasMax: UInt16 = 0  // the smaller of the client's Topic Alias Maximum and ours
   var sentAliasCount: UInt16 = 0  // rows of `sentAliases` in use
   var wantsProblemInformation = true
-  var wasCounted = false  // a log line was asked for
 
   enum LentBuffer: UInt8, BitwiseCopyable { case none, small, large }
 }
