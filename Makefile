@@ -18,7 +18,7 @@ PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integ
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 
-.PHONY: help run build test device board-test fuzz simulate check clean
+.PHONY: help run build test device board-test fuzz simulate bench check clean
 
 help:
 	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
@@ -29,6 +29,7 @@ help:
 	@echo 'make device      the aarch64 binary for boards, with a report of its size and needs'
 	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
 	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
+	@echo 'make bench       measure Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)'
 	@echo 'make clean       remove .build; what was downloaded stays in ~/.cache/tapline'
 
 run: .build/needs/build .build/needs/run $(TAPLINE).built
@@ -71,6 +72,11 @@ STEPS ?= 10000
 simulate: .build/needs/build
 	@TAPLINE_SEEDS=$(SEEDS) TAPLINE_STEPS=$(STEPS) swift test -c release -Xswiftc -enable-testing \
 	  --scratch-path .build/simulate --filter Simulation
+
+# On a machine that does nothing else meanwhile; `Tests/Bench/run --help` says what else it can do.
+ROUNDS ?= 5
+bench: .build/needs/build .build/needs/device .build/needs/bench
+	@Tests/Bench/run --rounds $(ROUNDS)
 
 check: .build/needs/check .build/needs/build
 	@cross/check-sources
