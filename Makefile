@@ -18,7 +18,7 @@ PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integ
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 
-.PHONY: help run build test device board-test fuzz simulate bench check clean
+.PHONY: help run build test device board-test fuzz simulate bench bench-instructions check clean
 
 help:
 	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
@@ -30,6 +30,7 @@ help:
 	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
 	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
 	@echo 'make bench       measure Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)'
+	@echo 'make bench-instructions   count instructions a delivered message; over 5 % more than stored fails'
 	@echo 'make clean       remove .build; what was downloaded stays in ~/.cache/tapline'
 
 run: .build/needs/build .build/needs/run $(TAPLINE).built
@@ -77,6 +78,10 @@ simulate: .build/needs/build
 ROUNDS ?= 5
 bench: .build/needs/build .build/needs/device .build/needs/bench
 	@Tests/Bench/run --rounds $(ROUNDS)
+
+# `Tests/Bench/instructions --profile` tells where they go, `--store` keeps what was counted as the new baseline.
+bench-instructions: .build/needs/build .build/needs/device .build/needs/bench
+	@Tests/Bench/instructions
 
 check: .build/needs/check .build/needs/build
 	@cross/check-sources
