@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -20,6 +21,7 @@
 _Static_assert(CLINUX_ENOENT == ENOENT && CLINUX_EINTR == EINTR && CLINUX_EIO == EIO && CLINUX_ENXIO == ENXIO, "errno");
 _Static_assert(CLINUX_EAGAIN == EAGAIN && CLINUX_ENOMEM == ENOMEM && CLINUX_EACCES == EACCES, "errno");
 _Static_assert(CLINUX_EBUSY == EBUSY && CLINUX_ENODEV == ENODEV && CLINUX_EINVAL == EINVAL, "errno");
+_Static_assert(CLINUX_EISDIR == EISDIR, "errno");
 _Static_assert(CLINUX_EFBIG == EFBIG && CLINUX_EPIPE == EPIPE && CLINUX_EPERM == EPERM, "errno");
 _Static_assert(CLINUX_ENAMETOOLONG == ENAMETOOLONG && CLINUX_ENOSYS == ENOSYS, "errno");
 _Static_assert(CLINUX_EOPNOTSUPP == EOPNOTSUPP && CLINUX_ECONNABORTED == ECONNABORTED, "errno");
@@ -49,6 +51,12 @@ const char *clinux_error_text(int32_t error) {
 
 int32_t clinux_open_read(const char *path) { return or_errno(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)); }
 int32_t clinux_open_write(const char *path) { return or_errno(open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY)); }
+int32_t clinux_create(const char *path, uint32_t mode) {
+  return or_errno(open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, (mode_t)mode));
+}
+
+int32_t clinux_sync(int32_t fd) { return or_errno(fsync(fd)); }
+int32_t clinux_rename(const char *from, const char *to) { return or_errno(rename(from, to)); }
 int32_t clinux_open_directory(const char *path) { return or_errno(open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY)); }
 
 int64_t clinux_directory_read(int32_t fd, void *buffer, size_t count) {
@@ -94,6 +102,11 @@ int64_t clinux_clock(int32_t clock) {
   struct timespec time = {0};
   clock_gettime(clock, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+void clinux_sleep(int64_t nanoseconds) {
+  struct timespec time = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+  nanosleep(&time, NULL);
 }
 
 // Polling

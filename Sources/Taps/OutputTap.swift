@@ -24,8 +24,8 @@ public struct OutputTap: BitwiseCopyable {
   /// Empty without `stats`.
   public let statsTopic: Bytes
   public var faultTopic: Bytes { fault.topic }
-  /// The state with which the line is to be requested again after a fault, and what `initial: restore` wants to know at
-  /// the next start: what it had last, or what a timer has wanted since.
+  /// The state with which the line is to be requested again after a fault: what it had last, or what a timer has wanted
+  /// since.
   public private(set) var requestedActive: Bool
   public internal(set) var refusedCount: UInt64 = 0
   /// Deadlines that were met more than `lateNanoseconds` too late.
@@ -34,6 +34,7 @@ public struct OutputTap: BitwiseCopyable {
 
   let rules: OutputRules
   private var fault: FaultReport
+  private var restoredActive: Bool?
 
   // The level
   /// What the line had when it was last known: a line whose OFF failed may still be on.
@@ -107,9 +108,16 @@ public struct OutputTap: BitwiseCopyable {
     switch rules.initial {
     case .off: requestedActive = false
     case .on: requestedActive = true
-    case .keep, .restore: requestedActive = found ?? false
+    case .keep: requestedActive = found ?? false
+    case .restore: requestedActive = found ?? restoredActive ?? false
     }
   }
+
+  /// What an earlier life left it with, for `initial: restore`.
+  mutating func restoreLevel(active: Bool) { restoredActive = active }
+
+  /// What `initial: restore` is to bring back: of a timed set what comes after it, as nobody would end it.
+  var savedActive: Bool { isTimed ? restActive : requestedActive }
 
   mutating func forbidRequestedActive() { requestedActive = false }
 

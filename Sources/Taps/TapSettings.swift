@@ -37,6 +37,16 @@ public struct LineAddress: Sendable, Equatable {
   }
 }
 
+/// The file that totals, figures and levels are kept in.
+public struct PersistSettings: Sendable, Equatable {
+  /// An absolute path.
+  public var file: [UInt8]
+  /// The least time between two writes, but for those at the start and the end; 1 s to 1 day.
+  public var intervalNanoseconds: Int64 = 60_000_000_000
+
+  public init(file: [UInt8]) { self.file = file }
+}
+
 /// All taps of a board.
 public struct TapSettings: Sendable {
   /// Topics are `<base>/<tap>`, `<base>/<tap>/set`, `.../pulse`, `.../stats`, `.../fault` and `<base>/status`.
@@ -46,6 +56,10 @@ public struct TapSettings: Sendable {
   public var inputs: [InputSettings] = []
   public var counters: [CounterSettings] = []
   public var sensors: [SensorSettings] = []
+  /// Where state is kept between two lives of the daemon; nil: nowhere.
+  public var persist: PersistSettings?
+  /// What else the state file is to hold, for the next start; see `SavedState`.
+  public var savedEntries: [SavedEntry] = []
 
   /// Bytes; topics are stored once, so this is for the readers of logs.
   public static var baseBytesMax: Int { 256 }

@@ -22,6 +22,7 @@ enum {
   CLINUX_EACCES = 13,
   CLINUX_EBUSY = 16,
   CLINUX_ENODEV = 19,
+  CLINUX_EISDIR = 21,
   CLINUX_EINVAL = 22,
   CLINUX_EFBIG = 27,
   CLINUX_EPIPE = 32,
@@ -41,6 +42,13 @@ enum {
 int32_t clinux_open_read(const char *path);
 /// open(2) for writing an existing file, close-on-exec. The descriptor, or -errno.
 int32_t clinux_open_write(const char *path);
+/// open(2) of a new file for writing, close-on-exec, with these permission bits; EEXIST where there is something of that
+/// name, a symbolic link too. The descriptor, or -errno.
+int32_t clinux_create(const char *path, uint32_t mode);
+/// fsync(2), of a directory too. 0 or -errno.
+int32_t clinux_sync(int32_t fd);
+/// rename(2): replaces what `to` was, at once. 0 or -errno.
+int32_t clinux_rename(const char *from, const char *to);
 /// open(2) of a directory for clinux_directory_read. The descriptor, or -errno.
 int32_t clinux_open_directory(const char *path);
 /// getdents64(2): struct linux_dirent64 records into `buffer`. Bytes, 0 at the end, or -errno.
@@ -77,6 +85,8 @@ int64_t clinux_writev(int32_t fd, const struct clinux_part *parts, int32_t count
 enum { CLINUX_CLOCK_REALTIME = 0, CLINUX_CLOCK_MONOTONIC = 1, CLINUX_CLOCK_BOOTTIME = 7 };
 /// clock_gettime(2) in nanoseconds.
 int64_t clinux_clock(int32_t clock);
+/// nanosleep(2); a signal may end it early.
+void clinux_sleep(int64_t nanoseconds);
 
 // Polling
 

@@ -1,0 +1,339 @@
+public import Bounded
+
+/// Named bytes that outlive the daemon, for whoever wants to find at the next start what this life has published.
+public struct SavedEntry: Sendable, Equatable {
+  public var name: [UInt8]
+  public var value: [UInt8]
+
+  public init(name: [UInt8], value: [UInt8]) {
+    self.name = name
+    self.value = value
+  }
+}
+
+/// What one life of the daemon leaves to the next: meters, relays and entries, by name.
+///
+///     tapline-state 1
+///     counter water 8205576
+///     output heater on 12 3600000     cycles, milliseconds that it was on
+///     entry homeassistant/device/cellar/config heater
+///     crc32 6cbc0a26                  of all before it, as in zlib
+///
+/// A field's spaces, control bytes and % are written as %20. Whatever is not exactly this is damage, so that a file that
+/// was cut or changed is never half believed.
+public struct SavedState: Sendable {
+  public struct Counter: Sendable, Equatable {
+    public var name: [UInt8]
+    public var pulses: UInt64
+  }
+  public struct Output: Sendable, Equatable {
+    public var name: [UInt8]
+    public var isActive: Bool
+    public var cycleCount: UInt64
+    public var onMilliseconds: UInt64
+  }
+
+  public private(set) var counters: [Counter] = []
+  public private(set) var outputs: [Output] = []
+  public private(set) var entries: [SavedEntry] = []
+
+  /// Largest file that is read. What taps may write is less.
+  public static var bytesMax: Int { 4 << 20 }
+
+  public init() {}
+
+  /// Reads a file's bytes; at start only, as it allocates. Throws where it is damaged.
+  public init(_ file: Bytes) throws(SavedStateDamage) {
+    guard file.hasPrefix(SavedState.header) else { throw SavedStateDamage(text: "it is not of this version") }
+    let end = file.count - SavedState.lastLineByteCount
+    guard end >= SavedState.header.count else { throw SavedStateDamage(text: "it is cut short") }
+    guard SavedState.hasLastLine(file, at: end) else { throw SavedStateDamage(text: "its checksum is not right") }
+    var rest = file[SavedState.header.count..<end]
+    while let lineEnd = rest.firstIndex(of: 10) {
+      guard read(line: rest.first(lineEnd)) else { throw SavedStateDamage(text: "it has a line that means nothing") }
+      rest = rest.from(lineEnd + 1)
+    }
+    guard rest.isEmpty else { throw SavedStateDamage(text: "it has a line that means nothing") }
+  }
+
+  static var header: Bytes { Bytes("tapline-state 1\n") }
+  /// `crc32 ` and eight digits.
+  static var lastLineByteCount: Int { 15 }
+
+  private static func hasLastLine(_ file: Bytes, at end: Int) -> Bool {
+    withUnsafeTemporaryAllocation(byteCount: lastLineByteCount, alignment: 8) { room in
+      var writer = ByteWriter(room)
+      writer.writeLastLine(of: file.first(end))
+      return writer.written == file.from(end)
+    }
+  }
+
+  // Lines
+
+  private mutating func read(line: Bytes) -> Bool {
+    var fields = SavedFields(rest: line)
+    guard let kind = fields.next(), let name = SavedFields.text(fields.next()), !name.isEmpty else { return false }
+    if kind == Bytes("counter") {
+      guard let pulses = SavedFields.number(fields.next()), fields.isAtEnd else { return false }
+      counters.append(Counter(name: name, pulses: pulses))
+    } else if kind == Bytes("output") {
+      guard let level = fields.next(), level == Bytes("on") || level == Bytes("off"),
+        let cycles = SavedFields.number(fields.next()), let milliseconds = SavedFields.number(fields.next()),
+        fields.isAtEnd
+      else { return false }
+      outputs.append(
+        Output(name: name, isActive: level == Bytes("on"), cycleCount: cycles, onMilliseconds: milliseconds))
+    } else if kind == Bytes("entry") {
+      guard let value = SavedFields.text(fields.next()), fields.isAtEnd else { return false }
+      entries.append(SavedEntry(name: name, value: value))
+    } else {
+      return false
+    }
+    return true
+  }
+
+  /// Takes away what a configuration's taps and entries go on with. The rest is what it does not know: a tap that was
+  /// taken out, or misspelt, and may come back.
+  public mutating func removeKnown(_ settings: TapSettings) {
+    counters.removeAll { counter in settings.counters.contains { $0.name == counter.name } }
+    outputs.removeAll { output in settings.outputs.contains { $0.name == output.name } }
+    entries.removeAll { entry in settings.savedEntries.contains { $0.name == entry.name } }
+  }
+
+  public mutating func forget(entryNamed name: [UInt8]) { entries.removeAll { $0.name == name } }
+}
+
+/// Why a state file is not believed, in words that follow its name.
+public struct SavedStateDamage: Error {
+  public let text: StaticString
+}
+
+/// The fields of a line, one space between two.
+private struct SavedFields {
+  /// nil after the last field.
+  var rest: Bytes?
+
+  var isAtEnd: Bool { rest == nil }
+
+  mutating func next() -> Bytes? {
+    guard let line = rest else { return nil }
+    guard let end = line.firstIndex(of: 0x20) else {
+      rest = nil
+      return line
+    }
+    rest = line.from(end + 1)
+    return line.first(end)
+  }
+
+  static func number(_ field: Bytes?) -> UInt64? {
+    guard let field, !field.isEmpty, field[0] != UInt8(ascii: "0") || field.count == 1 else { return nil }
+    var value: UInt64 = 0
+    for index in 0..<field.count {
+      guard field[index] >= 48, field[index] <= 57 else { return nil }
+      let (tens, isLarge) = value.multipliedReportingOverflow(by: 10)
+      let (sum, isLarger) = tens.addingReportingOverflow(UInt64(field[index] - 48))
+      guard !isLarge, !isLarger else { return nil }
+      value = sum
+    }
+    return value
+  }
+
+  /// With what was escaped put back.
+  static func text(_ field: Bytes?) -> [UInt8]? {
+    guard let field else { return nil }
+    var text: [UInt8] = []
+    text.reserveCapacity(field.count)
+    var index = 0
+    while index < field.count {
+      var byte = field[index]
+      if byte == UInt8(ascii: "%") {
+        guard index + 2 < field.count, let high = digit(field[index + 1]), let low = digit(field[index + 2]) else {
+          return nil
+        }
+        byte = high << 4 | low
+        index += 2
+      } else if SavedState.isEscaped(byte) {
+        return nil
+      }
+      text.append(byte)
+      index += 1
+    }
+    return text
+  }
+
+  private static func digit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case 48...57: return byte - 48
+    case 97...102: return byte - 87
+    default: return nil
+    }
+  }
+}
+
+// MARK: - Writing
+
+extension SavedState {
+  static func isEscaped(_ byte: UInt8) -> Bool { byte <= 0x20 || byte == 0x7F || byte == UInt8(ascii: "%") }
+
+  /// What `writeSaved` of a field takes.
+  static func byteCount(_ field: [UInt8]) -> Int { field.reduce(0) { $0 + (isEscaped($1) ? 3 : 1) } }
+
+  /// `counter NAME PULSES`, `output NAME off CYCLES MS` and `entry NAME VALUE` with the longest numbers.
+  private static func counterByteCount(_ name: [UInt8]) -> Int { 8 + byteCount(name) + 22 }
+  private static func outputByteCount(_ name: [UInt8]) -> Int { 7 + byteCount(name) + 4 + 43 }
+  private static func byteCount(_ entry: SavedEntry) -> Int {
+    6 + byteCount(entry.name) + 1 + byteCount(entry.value) + 1
+  }
+
+  /// What is written of taps and entries that the configuration does not know (any more), at most.
+  public static var unknownBytesMax: Int { 4096 }
+
+  /// Longest file of these taps.
+  public static func byteCountMax(_ settings: TapSettings) -> Int {
+    var count = header.count + lastLineByteCount + unknownBytesMax
+    for counter in settings.counters { count += counterByteCount(counter.name) }
+    for output in settings.outputs { count += outputByteCount(output.name) }
+    for entry in settings.savedEntries { count += byteCount(entry) }
+    return count
+  }
+
+  /// Drops from the end of each list what does not fit in `unknownBytesMax`; how many that are.
+  public mutating func cutToFit() -> Int {
+    var left = SavedState.unknownBytesMax
+    func fits(_ byteCount: Int) -> Bool {
+      left -= byteCount
+      return left >= 0
+    }
+    let before = counters.count + outputs.count + entries.count
+    counters.removeAll { !fits(SavedState.counterByteCount($0.name)) }
+    outputs.removeAll { !fits(SavedState.outputByteCount($0.name)) }
+    entries.removeAll { !fits(SavedState.byteCount($0)) }
+    return before - counters.count - outputs.count - entries.count
+  }
+
+  /// The lines of what is here.
+  public func write(into writer: inout ByteWriter) {
+    for counter in counters { writer.write(savedCounter: counter.name, pulses: counter.pulses) }
+    for output in outputs {
+      writer.write(
+        savedOutput: output.name, isActive: output.isActive, cycleCount: output.cycleCount,
+        onMilliseconds: output.onMilliseconds)
+    }
+    for entry in entries { writer.write(entry) }
+  }
+}
+
+extension ByteWriter {
+  /// The first line of a state file.
+  public mutating func beginSavedState() { write(SavedState.header) }
+
+  mutating func write(savedCounter name: [UInt8], pulses: UInt64) {
+    write("counter ")
+    writeSaved(name)
+    write(" ")
+    writeDecimal(pulses)
+    write("\n")
+  }
+
+  mutating func write(savedOutput name: [UInt8], isActive: Bool, cycleCount: UInt64, onMilliseconds: UInt64) {
+    write("output ")
+    writeSaved(name)
+    write(isActive ? " on " : " off ")
+    writeDecimal(cycleCount)
+    write(" ")
+    writeDecimal(onMilliseconds)
+    write("\n")
+  }
+
+  public mutating func write(_ entry: SavedEntry) {
+    write("entry ")
+    writeSaved(entry.name)
+    write(" ")
+    writeSaved(entry.value)
+    write("\n")
+  }
+
+  private mutating func writeSaved(_ field: [UInt8]) {
+    for byte in field {
+      if SavedState.isEscaped(byte) {
+        write("%")
+        writeHex(UInt32(byte), digits: 2)
+      } else {
+        write(byte)
+      }
+    }
+  }
+
+  /// The last line, for all that was written before.
+  public mutating func endSavedState() { writeLastLine(of: written) }
+
+  mutating func writeLastLine(of text: Bytes) {
+    write("crc32 ")
+    writeHex(SavedState.checksum(text), digits: 8)
+    write("\n")
+  }
+
+  private mutating func writeHex(_ value: UInt32, digits: Int) {
+    var shift = UInt32(digits) * 4
+    while shift > 0 {
+      shift -= 4
+      let digit = UInt8(truncatingIfNeeded: value >> shift) & 15
+      write(digit < 10 ? 48 + digit : 87 + digit)
+    }
+  }
+}
+
+extension SavedState {
+  /// CRC-32 of IEEE 802.3, four bits a step.
+  static func checksum(_ bytes: Bytes) -> UInt32 {
+    var table = InlineArray<16, UInt32>(repeating: 0)
+    for index in 0..<16 {
+      var value = UInt32(index)
+      for _ in 0..<4 { value = value & 1 == 1 ? value >> 1 ^ 0xEDB8_8320 : value >> 1 }
+      table[index] = value
+    }
+    var crc = UInt32.max
+    var index = 0
+    while index < bytes.count {
+      crc ^= UInt32(bytes[index])
+      crc = crc >> 4 ^ table[Int(crc & 15)]
+      crc = crc >> 4 ^ table[Int(crc & 15)]
+      index += 1
+    }
+    return ~crc
+  }
+}
+
+// MARK: - The table's part
+
+extension TapTable {
+  /// Goes on from what an earlier life left: totals, cycles and on-hours, and the levels for `initial: restore`. Once,
+  /// before lines are requested.
+  public func restore(_ saved: SavedState) {
+    for (index, counter) in settings.counters.enumerated() {
+      guard let found = saved.counters.first(where: { $0.name == counter.name }) else { continue }
+      counters[index].restore(pulses: found.pulses)
+    }
+    for (index, output) in settings.outputs.enumerated() {
+      guard let found = saved.outputs.first(where: { $0.name == output.name }) else { continue }
+      outputs[index].restoreFigures(cycleCount: found.cycleCount, onMilliseconds: found.onMilliseconds)
+      outputs[index].restoreLevel(active: found.isActive)
+    }
+  }
+
+  /// The lines of the table's taps for a state file.
+  public func writeSaved(into writer: inout ByteWriter, at now: Instant) {
+    var index = 0
+    while index < counters.count {
+      writer.write(savedCounter: settings.counters[index].name, pulses: counters[index].pulses)
+      index += 1
+    }
+    index = 0
+    while index < outputs.count {
+      writer.write(
+        savedOutput: settings.outputs[index].name, isActive: outputs[index].savedActive,
+        cycleCount: outputs[index].cycleCount, onMilliseconds: outputs[index].onMilliseconds(at: now))
+      index += 1
+    }
+  }
+}
