@@ -9,7 +9,8 @@ import Taps
 /// nothing.
 ///
 /// Rooms of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers),
-/// ServerLines, ServerInputs and ServerSensors (the board), ServerStop (the orderly end).
+/// ServerLines, ServerInputs and ServerSensors (the board), ServerState (what outlives it), ServerStop (the orderly
+/// end).
 public final class Server {
   let configuration: Configuration
   let log = Log()
@@ -25,6 +26,8 @@ public final class Server {
   let poller: Poller
   let signals: Signals
   let slowLane: SlowLane?
+  let stateKeeper: StateKeeper?
+  var stateError: LinuxError?
 
   var listeners: [OpenListener] = []
   let lines: Lines
@@ -84,8 +87,14 @@ public final class Server {
     loop = LoopMemory(configuration.limits, in: &reservation)
     pending = Server.pendingQueue(configuration.limits, in: &reservation)
     stash = PublicationStash(configuration.limits, in: &reservation)
+    let stateRoom = StateRoom(configuration.taps, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
     taps.prepare(at: now)
+    do throws(LinuxError) {
+      stateKeeper = try StateKeeper.open(taps, stateRoom, log: log)
+    } catch {
+      throw StartError(text: Server.text("the state file's thread cannot be started: ", error))
+    }
 
     chip = configuration.board?.isSimulated == true ? SimulatedChip() : nil
     lines = chip.map { Lines(simulated: $0) } ?? Lines()
@@ -100,6 +109,7 @@ public final class Server {
     try openListeners()
     poll(signals.fd, .signals, 0)
     if let slowLane { poll(slowLane.fd, .slowLane, 0) }
+    if let stateKeeper { poll(stateKeeper.fd, .stateFile, 0) }
   }
 
   /// What a configuration takes, without taking it: the same code with a reservation that only counts.
@@ -110,10 +120,12 @@ public final class Server {
     _ = LoopMemory(configuration.limits, in: &reservation)
     _ = pendingQueue(configuration.limits, in: &reservation)
     _ = PublicationStash(configuration.limits, in: &reservation)
+    _ = StateRoom(configuration.taps, in: &reservation)
+    let laneBytes = configuration.taps.sensors.isEmpty ? 0 : 128 * 1024
     return Plan(
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
-      threadStackBytes: configuration.taps.sensors.isEmpty ? 0 : 128 * 1024)
+      threadStackBytes: laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes))
   }
 
   private static func pendingQueue(_ limits: Limits, in reservation: inout Reservation) -> IndexQueue {

@@ -83,7 +83,9 @@ extension Server {
         switch owner {
         case .output: break
         case .input(let input): publish(taps.inputs[input].edgeReceived(told), at: now)
-        case .counter(let counter): taps.counters[counter].edgeReceived(told)
+        case .counter(let counter):
+          taps.counters[counter].edgeReceived(told)
+          stateChanged(at: now)
         }
         index += 1
       }
@@ -122,7 +124,9 @@ extension Server {
     if message.payload.isEmpty, message.retain { return verdict }
     let wall = Clock.wallNanoseconds()
     switch taps.counters[counter].commandReceived(message.payload, wallNanoseconds: wall, by: message.clientID) {
-    case .set(let update): keep(update)
+    case .set(let update):
+      keep(update)
+      stateChanged(at: message.now)
     case .refuse(let reason, let text):
       verdict.reason = reason
       verdict.reasonString = text

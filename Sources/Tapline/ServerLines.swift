@@ -16,7 +16,7 @@ extension Server {
     var consumer = FixedText<80>(Bytes("tapline:"))
     name.lend { _ = consumer.append($0) }
     do throws(LineError) {
-      let address = try find(pin)
+      let address = try lines.find(pin)
       let request = try open(address, &settings, consumer: consumer)
       requests[line] = request
       if request.fd >= 0 { poll(request.fd, .line, line) }
@@ -45,7 +45,7 @@ extension Server {
       publish(update, at: now)
     } catch {
       var text = loop.scratch.writer()
-      describe(error, pin, into: &text)
+      error.write(of: pin, into: &text)
       // The scratch memory is used again to publish; a fault's text is shorter than this.
       FixedText<160>(text.written.first(min(text.count, 160))).withBytes { failLine(line, $0, at: now) }
     }
@@ -61,15 +61,9 @@ extension Server {
 
   private func request(output index: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
     let output = configuration.taps.outputs[index]
-    var settings = LineSettings(direction: .output)
-    settings.activeLow = output.active == .low
+    var settings = output.lineSettings
     settings.keepsLevel = output.initial == .keep && taps.outputs[index].state == .waiting
     if !settings.keepsLevel { settings.initialActive = taps.requestLevel(output: index, found: nil) }
-    switch output.drive {
-    case .pushPull: settings.drive = .pushPull
-    case .openDrain: settings.drive = .openDrain
-    case .openSource: settings.drive = .openSource
-    }
     return (output.pin, settings, output.name)
   }
 
@@ -78,74 +72,18 @@ extension Server {
     _ address: LinuxIO.LineAddress, _ settings: inout LineSettings, consumer: FixedText<80>
   ) throws(LineError) -> LineRequest {
     do throws(LineError) {
-      return try open(address, settings, consumer: consumer)
+      return try LineRequest.open(address, settings, consumer: consumer)
     } catch {
       let hasNoEdges = error.reason == .failed && error.error.errno == Server.noInterrupt
       guard hasNoEdges, settings.edges == .both else { throw error }
       settings.edges = .none
       settings.debounceMicroseconds = 0
-      return try open(address, settings, consumer: consumer)
+      return try LineRequest.open(address, settings, consumer: consumer)
     }
   }
 
   /// ENXIO: the line has no interrupt.
   private static var noInterrupt: Int32 { 6 }
-
-  private func open(
-    _ address: LinuxIO.LineAddress, _ settings: LineSettings, consumer: FixedText<80>
-  ) throws(LineError) -> LineRequest {
-    // A typed throw does not pass through a closure that lends.
-    let result: Result<LineRequest, LineError> = consumer.withBytes { consumer in
-      do throws(LineError) {
-        return .success(try LineRequest.open(address, settings, consumer: consumer))
-      } catch {
-        return .failure(error)
-      }
-    }
-    return try result.get()
-  }
-
-  private func find(_ pin: Taps.LineAddress) throws(LineError) -> LinuxIO.LineAddress {
-    let lines = lines
-    let result: Result<LinuxIO.LineAddress, LineError> = pin.line.lend { name in
-      pin.chip.lend { chip in
-        let number = Values.integer(pin.line)
-        let selector = number.map { LineSelector.number($0) } ?? .name(name)
-        do throws(LineError) {
-          return .success(try lines.find(selector, chip: chip.isEmpty ? nil : chip))
-        } catch {
-          return .failure(error)
-        }
-      }
-    }
-    return try result.get()
-  }
-
-  /// `line GPIO17 busy: held by spi0 CS0`, with the likely remedy where there is one.
-  private func describe(_ error: LineError, _ pin: Taps.LineAddress, into text: inout ByteWriter) {
-    text.write("line ")
-    pin.line.lend { text.write($0) }
-    switch error.reason {
-    case .busy:
-      text.write(" busy: held by ")
-      if error.consumer.isEmpty { text.write("an unnamed consumer") } else { error.consumer.write(to: &text) }
-    case .notFound:
-      text.write(" not found; see tapline lines")
-    case .noChip:
-      text.write(": no such GPIO chip")
-      if !pin.chip.isEmpty {
-        text.write(" ")
-        pin.chip.lend { text.write($0) }
-      }
-    case .ambiguous:
-      text.write(" is on several chips; give chip too")
-    case .denied:
-      text.write(": permission denied; is the user in group gpio?")
-    case .failed:
-      text.write(": ")
-      text.write(error.error.text)
-    }
-  }
 
   /// The line is given back, the tap says why, and the line is tried again.
   func failLine(_ line: Int, _ reason: Bytes, at now: Instant) {
@@ -226,6 +164,7 @@ extension Server {
       return false
     }
     announce(taps.lineSet(set, at: now, wallNanoseconds: wall))
+    stateChanged(at: now)
     return true
   }
 
@@ -253,8 +192,9 @@ extension Server {
     guard requests[line] != nil else { return }
     closeLine(line)
     let output = request(for: line)
-    if let address = try? find(output.pin),
-      let input = try? open(address, LineSettings(direction: .input), consumer: FixedText<80>(Bytes("tapline")))
+    if let address = try? lines.find(output.pin),
+      let input = try? LineRequest.open(
+        address, LineSettings(direction: .input), consumer: FixedText<80>(Bytes("tapline")))
     {
       input.close()
     }

@@ -11,6 +11,7 @@ enum TokenKind: UInt64 {
   case line
   case signals
   case slowLane
+  case stateFile
 
   func token(_ low: Int) -> UInt64 { rawValue << 32 | UInt64(UInt32(low)) }
 }
@@ -48,7 +49,9 @@ extension Server {
   private func start() {
     let now = Clock.now()
     publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+    tellWhatTheKernelKeeps()
     for line in 0..<taps.lineCount { openLine(line, at: now) }
+    stateChanged(at: now)  // so that a file that cannot be written is told of now
     broker.startSys(at: now)
     advanceBroker(to: now)
     if let nanoseconds = service.watchdogNanoseconds { watchdogAt = now.adding(nanoseconds: nanoseconds / 2) }
@@ -96,7 +99,7 @@ extension Server {
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
-    return min(deadline, watchdogAt, noticeBudget.nextDeadline, tapCountersDeadline)
+    return min(deadline, watchdogAt, noticeBudget.nextDeadline, tapCountersDeadline, stateKeeper?.dueAt ?? .never)
   }
 
   private func advanceBoard(at now: Instant) {
@@ -104,6 +107,7 @@ extension Server {
     takeDueSensors(at: now)
     advanceInputs(at: now)
     advancePresses(at: now)
+    advanceState(at: now)
     publishTapCounters(at: now)
     for line in 0..<retryAt.count where retryAt[line] <= now { openLine(line, at: now) }
     for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
@@ -143,6 +147,7 @@ extension Server {
     case .line: readEdges(line: low, at: now)
     case .signals: takeSignals()
     case .slowLane: takeReadings(at: now)
+    case .stateFile: takeStateOutcome(at: now)
     case nil: break
     }
   }

@@ -9,6 +9,7 @@ extension Server {
   func stop() {
     service.stopping()
     let now = Clock.now()
+    composeLastState(at: now)
     leaveOutputs(at: now)  // before anything that may take its time
     publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     flushAll(at: now)
@@ -21,6 +22,7 @@ extension Server {
         path.lend { Listener.unlink($0) }
       }
     }
+    writeLastState(at: now)
     log.info("tapline: stopped")
   }
 

@@ -67,6 +67,7 @@ enum Command {
       case .check: return check(try arguments.configuration())
       case .plan: return plan(try arguments.configuration(), json: arguments.json)
       case .lines: return lines(try arguments.boardProfile())
+      case .safe: return safe(try arguments.configuration())
       }
     } catch {
       write(error.text, to: standardError)
@@ -114,6 +115,12 @@ enum Command {
       return .fault
     }
     return succeed(listing.text.count > 0 ? listing.text : Text("no GPIO chips\n"))
+  }
+
+  private static func safe(_ configuration: Configuration) -> ExitStatus {
+    let outputs = SafeOutputs(configuration)
+    _ = succeed(outputs.text)
+    return outputs.isSafe ? .success : .fault
   }
 
   // Output

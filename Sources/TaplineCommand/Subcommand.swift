@@ -1,6 +1,6 @@
 /// A command of `tapline`.
 struct Subcommand {
-  enum Kind { case run, check, plan, lines }
+  enum Kind { case run, check, plan, lines, safe }
 
   let kind: Kind
   let name: StaticString
@@ -24,6 +24,9 @@ struct Subcommand {
       Subcommand(
         kind: .lines, name: "lines", fullName: "tapline lines", options: [.configuration, .board, .boards, .help],
         needsFile: false, help: Help.lines),
+      Subcommand(
+        kind: .safe, name: "safe", fullName: "tapline safe", options: [.configuration, .boards, .help],
+        needsFile: true, help: Help.safe),
     ]
   }
 
@@ -39,6 +42,7 @@ enum Help {
       check -c FILE           say whether the configuration is right
       plan -c FILE [--json]   say what memory it takes, and whether that fits
       lines [-c FILE]         list GPIO chips and lines
+      safe -c FILE            bring outputs to their safe states after a crash
 
     """
   }
@@ -53,6 +57,7 @@ enum Help {
       check -c FILE           say whether the configuration is right
       plan -c FILE [--json]   say what memory it takes, and whether that fits
       lines [-c FILE]         list GPIO chips and lines
+      safe -c FILE            bring outputs to their safe states after a crash
 
     Options:
       -h, --help              this text; after a command, about that command
@@ -109,6 +114,19 @@ enum Help {
 
       -c, --config FILE       a configuration, for its board
           --board NAME        a board profile; without it, what this machine's model says
+          --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+
+  static var safe: StaticString {
+    """
+    Usage: tapline safe -c FILE [--boards DIR]
+    Brings FILE's outputs to the states that on_exit asks for, when no daemon runs: after a crash or a kill.
+    For ExecStopPost= of a service. Tries all, for 2 seconds; exit status 0 only if all are safe.
+
+      -c, --config FILE       the configuration, in YAML
           --boards DIR        where board profiles are
       -h, --help              this text
 

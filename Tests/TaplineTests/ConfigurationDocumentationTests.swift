@@ -40,7 +40,7 @@ struct ConfigurationDocumentationTests {
     let examples = try Self.examples().joined(separator: "\n")
     let shown = [
       Configuration.keys, ListenerSettings.keys, TapsReader.keys, TapsReader.outputKeys, TapsReader.groupKeys,
-      TapsReader.leaseKeys, TapsReader.inputKeys,
+      TapsReader.leaseKeys, TapsReader.persistKeys, TapsReader.inputKeys,
       TapsReader.debounceKeys, TapsReader.eventKeys, TapsReader.counterKeys, TapsReader.rateKeys,
       TapsReader.publishKeys, TapsReader.sensorKeys, TapsReader.pinKeys, ["presses", "line", "every", "for"],
     ].flatMap { $0 }

@@ -197,7 +197,7 @@ struct ConfigurationErrorTests {
     WrongCase(
       output("pin: GPIO17, drive: open_drain"),
       "t.yaml:3:33: 'drive' is 'open_drain'; expected push-pull, open-drain or open-source; did you mean 'open-drain'?"),
-    WrongCase(output("pin: GPIO17, initial: 2"), "t.yaml:3:35: 'initial' is '2'; expected off, on or keep"),
+    WrongCase(output("pin: GPIO17, initial: 2"), "t.yaml:3:35: 'initial' is '2'; expected off, on, keep or restore"),
     WrongCase(
       output("pin: GPIO17, bias: pull-up"),
       "t.yaml:3:26: unknown key 'bias' in an output"),

@@ -22,7 +22,7 @@ def test_help(binary):
     assert done.returncode == 0 and not done.stderr
     assert done.stdout.startswith("Usage: tapline COMMAND")
     assert binary.run("-h").stdout == done.stdout
-    for command in ("run", "check", "plan", "lines"):
+    for command in ("run", "check", "plan", "lines", "safe"):
         assert command in done.stdout
         own = binary.run(command, "--help")
         assert own.returncode == 0 and own.stdout.startswith(f"Usage: tapline {command}")
@@ -53,6 +53,30 @@ def test_wrong_usage(binary, arguments, said):
     assert done.returncode == 64
     assert said in done.stderr and "tapline --help" in done.stderr
     assert not done.stdout
+
+
+def test_safe(binary, tmp_path):
+    """Without hardware a simulated chip of its own; the same on real lines is a test of the board."""
+    file = tmp_path / "tapline.yaml"
+    file.write_text("""
+board: simulated
+taps:
+  outputs:
+    heater: {pin: GPIO17}
+    valve: {pin: GPIO18, active: low, safe: on}
+    pump: {pin: GPIO19, on_exit: keep}
+    lamp: {pin: GPIO20, on_exit: release}
+""")
+    done = binary.run("safe", "-c", file)
+    assert done.returncode == 0 and not done.stderr
+    assert done.stdout.splitlines() == [
+        "heater: off", "valve: on", "pump: left as it is (on_exit: keep)", "lamp: released (on_exit: release)"]
+    file.write_text("board: simulated\ntaps: {outputs: {heater: {pin: GPIO99}, lamp: {pin: GPIO1}}}")
+    done = binary.run("safe", "-c", file)
+    assert done.returncode == 70
+    assert done.stdout.splitlines() == ["heater: NOT SAFE: line GPIO99 not found; see tapline lines", "lamp: off"]
+    file.write_text("taps: {outputs: 1}")
+    assert binary.run("safe", "-c", file).returncode == 78
 
 
 # The configuration

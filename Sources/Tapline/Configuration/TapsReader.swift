@@ -16,7 +16,9 @@ struct TapsReader {
 
   enum Kind { case output, input, counter, sensor }
 
-  static var keys: [StaticString] { ["base", "on_exit", "outputs", "groups", "inputs", "counters", "sensors"] }
+  static var keys: [StaticString] {
+    ["base", "on_exit", "persist", "outputs", "groups", "inputs", "counters", "sensors"]
+  }
   static var outputKeys: [StaticString] {
     [
       "pin", "active", "drive", "initial", "pulse", "retrigger", "max_on", "min_on", "min_off", "safe", "on_exit",
@@ -51,6 +53,7 @@ struct TapsReader {
     }
     let expected: StaticString = "names of taps with their settings, such as 'relay: {pin: GPIO17}'"
     let onExit = TapsReader.onExit(section, default: .safe)
+    settings.persist = persist(section)
     let groups = section.members("groups", "names of groups with their settings, such as 'shutter: {dead_time: 500ms}'")
     for entry in groups { readGroup(entry) }
     for entry in section.members("outputs", expected) { readOutput(entry, onExit: onExit) }
@@ -105,8 +108,9 @@ struct TapsReader {
       default: .pushPull)
     output.initial = section.choice(
       "initial",
-      [Choice("off", OutputInitial.off), Choice("on", .on), Choice("keep", .keep)],
+      [Choice("off", OutputInitial.off), Choice("on", .on), Choice("keep", .keep), Choice("restore", .restore)],
       default: .off)
+    if output.initial == .restore, settings.persist == nil { complainAboutRestore(section) }
     output.pulseNanoseconds = TapsReader.nanoseconds(section, "pulse", TapsReader.pulseRange)
     output.retrigger = section.choice(
       "retrigger",

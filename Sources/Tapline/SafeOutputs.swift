@@ -1,0 +1,111 @@
+import Bounded
+import LinuxIO
+import Taps
+
+/// Brings a board's outputs to their safe levels when no daemon is there to do it: after a crash, a kill, a watchdog's end
+/// (FEATURES D4). Takes none of the broker's memory.
+///
+/// A kernel that keeps levels then leaves the pins so; another one lets each fall to its pull as soon as this ends.
+public struct SafeOutputs {
+  public private(set) var isSafe = true
+  /// A line an output, for people.
+  public private(set) var text = Text()
+
+  private let lines: Lines
+
+  public init(_ configuration: Configuration) {
+    self.init(
+      configuration.taps.outputs,
+      lines: configuration.board?.isSimulated == true ? Lines(simulated: SimulatedChip()) : Lines(),
+      patienceMilliseconds: 2000)
+  }
+
+  /// Tries every output, whatever becomes of the others; for `patienceMilliseconds` again, as a chip may come late and a
+  /// daemon that was killed may take a moment to be gone.
+  init(_ outputs: [OutputSettings], lines: Lines, patienceMilliseconds: Int64) {
+    self.lines = lines
+    var errors = [LineError?](repeating: nil, count: outputs.count)
+    for index in outputs.indices { errors[index] = leave(outputs[index]) }
+    let deadline = Clock.now().adding(milliseconds: patienceMilliseconds)
+    while errors.contains(where: { $0 != nil }), Clock.now() < deadline {
+      Clock.sleep(milliseconds: 50)
+      for index in outputs.indices where errors[index] != nil { errors[index] = leave(outputs[index]) }
+    }
+    for index in outputs.indices { tell(outputs[index], errors[index]) }
+  }
+
+  /// nil: as the output's `on_exit` wants it.
+  private func leave(_ output: OutputSettings) -> LineError? {
+    var settings: LineSettings
+    switch output.onExit {
+    case .keep: return nil
+    case .release: settings = LineSettings(direction: .input)
+    case .safe:
+      settings = output.lineSettings
+      settings.initialActive = output.isSafeActive
+    }
+    do throws(LineError) {
+      let address = try lines.find(output.pin)
+      try LineRequest.open(address, settings, consumer: FixedText<80>(Bytes("tapline-safe"))).close()
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  private mutating func tell(_ output: OutputSettings, _ error: LineError?) {
+    text.add(output.name)
+    if let error {
+      isSafe = false
+      text.add(": NOT SAFE: ")
+      withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { room in
+        var writer = ByteWriter(room)
+        error.write(of: output.pin, into: &writer)
+        text.add(writer.written)
+      }
+      if error.consumer.withBytes({ $0.hasPrefix(Bytes("tapline:")) }) {
+        text.add("; is tapline running? stop it first")
+      }
+    } else {
+      switch output.onExit {
+      case .safe: text.add(output.isSafeActive ? ": on" : ": off")
+      case .keep: text.add(": left as it is (on_exit: keep)")
+      case .release: text.add(": released (on_exit: release)")
+      }
+    }
+    text.endLine()
+  }
+}
+
+extension Server {
+  /// One line for the log: what a crash leaves on the pins, as far as the kernel says.
+  func tellWhatTheKernelKeeps() {
+    guard taps.outputs.count > 0 else { return }
+    var keeps: Bool?
+    var isAmbiguous = false
+    for driver: StaticString in ["pinctrl_bcm2835", "pinctrl_rp1"] {
+      guard let answer = keepsOutputs(driver) else { continue }
+      isAmbiguous = keeps != nil && keeps != answer
+      keeps = answer
+    }
+    let word: StaticString = isAmbiguous ? "unknown" : keeps.map { $0 ? "yes" : "no" } ?? "unknown"
+    log.line(.info) { line in
+      line.write("tapline: this kernel keeps outputs after exit: ")
+      line.write(word)
+    }
+  }
+
+  /// A parameter of Raspberry Pi's kernels; nil where there is none.
+  private func keepsOutputs(_ driver: StaticString) -> Bool? {
+    var path = Text(configuration.sysfsRoot)
+    path.add("/module/")
+    path.add(driver)
+    path.add("/parameters/persist_gpio_outputs")
+    let text = path.bytes.lend { try? Files.read($0, bytesMax: 16) }
+    switch text?.first {
+    case UInt8(ascii: "Y"): return true
+    case UInt8(ascii: "N"): return false
+    default: return nil
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import Taps
+
+/// The state file in the loop's turns; a thread of its own writes it.
+extension Server {
+  /// Something of a counter or an output is different.
+  func stateChanged(at now: Instant) { stateKeeper?.changed(at: now) }
+
+  func advanceState(at now: Instant) {
+    guard let keeper = stateKeeper, keeper.dueAt <= now else { return }
+    keeper.compose(taps, at: now)
+    keeper.write(at: now, nextAt: isAnyOutputOn ? now.adding(seconds: Server.onHoursSeconds) : .never)
+  }
+
+  /// On-hours alone are no reason to wear out an SD card.
+  private static var onHoursSeconds: Int64 { 3600 }
+
+  private var isAnyOutputOn: Bool {
+    var index = 0
+    while index < taps.outputs.count {
+      if taps.outputs[index].state == .driven(active: true) { return true }
+      index += 1
+    }
+    return false
+  }
+
+  /// A write has ended.
+  func takeStateOutcome(at now: Instant) {
+    guard let keeper = stateKeeper, let outcome = keeper.takeOutcome(at: now) else { return }
+    tell(outcome, of: keeper)
+    publishState("$SYS/tapline/state/writes", keeper.figures.writes, at: now)
+    publishState("$SYS/tapline/state/bytes_written", keeper.figures.bytesWritten, at: now)
+    publishState("$SYS/tapline/state/failures", keeper.figures.failures, at: now)
+  }
+
+  /// Once for each kind of failure in a row.
+  private func tell(_ outcome: (isSaved: Bool, error: LinuxError?), of keeper: StateKeeper) {
+    let before = stateError
+    stateError = outcome.error
+    guard before != outcome.error else { return }
+    log.line(outcome.isSaved ? .notice : .error) { line in
+      line.write("tapline: state file ")
+      keeper.file.lend { line.write($0) }
+      if let error = outcome.error {
+        line.write(" cannot be written: ")
+        line.write(error.text)
+        line.write("; trying again")
+      } else {
+        line.write(" is written again")
+      }
+    }
+  }
+
+  private func publishState(_ topic: StaticString, _ value: UInt64, at now: Instant) {
+    var writer = loop.scratch.writer()
+    writer.writeDecimal(value)
+    _ = broker.publish(topic: Bytes(topic), payload: writer.written, retain: true, at: now)
+  }
+
+  // MARK: The end
+
+  /// What is to be found again, before outputs go to their safe levels: what was commanded, not what the end does.
+  func composeLastState(at now: Instant) {
+    guard let keeper = stateKeeper else { return }
+    for index in 0..<taps.counters.count { readEdges(line: taps.counters[index].lineIndex, at: now) }
+    keeper.compose(taps, at: now)
+  }
+
+  /// Waits for it, but not for a card that does not answer.
+  func writeLastState(at now: Instant) {
+    guard let keeper = stateKeeper else { return }
+    let deadline = Clock.now().adding(seconds: 3)
+    _ = keeper.waitForOutcome(until: deadline, at: now)  // of a write that was under way
+    if !keeper.isBusy {
+      keeper.write(at: now, nextAt: .never)
+      if let outcome = keeper.waitForOutcome(until: deadline, at: now) {
+        tell(outcome, of: keeper)
+        return
+      }
+    }
+    log.error("tapline: the last state was not written in 3 s; the file is as it was before")
+  }
+}
