@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 # The floor keeps nothing.
 NOT_FOR_FLOOR = {"retained"}
-# Whose ratios are told, and against whom.
-OURS = "embedded"
-MOSQUITTO = "mosquitto"
+# Against whom ratios are told, and who is not told of.
+FLOOR, MOSQUITTO = "floor", "mosquitto"
+NOT_OURS = {FLOOR, MOSQUITTO, "mosquitto-nodelay"}
 
 
 @dataclass
@@ -49,7 +49,7 @@ ROWS = [
 
 
 def short(scenario, result):
-    return ", ".join(f"{row.label if row.metric != 'cpu_us' else 'CPU'} {number(result[row.metric])} {row.unit}"
+    return ", ".join(f"{row.metric} {number(result[row.metric])}"
                      for row in ROWS if row.scenario == scenario and row.metric in result)
 
 
@@ -108,16 +108,18 @@ def figures_table(results):
 def times(ratio):
     if ratio is None:
         return ""
-    return f"{ratio:.2f}x" if ratio >= 0.5 else f"1/{1 / ratio:.1f}"
+    return f"{ratio:.2f}x" if ratio >= 0.5 or ratio == 0 else f"1/{1 / ratio:.1f}"
 
 
 def ratio_table(results, ours):
     figures = Figures(results)
     lines = []
     for row in ROWS:
+        if row.metric in ("per_second", "bytes_each"):
+            continue
         cells = []
-        for base, goal in (("floor", row.floor), (MOSQUITTO, row.mosquitto)):
-            ratio = figures.ratio(row, ours, base) if row.metric != "per_second" else None
+        for base, goal in ((FLOOR, row.floor), (MOSQUITTO, row.mosquitto)):
+            ratio = figures.ratio(row, ours, base)
             met = "" if goal is None or ratio is None else "yes" if ratio <= goal else "NO"
             cells += [times(ratio), times(goal), met]
         if cells[0] or cells[3]:
@@ -125,11 +127,66 @@ def ratio_table(results, ours):
     return table([ours, "floor", "goal", "met", MOSQUITTO, "goal", "met"], lines)
 
 
+# One colour a broker, readable on light and on dark ground.
+COLOURS = ["#8a8f98", "#1f8a5b", "#3fb57f", "#c2703d", "#d99a6c", "#5b7fb8", "#a06cb0", "#b0a03c"]
+
+
+def plot(results, rows):
+    """Bars: a group a row, each as long as its share of the row's greatest; thin lines from the least to the greatest."""
+    figures = Figures(results)
+    left, width, bar, right = 150, 420, 15, 130
+    parts, y = [], 10
+    for row in rows:
+        found = [(index, name, [value for value in figures.values(row, name) if value is not None])
+                 for index, name in enumerate(results["brokers"])]
+        found = [entry for entry in found if entry[2]]
+        if not found:
+            continue
+        y += 18
+        parts.append(f'<text x="10" y="{y}" font-weight="bold">{row.label}, {row.unit}</text>')
+        scale = width / (max(max(values) for _, _, values in found) or 1)
+        for index, name, values in found:
+            y += bar + 3
+            middle, least, most = statistics.median(values), min(values), max(values)
+            parts.append(f'<text x="{left - 8}" y="{y}" text-anchor="end">{name}</text>')
+            parts.append(f'<rect x="{left}" y="{y - bar + 3}" width="{max(middle * scale, 1):.1f}" height="{bar - 2}" '
+                         f'fill="{COLOURS[index % len(COLOURS)]}"/>')
+            parts.append(f'<path d="M{left + least * scale:.1f} {y - bar / 2 + 2:.1f}H{left + most * scale:.1f}" '
+                         'stroke="#444"/>')
+            parts.append(f'<text x="{left + most * scale + 6:.1f}" y="{y}">{number(middle)}</text>')
+        y += 12
+    total = left + width + right
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{y}" viewBox="0 0 {total} {y}" '
+            'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="#fff"/>\n'
+            + "\n".join(parts) + "\n</svg>\n")
+
+
+def plots(results):
+    return {
+        "speed-cpu.svg": plot(results, [row for row in ROWS if row.metric == "cpu_us"]),
+        "speed-latency.svg": plot(results, [row for row in ROWS if row.metric in ("p50_us", "p99_us", "start_ms", "fetch_ms")]),
+        "speed-memory.svg": plot(results, [row for row in ROWS if row.unit in ("B", "KiB")]),
+    }
+
+
+BEGIN, END = "<!-- figures: written by Tests/Bench/run --docs -->", "<!-- end of figures -->"
+
+
 def write(results, work, docs):
-    ours = [name for name in results["brokers"] if name not in ("floor", "mosquitto", "mosquitto-nodelay")]
-    parts = [figures_table(results)] + [ratio_table(results, name) for name in ours]
-    closing = (f"{len(results['rounds'])} rounds of {results['seconds']} s each on {results['cores']} cores, "
-               f"{results['when']}; median (least–greatest).")
-    text = "\n\n".join(parts + [closing]) + "\n"
+    """Tables on the standard output and in `work`, with the plots; with `docs`, in speed.md as well."""
+    parts = [figures_table(results)]
+    parts += [ratio_table(results, name) for name in results["brokers"] if name not in NOT_OURS]
+    parts.append(f"{len(results['rounds'])} rounds, flows of {results['seconds']:g} s, {results['when']}, {results['machine']}; "
+                 f"{results['mosquitto']}. Medians, in brackets the least and the greatest; ratios are medians of the "
+                 "rounds' ratios.")
+    text = "\n\n".join(parts) + "\n"
     (work / "tables.md").write_text(text)
+    for name, drawn in plots(results).items():
+        (work / name).write_text(drawn)
+        if docs:
+            (docs / name).write_text(drawn)
+    if docs:
+        page = (docs / "speed.md").read_text()
+        before, after = page.split(BEGIN)[0], page.split(END)[1]
+        (docs / "speed.md").write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
     print(text)

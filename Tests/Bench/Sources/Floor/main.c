@@ -134,6 +134,7 @@ static size_t take(struct connection *connection, const uint8_t *bytes, size_t c
       case 6: answer(0x70, body); break;
       case 8: subscribe(connection, body, length); break;
       case 12: write_all(connection->fd, (uint8_t[]){0xD0, 0}, 2); break;
+      case 14: shutdown(connection->fd, SHUT_RDWR); break;
       default: break;
     }
     at += header + length;

@@ -64,11 +64,6 @@ final class Loop {
       if cbench_now() > end { fail("no \(what) within 10 s") }
     }
   }
-
-  func forgetClosed() {
-    guard clients.allSatisfy({ !$0.isOpen }) else { return }
-    clients = []
-  }
 }
 
 func fail(_ what: String) -> Never {

@@ -8,6 +8,12 @@ struct Result {
     fields.append("\"\(name)\":\((value * 1e6).rounded() / 1e6)")
   }
 
+  /// Bytes of anonymous memory that one of `count` things took.
+  mutating func setGrowth(from before: (rss: Int, anonymous: Int), to after: (rss: Int, anonymous: Int), of count: Int)
+  {
+    set("bytes_each", Double(1024 * (after.anonymous - before.anonymous)) / Double(count))
+  }
+
   mutating func fault(_ count: Int, _ what: String) {
     if count != 0 { faults.append("\(count) \(what)") }
   }
@@ -40,9 +46,11 @@ struct Measurement {
 
   var nanoseconds: Double { Double(cbenchNow() - began) }
 
+  var cpuNanoseconds: Double { Double(broker.cpuNanoseconds - cpu) }
+
   func write(_ count: Int, into result: inout Result) {
     let nanoseconds = self.nanoseconds
-    let broker = Double(self.broker.cpuNanoseconds - cpu)
+    let broker = cpuNanoseconds
     let count = Double(max(count, 1))
     result.set("cpu_us", broker / 1000 / count)
     result.set("per_second", count / nanoseconds * 1e9)

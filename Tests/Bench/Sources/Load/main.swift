@@ -46,6 +46,12 @@ let scenarios: [(name: String, run: Scenario)] = [
   ("qos1", Flow(shape: .pairs, count: 10, qos: 1).run),
   ("qos2", Flow(shape: .pairs, count: 10, qos: 2).run),
   ("payload-4k", Flow(shape: .pairs, count: 10, payloadBytes: 4096).run),
+  ("telemetry", telemetry),
+  ("closed-loop", closedLoop),
+  ("storm", storm),
+  ("retained", retained),
+  ("idle", idle),
+  ("start", start),
 ]
 
 func cbenchNow() -> UInt64 { cbench_now() }
