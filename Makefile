@@ -80,7 +80,7 @@ bench: .build/needs/build .build/needs/device .build/needs/bench
 	@Tests/Bench/run --rounds $(ROUNDS)
 
 # `Tests/Bench/instructions --profile` tells where they go, `--store` keeps what was counted as the new baseline.
-bench-instructions: .build/needs/build .build/needs/device .build/needs/bench
+bench-instructions: .build/needs/build .build/needs/device .build/needs/count
 	@Tests/Bench/instructions
 
 check: .build/needs/check .build/needs/build

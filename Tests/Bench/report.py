@@ -113,22 +113,31 @@ def times(ratio):
 
 def ratio_table(results, ours):
     figures = Figures(results)
+    against = [results["against"]] if results.get("against") else []
     lines = []
     for row in ROWS:
         if row.metric in ("per_second", "bytes_each"):
             continue
-        cells = []
+        ratios = {base: figures.ratio(row, ours, base) for base in [*against, FLOOR, MOSQUITTO]}
+        if all(ratio is None for ratio in ratios.values()):
+            continue
+        cells = [times(ratios[base]) for base in against]
         for base, goal in ((FLOOR, row.floor), (MOSQUITTO, row.mosquitto)):
-            ratio = figures.ratio(row, ours, base)
-            met = "" if goal is None or ratio is None else "yes" if ratio <= goal else "NO"
-            cells += [times(ratio), times(goal), met]
-        if cells[0] or cells[3]:
-            lines.append([row.label, *cells])
-    return table([ours, "floor", "goal", "met", MOSQUITTO, "goal", "met"], lines)
+            met = "" if goal is None or ratios[base] is None else "yes" if ratios[base] <= goal else "NO"
+            cells += [times(ratios[base]), times(goal), met]
+        lines.append([row.label, *cells])
+    return table([ours, *against, FLOOR, "goal", "met", MOSQUITTO, "goal", "met"], lines)
 
 
-# One colour a broker, readable on light and on dark ground.
-COLOURS = ["#8a8f98", "#1f8a5b", "#3fb57f", "#c2703d", "#d99a6c", "#5b7fb8", "#a06cb0", "#b0a03c"]
+# Readable on light and on dark ground.
+GREY, GREENS, BROWNS, BLUES = "#8a8f98", ["#1f8a5b", "#3fb57f"], ["#c2703d", "#d99a6c"], ["#5b7fb8", "#a06cb0", "#b0a03c"]
+
+
+def colours(brokers):
+    """Ours green, mosquitto brown, the floor grey, others blue and so on."""
+    known = {FLOOR: GREY, "tapline": GREENS[0], "embedded": GREENS[1], MOSQUITTO: BROWNS[0], "mosquitto-nodelay": BROWNS[1]}
+    others = [name for name in brokers if name not in known]
+    return known | {name: BLUES[index % len(BLUES)] for index, name in enumerate(others)}
 
 
 def plot(results, rows):
@@ -137,20 +146,19 @@ def plot(results, rows):
     left, width, bar, right = 150, 420, 15, 130
     parts, y = [], 10
     for row in rows:
-        found = [(index, name, [value for value in figures.values(row, name) if value is not None])
-                 for index, name in enumerate(results["brokers"])]
-        found = [entry for entry in found if entry[2]]
+        found = [(name, [value for value in figures.values(row, name) if value is not None]) for name in results["brokers"]]
+        found = [entry for entry in found if entry[1]]
         if not found:
             continue
         y += 18
         parts.append(f'<text x="10" y="{y}" font-weight="bold">{row.label}, {row.unit}</text>')
-        scale = width / (max(max(values) for _, _, values in found) or 1)
-        for index, name, values in found:
+        scale = width / (max(max(values) for _, values in found) or 1)
+        for name, values in found:
             y += bar + 3
             middle, least, most = statistics.median(values), min(values), max(values)
             parts.append(f'<text x="{left - 8}" y="{y}" text-anchor="end">{name}</text>')
             parts.append(f'<rect x="{left}" y="{y - bar + 3}" width="{max(middle * scale, 1):.1f}" height="{bar - 2}" '
-                         f'fill="{COLOURS[index % len(COLOURS)]}"/>')
+                         f'fill="{colours(results["brokers"])[name]}"/>')
             parts.append(f'<path d="M{left + least * scale:.1f} {y - bar / 2 + 2:.1f}H{left + most * scale:.1f}" '
                          'stroke="#444"/>')
             parts.append(f'<text x="{left + most * scale + 6:.1f}" y="{y}">{number(middle)}</text>')

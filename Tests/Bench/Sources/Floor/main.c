@@ -1,6 +1,8 @@
 // The floor: what a broker costs when it does nothing that makes it a broker.
 //
-// usage: Floor PORT
+// usage: Floor PORT [drop|repeat|swap]
+//
+// With a second word it does that to one message in a hundred batches, so that the load can be seen to notice.
 //
 // One epoll loop, one read for each socket that is readable, and for each receiver one write of the very bytes that were
 // read: no matching (a publisher's receivers are looked up once, at its first PUBLISH), no queues, no sessions, nothing
@@ -38,6 +40,8 @@ static int used;
 static uint8_t input[held_bytes + read_bytes];
 static uint8_t answers[1 << 16];
 static size_t answer_count;
+static const char *fault;  // NULL: none
+static unsigned batches;
 
 static void write_all(int fd, const uint8_t *bytes, size_t count) {
   while (count > 0) {
@@ -84,7 +88,29 @@ static void find_receivers(struct connection *publisher, const uint8_t *topic, s
   }
 }
 
+static void forward_wrongly(int fd, const uint8_t *bytes, size_t count) {
+  size_t length = 2 + (size_t)bytes[1];  // of a short packet, and of the next one as well
+  if (count < 2 * length || bytes[1] > 127) {
+    write_all(fd, bytes, count);
+    return;
+  }
+  if (fault[0] == 'd') bytes += length, count -= length;
+  if (fault[0] == 'r') write_all(fd, bytes, length);
+  if (fault[0] == 's') {
+    write_all(fd, bytes + length, length);
+    write_all(fd, bytes, length);
+    bytes += 2 * length, count -= 2 * length;
+  }
+  write_all(fd, bytes, count);
+}
+
 static void forward(const struct connection *publisher, const uint8_t *bytes, size_t count) {
+  if (fault && ++batches % 100 == 0) {
+    for (int index = 0; index < publisher->receiver_count; index++) {
+      forward_wrongly(publisher->receivers[index], bytes, count);
+    }
+    return;
+  }
   for (int index = 0; index < publisher->receiver_count; index++) write_all(publisher->receivers[index], bytes, count);
 }
 
@@ -183,10 +209,11 @@ static void read_one(struct connection *connection) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 2) {
-    fprintf(stderr, "usage: Floor PORT\n");
+  if (argc != 2 && argc != 3) {
+    fprintf(stderr, "usage: Floor PORT [drop|repeat|swap]\n");
     return 64;
   }
+  fault = argv[2];
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   struct sockaddr_in address = {

@@ -55,6 +55,6 @@ struct Measurement {
     result.set("cpu_us", broker / 1000 / count)
     result.set("per_second", count / nanoseconds * 1e9)
     result.set("broker_busy", broker / nanoseconds)
-    result.set("load_busy", Double(ownCPU() - own) / nanoseconds)
+    result.set("load_cpu_us", Double(ownCPU() - own) / 1000 / count)
   }
 }
