@@ -2,7 +2,7 @@
 //
 // usage: Floor PORT [drop|repeat|swap]
 //
-// With a second word it does that to one message in a hundred batches, so that the load can be seen to notice.
+// With a second word it does that to one message in ten batches, so that the load can be seen to notice.
 //
 // One epoll loop, one read for each socket that is readable, and for each receiver one write of the very bytes that were
 // read: no matching (a publisher's receivers are looked up once, at its first PUBLISH), no queues, no sessions, nothing
@@ -105,7 +105,7 @@ static void forward_wrongly(int fd, const uint8_t *bytes, size_t count) {
 }
 
 static void forward(const struct connection *publisher, const uint8_t *bytes, size_t count) {
-  if (fault && ++batches % 100 == 0) {
+  if (fault && ++batches % 10 == 0) {
     for (int index = 0; index < publisher->receiver_count; index++) {
       forward_wrongly(publisher->receivers[index], bytes, count);
     }
