@@ -29,6 +29,15 @@ public struct LineSettings: Sendable {
 
   public init(direction: Direction) { self.direction = direction }
 
+  /// Bytes that the kernel keeps for the edges of one line with so many events: 48 an event, and a power of two of them.
+  /// Of libgpiod 1.6 always 16 events of 16 bytes.
+  public static func kernelBytes(eventsMax: UInt16) -> Int {
+    guard LineCapabilities.ofKernel.contains(.sequenceNumbers) else { return 256 }
+    var count = 1
+    while count < min(eventsMax == 0 ? 16 : Int(eventsMax), 1024) { count *= 2 }
+    return count * 48
+  }
+
   var shim: cgpiod_settings {
     cgpiod_settings(
       direction: direction.rawValue, edges: edges.rawValue, bias: bias.rawValue, drive: drive.rawValue,

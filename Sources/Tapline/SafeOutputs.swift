@@ -24,18 +24,18 @@ public struct SafeOutputs {
   /// daemon that was killed may take a moment to be gone.
   init(_ outputs: [OutputSettings], lines: Lines, patienceMilliseconds: Int64) {
     self.lines = lines
-    var errors = [LineError?](repeating: nil, count: outputs.count)
-    for index in outputs.indices { errors[index] = leave(outputs[index]) }
     let deadline = Clock.now().adding(milliseconds: patienceMilliseconds)
-    while errors.contains(where: { $0 != nil }), Clock.now() < deadline {
+    var isDone = [Bool](repeating: false, count: outputs.count)
+    while true {
+      for index in outputs.indices where !isDone[index] { isDone[index] = leave(outputs[index]) == nil }
+      guard isDone.contains(false), Clock.now() < deadline else { break }
       Clock.sleep(milliseconds: 50)
-      for index in outputs.indices where errors[index] != nil { errors[index] = leave(outputs[index]) }
     }
-    for index in outputs.indices { tell(outputs[index], errors[index]) }
+    for index in outputs.indices { tell(outputs[index], isDone[index] ? nil : leave(outputs[index])) }
   }
 
   /// nil: as the output's `on_exit` wants it.
-  private func leave(_ output: OutputSettings) -> LineError? {
+  @inline(never) private func leave(_ output: OutputSettings) -> LineError? {
     var settings: LineSettings
     switch output.onExit {
     case .keep: return nil
@@ -53,7 +53,7 @@ public struct SafeOutputs {
     }
   }
 
-  private mutating func tell(_ output: OutputSettings, _ error: LineError?) {
+  @inline(never) private mutating func tell(_ output: OutputSettings, _ error: LineError?) {
     text.add(output.name)
     if let error {
       isSafe = false

@@ -125,7 +125,8 @@ public final class Server {
     return Plan(
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
-      threadStackBytes: laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes))
+      threadStackBytes: laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes),
+      taps: PlanTaps.list(configuration.taps))
   }
 
   private static func pendingQueue(_ limits: Limits, in reservation: inout Reservation) -> IndexQueue {

@@ -15,7 +15,7 @@ extension Server {
     if input.debounceMode == .settle, capabilities.contains(.kernelDebounce) {
       settings.debounceMicroseconds = input.debounceMicroseconds
     }
-    settings.eventsMax = 64
+    settings.eventsMax = Server.inputEventsMax
     return (input.pin, settings, input.name)
   }
 
@@ -26,9 +26,13 @@ extension Server {
     let needsBoth = tap.needsBothEdges(isCounted: capabilities.contains(.sequenceNumbers))
     settings.edges = needsBoth ? .both : tap.countsRising ? .rising : .falling
     settings.bias = Server.bias(counter.bias)
-    settings.eventsMax = 1024
+    settings.eventsMax = Server.counterEventsMax
     return (counter.pin, settings, counter.name)
   }
+
+  /// Edges that the kernel keeps of a line; a meter's come fastest, and are to be counted after a pause of the loop.
+  static var inputEventsMax: UInt16 { 64 }
+  static var counterEventsMax: UInt16 { 1024 }
 
   private static func bias(_ bias: LineBias) -> LineSettings.Bias {
     switch bias {

@@ -31,6 +31,7 @@ final class StateKeeper {
   private let entries: [SavedEntry]
   /// What the configuration does not know; goes on with the file.
   private var unknown: SavedState
+  private let droppedCount: Int
   private var writtenAt: Instant?
 
   private init(
@@ -40,8 +41,7 @@ final class StateKeeper {
     interval = persist.intervalNanoseconds
     entries = settings.savedEntries
     previousEntries = saved.entries
-    unknown = saved
-    unknown.removeKnown(settings)
+    (unknown, droppedCount) = saved.unknown(to: settings)
     composed = room.composed.buffer
     let memory = room.underway.buffer
     // A typed throw does not pass through a closure that lends.
@@ -69,16 +69,14 @@ final class StateKeeper {
   }
 
   private func tellUnknown(_ log: Log) {
-    let dropped = unknown.cutToFit()
-    let kept = unknown.counters.count + unknown.outputs.count
-    guard kept + dropped > 0 else { return }
+    guard unknown.lineCount + droppedCount > 0 else { return }
     log.line(.notice) { line in
       line.write("tapline: the state file also has ")
-      line.writeDecimal(UInt64(kept))
-      line.write(" taps that the configuration does not, which are kept")
-      if dropped > 0 {
+      line.writeDecimal(UInt64(unknown.lineCount))
+      line.write(" lines that the configuration does not know, which are kept")
+      if droppedCount > 0 {
         line.write("; dropped for lack of room: ")
-        line.writeDecimal(UInt64(dropped))
+        line.writeDecimal(UInt64(droppedCount))
       }
     }
   }

@@ -91,8 +91,10 @@ enum Command {
     }
     text.add(counts.sensors, of: "sensor")
     text.add(", ")
-    text.add(mebibytes: Server.plan(configuration).totalBytes)
+    let plan = Server.plan(configuration)
+    text.add(mebibytes: plan.totalBytes)
     text.add(")\n")
+    text.add(plan.tapsLine)
     return succeed(text)
   }
 

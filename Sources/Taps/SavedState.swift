@@ -22,20 +22,27 @@ public struct SavedEntry: Sendable, Equatable {
 /// A field's spaces, control bytes and % are written as %20. Whatever is not exactly this is damage, so that a file that
 /// was cut or changed is never half believed.
 public struct SavedState: Sendable {
-  public struct Counter: Sendable, Equatable {
-    public var name: [UInt8]
-    public var pulses: UInt64
+  /// What one line says.
+  struct Line: Sendable, Equatable {
+    enum Kind: Sendable, Equatable {
+      case counter(pulses: UInt64)
+      case output(isActive: Bool, cycleCount: UInt64, onMilliseconds: UInt64)
+      case entry(value: [UInt8])
+    }
+    let kind: Kind
+    let name: [UInt8]
   }
-  public struct Output: Sendable, Equatable {
-    public var name: [UInt8]
-    public var isActive: Bool
-    public var cycleCount: UInt64
-    public var onMilliseconds: UInt64
-  }
+  private(set) var lines: [Line] = []
 
-  public private(set) var counters: [Counter] = []
-  public private(set) var outputs: [Output] = []
-  public private(set) var entries: [SavedEntry] = []
+  public var lineCount: Int { lines.count }
+
+  public var entries: [SavedEntry] {
+    var entries: [SavedEntry] = []
+    for line in lines {
+      if case .entry(let value) = line.kind { entries.append(SavedEntry(name: line.name, value: value)) }
+    }
+    return entries
+  }
 
   /// Largest file that is read. What taps may write is less.
   public static var bytesMax: Int { 4 << 20 }
@@ -72,35 +79,54 @@ public struct SavedState: Sendable {
 
   private mutating func read(line: Bytes) -> Bool {
     var fields = SavedFields(rest: line)
-    guard let kind = fields.next(), let name = SavedFields.text(fields.next()), !name.isEmpty else { return false }
-    if kind == Bytes("counter") {
-      guard let pulses = SavedFields.number(fields.next()), fields.isAtEnd else { return false }
-      counters.append(Counter(name: name, pulses: pulses))
-    } else if kind == Bytes("output") {
+    guard let word = fields.next(), let name = SavedFields.text(fields.next()), !name.isEmpty else { return false }
+    let kind: Line.Kind
+    if word == Bytes("counter") {
+      guard let pulses = SavedFields.number(fields.next()) else { return false }
+      kind = .counter(pulses: pulses)
+    } else if word == Bytes("output") {
       guard let level = fields.next(), level == Bytes("on") || level == Bytes("off"),
-        let cycles = SavedFields.number(fields.next()), let milliseconds = SavedFields.number(fields.next()),
-        fields.isAtEnd
+        let cycles = SavedFields.number(fields.next()), let milliseconds = SavedFields.number(fields.next())
       else { return false }
-      outputs.append(
-        Output(name: name, isActive: level == Bytes("on"), cycleCount: cycles, onMilliseconds: milliseconds))
-    } else if kind == Bytes("entry") {
-      guard let value = SavedFields.text(fields.next()), fields.isAtEnd else { return false }
-      entries.append(SavedEntry(name: name, value: value))
+      kind = .output(isActive: level == Bytes("on"), cycleCount: cycles, onMilliseconds: milliseconds)
+    } else if word == Bytes("entry") {
+      guard let value = SavedFields.text(fields.next()) else { return false }
+      kind = .entry(value: value)
     } else {
       return false
     }
+    guard fields.isAtEnd else { return false }
+    lines.append(Line(kind: kind, name: name))
     return true
   }
 
-  /// Takes away what a configuration's taps and entries go on with. The rest is what it does not know: a tap that was
-  /// taken out, or misspelt, and may come back.
-  public mutating func removeKnown(_ settings: TapSettings) {
-    counters.removeAll { counter in settings.counters.contains { $0.name == counter.name } }
-    outputs.removeAll { output in settings.outputs.contains { $0.name == output.name } }
-    entries.removeAll { entry in settings.savedEntries.contains { $0.name == entry.name } }
+  /// What the configuration does not know: a tap that was taken out, or misspelt, and may come back. As far as it fits in
+  /// `unknownBytesMax`; the rest is counted.
+  public func unknown(to settings: TapSettings) -> (state: SavedState, droppedCount: Int) {
+    var unknown = SavedState()
+    var left = SavedState.unknownBytesMax
+    var droppedCount = 0
+    for line in lines where !SavedState.isKnown(line, settings) {
+      left -= SavedState.byteCount(line)
+      if left >= 0 { unknown.lines.append(line) } else { droppedCount += 1 }
+    }
+    return (unknown, droppedCount)
   }
 
-  public mutating func forget(entryNamed name: [UInt8]) { entries.removeAll { $0.name == name } }
+  private static func isKnown(_ line: Line, _ settings: TapSettings) -> Bool {
+    switch line.kind {
+    case .counter: return settings.counters.contains { $0.name == line.name }
+    case .output: return settings.outputs.contains { $0.name == line.name }
+    case .entry: return settings.savedEntries.contains { $0.name == line.name }
+    }
+  }
+
+  public mutating func forget(entryNamed name: [UInt8]) {
+    lines.removeAll { line in
+      guard case .entry = line.kind else { return false }
+      return line.name == name
+    }
+  }
 }
 
 /// Why a state file is not believed, in words that follow its name.
@@ -197,29 +223,24 @@ extension SavedState {
     return count
   }
 
-  /// Drops from the end of each list what does not fit in `unknownBytesMax`; how many that are.
-  public mutating func cutToFit() -> Int {
-    var left = SavedState.unknownBytesMax
-    func fits(_ byteCount: Int) -> Bool {
-      left -= byteCount
-      return left >= 0
+  private static func byteCount(_ line: Line) -> Int {
+    switch line.kind {
+    case .counter: return counterByteCount(line.name)
+    case .output: return outputByteCount(line.name)
+    case .entry(let value): return byteCount(SavedEntry(name: line.name, value: value))
     }
-    let before = counters.count + outputs.count + entries.count
-    counters.removeAll { !fits(SavedState.counterByteCount($0.name)) }
-    outputs.removeAll { !fits(SavedState.outputByteCount($0.name)) }
-    entries.removeAll { !fits(SavedState.byteCount($0)) }
-    return before - counters.count - outputs.count - entries.count
   }
 
   /// The lines of what is here.
   public func write(into writer: inout ByteWriter) {
-    for counter in counters { writer.write(savedCounter: counter.name, pulses: counter.pulses) }
-    for output in outputs {
-      writer.write(
-        savedOutput: output.name, isActive: output.isActive, cycleCount: output.cycleCount,
-        onMilliseconds: output.onMilliseconds)
+    for line in lines {
+      switch line.kind {
+      case .counter(let pulses): writer.write(savedCounter: line.name, pulses: pulses)
+      case .output(let isActive, let cycles, let milliseconds):
+        writer.write(savedOutput: line.name, isActive: isActive, cycleCount: cycles, onMilliseconds: milliseconds)
+      case .entry(let value): writer.write(SavedEntry(name: line.name, value: value))
+      }
     }
-    for entry in entries { writer.write(entry) }
   }
 }
 
@@ -310,14 +331,19 @@ extension TapTable {
   /// Goes on from what an earlier life left: totals, cycles and on-hours, and the levels for `initial: restore`. Once,
   /// before lines are requested.
   public func restore(_ saved: SavedState) {
-    for (index, counter) in settings.counters.enumerated() {
-      guard let found = saved.counters.first(where: { $0.name == counter.name }) else { continue }
-      counters[index].restore(pulses: found.pulses)
-    }
-    for (index, output) in settings.outputs.enumerated() {
-      guard let found = saved.outputs.first(where: { $0.name == output.name }) else { continue }
-      outputs[index].restoreFigures(cycleCount: found.cycleCount, onMilliseconds: found.onMilliseconds)
-      outputs[index].restoreLevel(active: found.isActive)
+    for line in saved.lines {
+      switch line.kind {
+      case .counter(let pulses):
+        for index in 0..<counters.count where settings.counters[index].name == line.name {
+          counters[index].restore(pulses: pulses)
+        }
+      case .output(let isActive, let cycles, let milliseconds):
+        for index in 0..<outputs.count where settings.outputs[index].name == line.name {
+          outputs[index].restoreFigures(cycleCount: cycles, onMilliseconds: milliseconds)
+          outputs[index].restoreLevel(active: isActive)
+        }
+      case .entry: break
+      }
     }
   }
 

@@ -40,6 +40,51 @@ struct ConfigurationPlanTests {
         """)
   }
 
+  private static let board = """
+    taps:
+      persist: /x
+      outputs: {relay: {pin: GPIO1}, lamp: {pin: GPIO2, stats: true}}
+      inputs: {bell: {pin: GPIO3}}
+      counters: {water: {pin: GPIO4}}
+      sensors: {cpu: {thermal: cpu-thermal}}
+    """
+
+  /// One more tap takes about what the plan says of its kind; pools are rounded up to 64 bytes each.
+  @Test func bytesOfATapAreWhatOneMoreTakes() throws {
+    let plan = try Server.plan(readConfiguration(Self.board))
+    #expect(plan.taps.map { string(Text($0.kind).bytes) } == ["output", "input", "counter", "sensor"])
+    #expect(plan.taps.map(\.count) == [2, 1, 1, 1])
+    #expect(
+      plan.taps.map(\.kernelBytesEach) == [0, 3072, 49152, 0] || plan.taps.map(\.kernelBytesEach) == [0, 256, 256, 0])
+    #expect(plan.kernelEdgeBytes == plan.taps[1].kernelBytesEach + plan.taps[2].kernelBytesEach)
+    for (index, (before, after)) in [
+      ("relay: {pin: GPIO1}", "relay: {pin: GPIO1}, fan__: {pin: GPIO11}"),
+      ("bell: {pin: GPIO3}", "bell: {pin: GPIO3}, door: {pin: GPIO13}"),
+      ("water: {pin: GPIO4}", "water: {pin: GPIO4}, steam: {pin: GPIO14}"),
+      ("cpu: {thermal: cpu-thermal}", "cpu: {thermal: cpu-thermal}, gpu: {thermal: gpu-thermal}"),
+    ].enumerated() {
+      let more = try Server.plan(readConfiguration(Self.board.replacing(before, with: after)))
+      let took = more.byteCount - plan.byteCount
+      #expect(abs(took - plan.taps[index].bytesEach) <= 512, "\(after): \(took), \(plan.taps[index].bytesEach)")
+      #expect(more.taps[index].count == plan.taps[index].count + 1)
+    }
+  }
+
+  @Test func tapsArePrinted() throws {
+    let plan = try Server.plan(readConfiguration(Self.board))
+    let budget = MemoryBudget(availableBytes: nil, controlGroupBytes: nil)
+    let table = string(plan.table(budget).bytes)
+    #expect(table.contains("\nTAPS, IN THE POOLS                      COUNT   BYTES EACH    KERNEL EACH\noutput "))
+    #expect(string(plan.tapsLine.bytes).hasPrefix("bytes a tap: output \(plan.taps[0].bytesEach), input "))
+    #expect(string(Self.plan.tapsLine.bytes) == "")
+    let object = try #require(
+      try JSONSerialization.jsonObject(with: Data(plan.json(budget).bytes)) as? [String: Any])
+    let taps = try #require(object["taps"] as? [[String: Any]])
+    #expect(taps.map { $0["kind"] as? String } == ["output", "input", "counter", "sensor"])
+    #expect(taps.map { $0["bytes_each"] as? Int } == plan.taps.map(\.bytesEach))
+    #expect(object["kernel_edge_bytes"] as? Int == plan.kernelEdgeBytes)
+  }
+
   @Test func json() throws {
     let budget = MemoryBudget(availableBytes: 1 << 30, controlGroupBytes: nil)
     let object = try #require(

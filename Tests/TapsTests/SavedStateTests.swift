@@ -64,10 +64,11 @@ import Testing
     table.outputs[0].restoreLevel(active: true)
     _ = table.requestLevel(output: 0, found: nil)
     let saved = try #require(read(file(table, at: Instant(nanoseconds: 0))))
-    #expect(saved.counters == [.init(name: [UInt8]("water meter %".utf8), pulses: .max)])
+    let heater = SavedState.Line.Kind.output(isActive: true, cycleCount: .max, onMilliseconds: 3_600_000)
     #expect(
-      saved.outputs == [
-        .init(name: [UInt8]("heater".utf8), isActive: true, cycleCount: .max, onMilliseconds: 3_600_000)
+      saved.lines.dropLast() == [
+        .init(kind: .counter(pulses: .max), name: [UInt8]("water meter %".utf8)),
+        .init(kind: heater, name: [UInt8]("heater".utf8)),
       ])
     #expect(saved.entries == settings().savedEntries)
 
@@ -143,9 +144,9 @@ import Testing
   @Test func whatTheConfigurationDoesNotKnowIsKeptAsFarAsItFits() throws {
     var text = "counter old 7\ncounter water%20meter%20%25 1\noutput gone on 1 2\nentry a/b%20c x\nentry z y\n"
     var saved = try #require(read(withChecksum(text)))
-    saved.removeKnown(settings())
-    #expect(saved.cutToFit() == 0)
-    #expect(written { saved.write(into: &$0) } == "counter old 7\noutput gone on 1 2\nentry z y\n")
+    let (unknown, none) = saved.unknown(to: settings())
+    #expect(none == 0)
+    #expect(written { unknown.write(into: &$0) } == "counter old 7\noutput gone on 1 2\nentry z y\n")
 
     text = (0..<40).map { "entry \($0) \(String(repeating: "v", count: 200))\n" }.joined()
     let body = [UInt8]("tapline-state 1\n\(text)".utf8)
@@ -158,9 +159,12 @@ import Testing
               $0.endSavedState()
             }.utf8)
         }))
-    #expect(saved.cutToFit() > 0)
-    #expect(written(capacity: SavedState.unknownBytesMax) { saved.write(into: &$0) } != "(does not fit)")
-    #expect(saved.entries.count > 10)
+    let (some, droppedCount) = saved.unknown(to: settings())
+    #expect(written(capacity: SavedState.unknownBytesMax) { some.write(into: &$0) } != "(does not fit)")
+    #expect(some.lineCount > 10 && some.lineCount + droppedCount == 40)
+    var fewer = some
+    fewer.forget(entryNamed: [UInt8]("3".utf8))
+    #expect(fewer.lineCount == some.lineCount - 1 && !fewer.entries.contains { $0.name == [UInt8]("3".utf8) })
   }
 
   // MARK: initial: restore

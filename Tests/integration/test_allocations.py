@@ -112,13 +112,21 @@ def interposer(tmp_path_factory):
 
 
 @pytest.fixture
-def counted(make_daemon, interposer, tmp_path, build):
-    report = Report(tmp_path / "report")
-    environment = {"LD_PRELOAD": str(interposer), "TAPLINE_ALLOCATIONS": str(report.path)}
-    daemon = make_daemon(soak.CONFIGURATION, build=build, environment=environment, **soak.LIMITS)
-    assert report.is_ready and report.before > 0, "the interposer does not count"
-    daemon.report = report
-    return daemon
+def make_counted(make_daemon, interposer, tmp_path, build):
+    def make(configuration, **limits):
+        report = Report(tmp_path / "report")
+        environment = {"LD_PRELOAD": str(interposer), "TAPLINE_ALLOCATIONS": str(report.path)}
+        daemon = make_daemon(configuration, build=build, environment=environment, **limits)
+        assert report.is_ready and report.before > 0, "the interposer does not count"
+        daemon.report = report
+        return daemon
+
+    return make
+
+
+@pytest.fixture
+def counted(make_counted):
+    return make_counted(soak.CONFIGURATION, **soak.LIMITS)
 
 
 def check(daemon, name):
@@ -150,3 +158,27 @@ def test_loop_allocates_nothing(counted, note, build):
     note(f"allocations of the {build.name} build's loop after READY: 0 ({report.before} before; other threads: "
          f"{report.others or 0}); {before} KiB, then {after} KiB")
     assert after["RssAnon"] - before["RssAnon"] <= 16 and after["VmRSS"] - before["VmRSS"] <= 64, (before, after)
+
+
+def test_state_file_allocates_nothing(make_counted, tmp_path):
+    """Neither composing nor writing it, nor failing to."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    daemon = make_counted(f"""
+board: simulated
+taps:
+  base: b
+  persist: {{file: {folder}/state, interval: 1s}}
+  outputs: {{relay: {{pin: GPIO17, initial: restore}}}}
+  counters: {{turns: {{pin: GPIO16, edge: both}}}}
+simulation: {{presses: [{{line: GPIO16, every: 40ms, for: 20ms}}]}}
+""")
+    for round in range(2, 6):
+        with daemon.connect("switch") as client:
+            client.publish("b/relay/set", "TOGGLE", qos=1)
+        daemon.wait_for_value("$SYS/tapline/state/writes", lambda text: int(text) >= round)
+    (folder / "state").unlink()
+    folder.rename(tmp_path / "away")
+    daemon.wait_for_value("$SYS/tapline/state/failures", lambda text: int(text) >= 2)
+    check(daemon, "state file")
+    assert not daemon.report.others

@@ -179,7 +179,7 @@ def test_tap_that_is_taken_out_may_come_back(make_daemon, file):
     whole = daemon.configuration.read_text()
     daemon.configuration.write_text(whole.replace("    gas: {pin: GPIO20}\n", ""))
     daemon.start()
-    assert "also has 1 taps that the configuration does not" in daemon.log
+    assert "also has 1 lines that the configuration does not know" in daemon.log
     assert daemon.stop() == 0
     assert saved(file)["counter", "gas"] == ["77"]
     daemon.configuration.write_text(whole)

@@ -10,14 +10,19 @@ public struct Plan {
   public var kernelSocketBytes: Int
   /// Bytes of the other threads' stacks.
   public var threadStackBytes: Int
+  /// The pools' bytes that are the taps', by kind.
+  public var taps: [PlanTaps]
 
-  public init(rows: [ReservationRow], byteCount: Int, kernelSocketBytes: Int, threadStackBytes: Int = 0) {
+  public init(
+    rows: [ReservationRow], byteCount: Int, kernelSocketBytes: Int, threadStackBytes: Int = 0, taps: [PlanTaps] = []
+  ) {
     self.rows = rows
     self.byteCount = byteCount
     self.kernelSocketBytes = kernelSocketBytes
     self.threadStackBytes = threadStackBytes
+    self.taps = taps
   }
 
   /// All of it.
-  public var totalBytes: Int { byteCount + kernelSocketBytes + threadStackBytes }
+  public var totalBytes: Int { byteCount + kernelSocketBytes + threadStackBytes + kernelEdgeBytes }
 }

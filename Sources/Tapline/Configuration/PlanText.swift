@@ -41,7 +41,9 @@ extension Plan {
     Plan.add(&text, "the loop's memory", byteCount)
     Plan.add(&text, "threads' stacks", threadStackBytes)
     Plan.add(&text, "kernel socket buffers, at most", kernelSocketBytes)
+    if kernelEdgeBytes > 0 { Plan.add(&text, "kernel queues of edges", kernelEdgeBytes) }
     Plan.add(&text, "total", totalBytes)
+    addTaps(to: &text)
     text.endLine()
     Plan.add(&text, "memory available (MemAvailable)", budget.availableBytes)
     Plan.add(&text, "control group's limit", budget.controlGroupBytes)
@@ -64,9 +66,11 @@ extension Plan {
       text.add("}")
     }
     text.add("]")
+    addTaps(json: &text)
     Plan.add(&text, json: "loop_bytes", byteCount)
     Plan.add(&text, json: "thread_stack_bytes", threadStackBytes)
     Plan.add(&text, json: "kernel_socket_bytes", kernelSocketBytes)
+    Plan.add(&text, json: "kernel_edge_bytes", kernelEdgeBytes)
     Plan.add(&text, json: "total_bytes", totalBytes)
     Plan.add(&text, json: "available_bytes", budget.availableBytes)
     Plan.add(&text, json: "cgroup_bytes", budget.controlGroupBytes)
