@@ -64,11 +64,13 @@ public struct BlockPool: ~Copyable {
     gauge.givenBack()
   }
 
-  func next(_ block: UInt32) -> UInt32 { links[index(block)] }
-  func setNext(_ block: UInt32, to next: UInt32) { links[index(block)] = next }
-  @inlinable func memory(_ block: UInt32) -> UnsafeMutableRawPointer { base + index(block) &* blockBytes }
+  @inline(__always) func next(_ block: UInt32) -> UInt32 { links[index(block)] }
+  @inline(__always) func setNext(_ block: UInt32, to next: UInt32) { links[index(block)] = next }
+  @inlinable @inline(__always) func memory(_ block: UInt32) -> UnsafeMutableRawPointer {
+    base + index(block) &* blockBytes
+  }
 
-  @inlinable func index(_ block: UInt32) -> Int {
+  @inlinable @inline(__always) func index(_ block: UInt32) -> Int {
     precondition(block != 0 && Int(block) <= gauge.capacity)
     return Int(block) &- 1
   }

@@ -80,6 +80,7 @@ public struct ByteQueuePool: ~Copyable {
 
   /// Copies `bytes` to the end; all or nothing.
   public mutating func append(_ bytes: Bytes, to queue: inout ByteQueue, use: Use) -> Bool {
+    if appendToTail(bytes, &queue, use: use) { return true }
     guard hasRoom(queue, for: bytes.count, use: use) else {
       chunks.gauge.refused &+= 1
       return false
@@ -100,6 +101,20 @@ public struct ByteQueuePool: ~Copyable {
       queue.count(chunks: 0, bytes: part.count)
       rest = rest.from(part.count)
     }
+    return true
+  }
+
+  /// What most packets do: they go behind others into a chunk that has room for them. `false`: look closer.
+  @inline(__always) private func appendToTail(_ bytes: Bytes, _ queue: inout ByteQueue, use: Use) -> Bool {
+    guard queue.tail != 0, use == .control || !queue.holdsReserve else { return false }
+    let memory = chunks.memory(queue.tail)
+    let header = memory.assumingMemoryBound(to: ChunkHeader.self)
+    let end = Int(header.pointee.end)
+    guard header.pointee.body.isNull, bytes.count <= chunkCapacity &- end else { return false }
+    let place = memory + (ByteQueuePool.headerBytes &+ end)
+    UnsafeMutableRawBufferPointer(start: place, count: bytes.count).copyMemory(from: bytes.buffer)
+    header.pointee.end = UInt32(end &+ bytes.count)
+    queue.count(chunks: 0, bytes: bytes.count)
     return true
   }
 

@@ -9,11 +9,11 @@ public struct FixedArray<Element: BitwiseCopyable>: ~Copyable {
   }
 
   @inlinable public subscript(index: Int) -> Element {
-    unsafeAddress {
+    @inline(__always) unsafeAddress {
       precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
       return UnsafePointer(elements + index)
     }
-    nonmutating unsafeMutableAddress {
+    @inline(__always) nonmutating unsafeMutableAddress {
       precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
       return elements + index
     }

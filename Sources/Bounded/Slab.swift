@@ -30,8 +30,8 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   public var gauge: Gauge
 
   @usableFromInline struct State: BitwiseCopyable {
-    @usableFromInline var generation: UInt16  // 0 before the first loan
-    @usableFromInline var isLent: Bool
+    @usableFromInline var generation: UInt16  // of the last loan, 1...4095; 0 before the first
+    @usableFromInline var lent: UInt16  // 0x1000 | generation while lent, else 0: one comparison judges a handle
     @usableFromInline var next: UInt32  // index + 1 of the next free entry
   }
 
@@ -61,7 +61,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
     }
     gauge.lent()
     states[index].generation = states[index].generation % 4095 + 1
-    states[index].isLent = true
+    states[index].lent = 0x1000 | states[index].generation
     elements[index] = value
     return Handle(index: index, generation: UInt32(states[index].generation))
   }
@@ -69,32 +69,33 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   @inlinable public mutating func giveBack(_ handle: Handle<Element>) {
     precondition(isLent(handle))
     let index = handle.index
-    states[index].isLent = false
+    states[index].lent = 0
     states[index].next = freeHead
     freeHead = UInt32(index) + 1
     gauge.givenBack()
   }
 
   /// Whether this handle still reaches its entry.
-  @inlinable public func isLent(_ handle: Handle<Element>) -> Bool {
+  @inlinable @inline(__always) public func isLent(_ handle: Handle<Element>) -> Bool {
     let index = handle.index
-    return index < capacity && states[index].isLent && UInt32(states[index].generation) == handle.generation
+    return index < capacity && UInt32(states[index].lent) == 0x1000 | handle.generation
   }
 
-  /// The lent entry; a stale handle is our own mistake and traps.
+  /// The lent entry; a stale handle is our own mistake and traps. Inlined always: called, the whole slab would be
+  /// copied for each access.
   @inlinable public subscript(handle: Handle<Element>) -> Element {
-    unsafeAddress {
+    @inline(__always) unsafeAddress {
       precondition(isLent(handle))
       return UnsafePointer(elements + handle.index)
     }
-    nonmutating unsafeMutableAddress {
+    @inline(__always) nonmutating unsafeMutableAddress {
       precondition(isLent(handle))
       return elements + handle.index
     }
   }
 
   /// The address of a lent entry, for a type that wraps this slab's subscript.
-  @inlinable public func address(_ handle: Handle<Element>) -> UnsafeMutablePointer<Element> {
+  @inlinable @inline(__always) public func address(_ handle: Handle<Element>) -> UnsafeMutablePointer<Element> {
     precondition(isLent(handle))
     return elements + handle.index
   }
@@ -102,7 +103,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   /// The handle of the entry at `index` if it is lent: for walks over all entries by index.
   @inlinable public func handle(at index: Int) -> Handle<Element>? {
     precondition(index >= 0 && index < capacity)
-    guard states[index].isLent else { return nil }
+    guard states[index].lent != 0 else { return nil }
     return Handle(index: index, generation: UInt32(states[index].generation))
   }
 }

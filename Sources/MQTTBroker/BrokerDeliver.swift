@@ -43,8 +43,13 @@ extension Broker {
   mutating func pump(_ session: Handle<Session>, at now: Instant) {
     let id = sessions[session].connection
     guard !id.isNull, connections[id].state == .connected else { return }
-    guard redeliver(session, on: id, at: now), sendQueued(session, on: id, at: now) else { return }
-    replay(session, on: id, at: now)
+    if !sessions[session].redelivery.isNull {
+      guard redeliver(session, on: id, at: now) else { return }
+    }
+    if sessions[session].queued.count > 0 {
+      guard sendQueued(session, on: id, at: now) else { return }
+    }
+    if sessions[session].replayCount > 0 { replay(session, on: id, at: now) }
   }
 
   /// Others may have made room: each that waits for it has one try.
@@ -90,10 +95,25 @@ extension Broker {
   }
 
   private func unusedPacketID(_ session: Handle<Session>) -> UInt16 {
-    repeat {
-      sessions[session].nextPacketID = sessions[session].nextPacketID % 65_535 + 1
-    } while findInflight(session, sessions[session].nextPacketID) != nil
-    return sessions[session].nextPacketID
+    while sessions[session].unusedPacketIDs == 0 { lookForUnusedPacketIDs(session) }
+    sessions[session].unusedPacketIDs -= 1
+    sessions[session].lastPacketID = sessions[session].lastPacketID % 65_535 + 1
+    return sessions[session].lastPacketID
+  }
+
+  /// Counts the ids from the last one given up to the next one in flight, and steps over that when it is the very
+  /// next. Fewer than 65,535 are in flight, so it ends.
+  private func lookForUnusedPacketIDs(_ session: Handle<Session>) {
+    let last = Int(sessions[session].lastPacketID)
+    var unused = 65_535
+    var delivery = sessions[session].inflight.head
+    while !delivery.isNull {
+      let distance = (Int(deliveries[delivery].packetID) - last + 65_534) % 65_535  // 0: the very next
+      unused = min(unused, distance)
+      delivery = deliveries[delivery].next
+    }
+    sessions[session].unusedPacketIDs = unused
+    if unused == 0 { sessions[session].lastPacketID = sessions[session].lastPacketID % 65_535 + 1 }
   }
 
   // MARK: In flight
@@ -186,7 +206,7 @@ extension Broker {
     head.isDuplicate = entry.isDuplicate
     head.packetID = entry.packetID
     if head.version == .v5 { head.identifiersByteCount = identifiersByteCount(entry) }
-    return send(head, entry.message, on: id) { broker, writer in broker.writeIdentifiers(entry, into: &writer) }
+    return send(head, entry.message, on: id, identifier: entry.identifier, more: entry.moreIdentifiers)
   }
 
   private func head(
@@ -203,8 +223,8 @@ extension Broker {
 
   /// Appends a stored message to an outbox, whole or not at all.
   private mutating func send(
-    _ head: PublishHead, _ message: Handle<Message>, on id: ConnectionID,
-    identifiers: (borrowing Broker, inout ByteWriter) -> Void
+    _ head: PublishHead, _ message: Handle<Message>, on id: ConnectionID, identifier: UInt32,
+    more: Handle<IdentifierCell>
   ) -> Sending {
     let entry = messages[message]
     let topicByteCount = Int(entry.topicByteCount)
@@ -217,7 +237,7 @@ extension Broker {
     }
     var writer = headScratch.writer()
     head.write(topic: topic, into: &writer)
-    if head.identifiersByteCount > 0 { identifiers(self, &writer) }
+    if head.identifiersByteCount > 0 { writeIdentifiers(identifier, more, into: &writer) }
 
     let bodyStart = head.version == .v5 ? topicByteCount : entry.payloadStart
     let bodyByteCount = entry.body.byteCount - bodyStart
@@ -255,9 +275,9 @@ extension Broker {
     return byteCount
   }
 
-  private func writeIdentifiers(_ delivery: Delivery, into writer: inout ByteWriter) {
-    PublishHead.writeIdentifier(delivery.identifier, into: &writer)
-    var cell = delivery.moreIdentifiers
+  private func writeIdentifiers(_ first: UInt32, _ more: Handle<IdentifierCell>, into writer: inout ByteWriter) {
+    PublishHead.writeIdentifier(first, into: &writer)
+    var cell = more
     while !cell.isNull {
       PublishHead.writeIdentifier(identifierCells[cell].identifier, into: &writer)
       cell = identifierCells[cell].next
@@ -352,9 +372,7 @@ extension Broker {
     if head.version == .v5, entry.identifier != 0 {
       head.identifiersByteCount = PublishHead.identifierByteCount(entry.identifier)
     }
-    let outcome = send(head, message, on: id) { _, writer in
-      PublishHead.writeIdentifier(entry.identifier, into: &writer)
-    }
+    let outcome = send(head, message, on: id, identifier: entry.identifier, more: .null)
     if outcome == .tooLarge { counters.oversizeDropped &+= 1 }
     return outcome == .noRoom ? waitForRoom(id) : true
   }

@@ -91,14 +91,16 @@ extension Broker {
   }
 
   private mutating func add(_ subscription: Handle<Subscription>, publisher: Handle<Session>) {
-    let options = subscriptions[subscription].options
-    let session = subscriptions[subscription].session
+    let entry = subscriptions.address(subscription)
+    let options = entry.pointee.options
+    let session = entry.pointee.session
     if options.noLocal, session == publisher { return }  // §3.8.3.1-3
-    let identifier = subscriptions[subscription].identifier
-    guard sessions[session].matchSerial == routeSerial else {
-      sessions[session].matchSerial = routeSerial
-      sessions[session].matched = subscription
-      subscriptions[subscription].nextMatched = .null
+    let identifier = entry.pointee.identifier
+    let receiving = sessions.address(session)
+    guard receiving.pointee.matchSerial == routeSerial else {
+      receiving.pointee.matchSerial = routeSerial
+      receiving.pointee.matched = subscription
+      entry.pointee.nextMatched = .null
       receivers[receiverCount] = Receiver(
         session: session, matched: subscription, qos: options.qos, retainAsPublished: options.retainAsPublished,
         hasIdentifier: identifier != 0)
@@ -108,10 +110,10 @@ extension Broker {
     // Overlapping filters: one copy with the highest QoS and all identifiers (§3.3.4-2, §3.3.4-3). The
     // session's receiver is near the end of the list most often.
     var position = receiverCount - 1
-    while receivers[position].matched != sessions[session].matched { position -= 1 }
-    subscriptions[subscription].nextMatched = receivers[position].matched
+    while receivers[position].matched != receiving.pointee.matched { position -= 1 }
+    entry.pointee.nextMatched = receivers[position].matched
     receivers[position].matched = subscription
-    sessions[session].matched = subscription
+    receiving.pointee.matched = subscription
     receivers[position].qos = max(receivers[position].qos, options.qos)
     if options.retainAsPublished { receivers[position].retainAsPublished = true }
     if identifier != 0 { receivers[position].hasIdentifier = true }
@@ -194,8 +196,9 @@ extension Broker {
       }
       let id = sessions[receiver.session].connection
       guard !id.isNull else { continue }  // QoS 0 is not kept for the absent (§4.3.1)
-      let version = connections[id].version
-      if receiver.hasIdentifier || retain || connections[id].sentAliasMax > 0
+      let connection = connections.address(id)
+      let version = connection.pointee.version
+      if receiver.hasIdentifier || retain || connection.pointee.sentAliasMax > 0
         || !stored.isNull && message.payload.count >= limits.referenceBytesMin
       {
         sendQoS0(receiver, message, stored, retain: retain, on: id, at: now)
@@ -238,11 +241,12 @@ extension Broker {
       sendQoS0(receiver, message, stored, retain: false, on: id, at: now)
       return
     }
-    guard packet.count <= Int(connections[id].packetBytesMax) else {
+    let connection = connections.address(id)
+    guard packet.count <= Int(connection.pointee.packetBytesMax) else {
       counters.oversizeDropped &+= 1
       return
     }
-    guard outboxes.append(packet, to: &connections.address(id).pointee.outbox, use: .data) else {
+    guard outboxes.append(packet, to: &connection.pointee.outbox, use: .data) else {
       dropQoS0(receiver.session)
       return
     }

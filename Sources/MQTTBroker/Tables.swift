@@ -102,7 +102,9 @@ public struct Session: BitwiseCopyable {
   var inflight = DeliveryList()
   /// The next delivery in flight to be sent again on this connection.
   var redelivery: Handle<Delivery> = .null
-  var nextPacketID: UInt16 = 0
+  /// The packet id given last, and how many after it are surely not in flight.
+  var lastPacketID: UInt16 = 0
+  var unusedPacketIDs = 0
   /// Unacknowledged messages this client takes: the smaller of its Receive Maximum and ours.
   var window = 0
   /// QoS 2 packet ids received and not yet released.

@@ -30,7 +30,7 @@ struct TopicTree: ~Copyable {
   private(set) var nodes: Slab<TopicNode>
   private(set) var index: HashIndex<TopicNode>
   private(set) var names: BlockPool
-  private let levels: FixedArray<Bytes>
+  private let levels: FixedArray<Level>
   private let stack: FixedArray<Step>
   private let levelsMax: Int
   private let seed: UInt64
@@ -39,6 +39,12 @@ struct TopicTree: ~Copyable {
   /// Nodes found by the last `match`, at most one entry a node.
   private let found: FixedArray<Handle<TopicNode>>
   private(set) var foundCount = 0
+
+  /// Of the topic that is being matched; hashed once, whatever the number of branches.
+  private struct Level: BitwiseCopyable {
+    var name: Bytes
+    var hash: UInt32
+  }
 
   private struct Step: BitwiseCopyable {
     var node: Handle<TopicNode>
@@ -124,12 +130,18 @@ struct TopicTree: ~Copyable {
     }
   }
 
-  private func childHash(_ parent: Handle<TopicNode>, _ level: Bytes) -> UInt32 {
-    level.hash(seed: seed ^ UInt64(parent.bits) &* 0x9E37_79B9_7F4A_7C15)
+  /// - Parameter hash: of the level's name.
+  @inline(__always) private func childHash(_ parent: Handle<TopicNode>, _ hash: UInt32) -> UInt32 {
+    let mixed = (UInt64(hash) &<< 32 ^ UInt64(parent.bits) ^ seed) &* 0x9E37_79B9_7F4A_7C15
+    return UInt32(truncatingIfNeeded: (mixed ^ mixed &>> 29) &* 0xBF58_476D_1CE4_E5B9 &>> 32)
   }
 
   private func child(of parent: Handle<TopicNode>, _ level: Bytes) -> Handle<TopicNode>? {
-    index.find(hash: childHash(parent, level)) { nodes[$0].parent == parent && isNamed($0, level) }
+    child(of: parent, Level(name: level, hash: level.hash(seed: seed)))
+  }
+
+  @inline(__always) private func child(of parent: Handle<TopicNode>, _ level: Level) -> Handle<TopicNode>? {
+    index.find(hash: childHash(parent, level.hash)) { nodes[$0].parent == parent && isNamed($0, level.name) }
   }
 
   private func isNamed(_ node: Handle<TopicNode>, _ level: Bytes) -> Bool {
@@ -162,7 +174,7 @@ struct TopicTree: ~Copyable {
       name[position] = level[position]
       position += 1
     }
-    let hash = childHash(parent, level)
+    let hash = childHash(parent, level.hash(seed: seed))
     let node = TopicNode(
       parent: parent, hash: hash, nameByteCount: UInt16(level.count), name: name, nameRest: rest)
     guard let handle = nodes.lend(node) else {
@@ -187,7 +199,7 @@ struct TopicTree: ~Copyable {
     var reader = LevelReader(topic)
     while let level = reader.next() {
       guard levelCount < levelsMax else { return }
-      levels[levelCount] = level
+      levels[levelCount] = Level(name: level, hash: level.hash(seed: seed))
       levelCount += 1
     }
     let isDollar = !topic.isEmpty && topic[0] == UInt8(ascii: "$")
@@ -198,14 +210,14 @@ struct TopicTree: ~Copyable {
       let step = stack[stackCount]
       // Wildcards in the first level do not match topics that begin with $ (§4.7.2).
       let wildcards = step.depth > 0 || !isDollar
-      let node = nodes[step.node]
-      if wildcards, !node.hashChild.isNull { add(node.hashChild) }  // `a/#` matches `a` too (§4.7.1.2)
+      let node = nodes.address(step.node)  // without a copy of it
+      if wildcards, !node.pointee.hashChild.isNull { add(node.pointee.hashChild) }  // `a/#` matches `a` too (§4.7.1.2)
       guard step.depth < levelCount else {
         add(step.node)
         continue
       }
-      if wildcards, !node.plusChild.isNull {
-        stack[stackCount] = Step(node: node.plusChild, depth: step.depth + 1)
+      if wildcards, !node.pointee.plusChild.isNull {
+        stack[stackCount] = Step(node: node.pointee.plusChild, depth: step.depth + 1)
         stackCount += 1
       }
       if let exact = child(of: step.node, levels[step.depth]) {

@@ -97,9 +97,9 @@ public struct SubscriptionOptions: BitwiseCopyable, Equatable, Sendable {
   }
 
   /// The value 3, which `check` refuses, reads as `.exactlyOnce`.
-  @inlinable public var qos: QoS { QoS(rawValue: byte & 0b11) ?? .exactlyOnce }
-  @inlinable public var noLocal: Bool { byte & 0x04 != 0 }
-  @inlinable public var retainAsPublished: Bool { byte & 0x08 != 0 }
+  @inlinable @inline(__always) public var qos: QoS { QoS(rawValue: byte & 0b11) ?? .exactlyOnce }
+  @inlinable @inline(__always) public var noLocal: Bool { byte & 0x04 != 0 }
+  @inlinable @inline(__always) public var retainAsPublished: Bool { byte & 0x08 != 0 }
   @inlinable public var retainHandling: UInt8 { byte &>> 4 & 0b11 }
 
   func check(_ version: ProtocolVersion) throws(WireError) {
