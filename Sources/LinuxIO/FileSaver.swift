@@ -102,9 +102,10 @@ private final class SaverRoom: @unchecked Sendable {
   }
 
   func takeOutcome() -> FileSaver.Outcome? {
-    guard stage.load(ordering: .acquiring) == SaverRoom.done else { return nil }
+    // First, so that a signal that comes between the two is not left behind with nothing to take.
     var value: UInt64 = 0
     _ = clinux_read(isDone, &value, 8)
+    guard stage.load(ordering: .acquiring) == SaverRoom.done else { return nil }
     stage.store(SaverRoom.idle, ordering: .relaxed)
     return outcome < 0 ? .failed(LinuxError(errno: -outcome)) : .saved
   }

@@ -93,13 +93,15 @@ extension Server {
     publishStash(at: now)
   }
 
+  /// Two or three at a time: `min` of more puts them in an array on the heap.
   private var nextDeadline: Instant {
-    var deadline = min(
-      broker.nextDeadline ?? .never, taps.nextSensorDeadline, taps.nextInputDeadline, taps.nextOutputDeadline)
+    var deadline = min(broker.nextDeadline ?? .never, taps.nextSensorDeadline)
+    deadline = min(deadline, taps.nextInputDeadline, taps.nextOutputDeadline)
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
-    return min(deadline, watchdogAt, noticeBudget.nextDeadline, tapCountersDeadline, stateKeeper?.dueAt ?? .never)
+    deadline = min(deadline, watchdogAt, noticeBudget.nextDeadline)
+    return min(deadline, tapCountersDeadline, stateKeeper?.dueAt ?? .never)
   }
 
   private func advanceBoard(at now: Instant) {
