@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -57,6 +58,7 @@ int32_t clinux_create(const char *path, uint32_t mode) {
 
 int32_t clinux_sync(int32_t fd) { return or_errno(fsync(fd)); }
 int32_t clinux_rename(const char *from, const char *to) { return or_errno(rename(from, to)); }
+int32_t clinux_open_rewrite(const char *path) { return or_errno(open(path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY)); }
 int32_t clinux_open_directory(const char *path) { return or_errno(open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY)); }
 
 int64_t clinux_directory_read(int32_t fd, void *buffer, size_t count) {
@@ -110,6 +112,12 @@ void clinux_sleep(int64_t nanoseconds) {
 }
 
 // Polling
+
+int32_t clinux_wait_readable(int32_t fd, int64_t timeout) {
+  struct pollfd place = {.fd = fd, .events = POLLIN};
+  struct timespec time = {.tv_sec = timeout / 1000000000, .tv_nsec = timeout % 1000000000};
+  return or_errno(ppoll(&place, 1, &time, NULL));
+}
 
 int32_t clinux_epoll_create(void) { return or_errno(epoll_create1(EPOLL_CLOEXEC)); }
 

@@ -60,6 +60,11 @@ extension LineError {
     case .busy:
       text.write(" busy: held by ")
       if consumer.isEmpty { text.write("an unnamed consumer") } else { consumer.write(to: &text) }
+      if let hint = consumer.withBytes({ LineHint.of(consumer: $0) }) {
+        text.write(" (")
+        text.write(hint)
+        text.write(")")
+      }
     case .notFound:
       text.write(" not found; see tapline lines")
     case .noChip:

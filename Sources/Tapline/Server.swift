@@ -9,8 +9,8 @@ import Taps
 /// nothing.
 ///
 /// Rooms of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers),
-/// ServerLines, ServerInputs and ServerSensors (the board), ServerState (what outlives it), ServerStop (the orderly
-/// end).
+/// ServerLines, ServerInputs, ServerSensors and ServerLevels (the board), ServerState (what outlives it), ServerStop
+/// (the orderly end).
 public final class Server {
   let configuration: Configuration
   let log = Log()
@@ -28,6 +28,8 @@ public final class Server {
   let slowLane: SlowLane?
   let stateKeeper: StateKeeper?
   var stateError: LinuxError?
+  /// One a PWM channel or LED.
+  let levelLanes: [LevelLane]
 
   var listeners: [OpenListener] = []
   let lines: Lines
@@ -75,6 +77,7 @@ public final class Server {
       edges = try EdgeBuffer(capacity: 64)
       let sensorCount = configuration.taps.sensors.count
       slowLane = sensorCount == 0 ? nil : try Server.startSlowLane(configuration, requestsMax: sensorCount)
+      levelLanes = try Server.startLevelLanes(configuration.taps.levels, sysfsRoot: configuration.sysfsRoot)
     } catch {
       throw StartError(text: Server.text("cannot start: ", error))
     }
@@ -110,6 +113,7 @@ public final class Server {
     poll(signals.fd, .signals, 0)
     if let slowLane { poll(slowLane.fd, .slowLane, 0) }
     if let stateKeeper { poll(stateKeeper.fd, .stateFile, 0) }
+    for index in 0..<levelLanes.count { poll(levelLanes[index].fd, .level, index) }
   }
 
   /// What a configuration takes, without taking it: the same code with a reservation that only counts.
@@ -125,7 +129,8 @@ public final class Server {
     return Plan(
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
-      threadStackBytes: laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes),
+      threadStackBytes: laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
+        + configuration.taps.levels.count * LevelLane.stackBytes,
       taps: PlanTaps.list(configuration.taps))
   }
 
@@ -153,6 +158,9 @@ public final class Server {
     for index in 0..<taps.outputTopicCount { try addCommandTap(taps.outputTopic(index), index) }
     for index in 0..<taps.counters.count {
       try addCommandTap(taps.counters[index].commandTopic, taps.outputTopicCount + index)
+    }
+    for index in 0..<taps.levels.count {
+      try addCommandTap(taps.levels[index].commandTopic, taps.outputTopicCount + taps.counters.count + index)
     }
   }
 

@@ -135,7 +135,9 @@ extension Server {
         verdict.reasonString = taps.outputs[failed].faultText
       }
     }
-    answer(message, verdict, of: output)
+    answer(message, verdict) { writer in
+      OutputAnswer.write(state: taps.outputs[output].state == .driven(active: true), into: &writer)
+    }
     return verdict
   }
 
@@ -201,7 +203,7 @@ extension Server {
   }
 
   /// The answer for who asked for one by Response Topic (§4.10).
-  private func answer(_ message: TapMessage, _ verdict: TapVerdict, of output: Int) {
+  func answer(_ message: TapMessage, _ verdict: TapVerdict, _ writeState: (inout ByteWriter) -> Void) {
     guard let properties = try? Properties(message.forwardedProperties, in: .publish),
       let topic = properties.first(.responseTopic)?.value, Topic.isValidName(topic), topic[0] != UInt8(ascii: "$"),
       topic.count <= configuration.limits.topicBytesMax, Topic.levelCount(topic) <= configuration.limits.topicLevelsMax
@@ -210,7 +212,7 @@ extension Server {
     if verdict.reason.isError {
       OutputAnswer.write(refusal: verdict.reasonString, into: &writer)
     } else {
-      OutputAnswer.write(state: taps.outputs[output].state == .driven(active: true), into: &writer)
+      writeState(&writer)
     }
     let isKept = stash.push(
       topic: topic, payload: writer.written,

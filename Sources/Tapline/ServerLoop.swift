@@ -12,6 +12,7 @@ enum TokenKind: UInt64 {
   case signals
   case slowLane
   case stateFile
+  case level
 
   func token(_ low: Int) -> UInt64 { rawValue << 32 | UInt64(UInt32(low)) }
 }
@@ -97,6 +98,7 @@ extension Server {
   private var nextDeadline: Instant {
     var deadline = min(broker.nextDeadline ?? .never, taps.nextSensorDeadline)
     deadline = min(deadline, taps.nextInputDeadline, taps.nextOutputDeadline)
+    deadline = min(deadline, nextLevelDeadline)
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
@@ -106,6 +108,7 @@ extension Server {
 
   private func advanceBoard(at now: Instant) {
     advanceOutputs(at: now)
+    retryLevels(at: now)
     takeDueSensors(at: now)
     advanceInputs(at: now)
     advancePresses(at: now)
@@ -150,6 +153,7 @@ extension Server {
     case .signals: takeSignals()
     case .slowLane: takeReadings(at: now)
     case .stateFile: takeStateOutcome(at: now)
+    case .level: takeLevelResult(low, at: now)
     case nil: break
     }
   }

@@ -11,6 +11,7 @@ extension Server {
     let now = Clock.now()
     composeLastState(at: now)
     leaveOutputs(at: now)  // before anything that may take its time
+    leaveLevels(at: now)
     publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     flushAll(at: now)
     broker.closeAll(.serverShuttingDown, at: now)

@@ -84,6 +84,8 @@ extension Server {
     var index = tap.index - taps.outputTopicCount
     if index < taps.counters.count { return commandReceived(counter: index, message) }
     index -= taps.counters.count
+    if index < taps.levels.count { return commandReceived(level: index, message) }
+    index -= taps.levels.count
     switch handlers[index].kind {
     case .decoupled:
       if handlerLane?.submit(tag: UInt32(index), topic: message.topic, payload: message.payload) != true {

@@ -44,7 +44,7 @@ enum Command {
           text.add(Version.text)
           text.endLine()
           return succeed(text)
-        case .configuration, .boards, .board, .json: break
+        case .configuration, .boards, .board, .json, .times, .on, .bias: break
         }
       }
       try options.end()
@@ -68,6 +68,7 @@ enum Command {
       case .plan: return plan(try arguments.configuration(), json: arguments.json)
       case .lines: return lines(try arguments.boardProfile())
       case .safe: return safe(try arguments.configuration())
+      case .blink, .watch: return lineTool(subcommand, arguments, try arguments.boardProfile())
       }
     } catch {
       write(error.text, to: standardError)
@@ -90,6 +91,10 @@ enum Command {
       text.add(", ")
     }
     text.add(counts.sensors, of: "sensor")
+    if counts.levels > 0 {
+      text.add(", ")
+      text.add(counts.levels, of: "dimmer")
+    }
     text.add(", ")
     let plan = Server.plan(configuration)
     text.add(mebibytes: plan.totalBytes)
@@ -123,6 +128,30 @@ enum Command {
     let outputs = SafeOutputs(configuration)
     _ = succeed(outputs.text)
     return outputs.isSafe ? .success : .fault
+  }
+
+  private static func lineTool(
+    _ subcommand: Subcommand, _ arguments: Arguments, _ board: BoardProfile?
+  ) -> ExitStatus {
+    let tools = LineTools(board: board) { write($0, to: standardOutput) }
+    do throws(LineTools.Problem) {
+      if subcommand.kind == .watch {
+        try tools.watch(arguments.words, bias: arguments.bias, edgesMax: arguments.times ?? 0)
+      } else {
+        guard arguments.words.count == 1 else {
+          return refuse(Text("tapline blink: expected one LINE such as GPIO17\n"))
+        }
+        try tools.blink(arguments.words[0], times: arguments.times ?? 5, onMilliseconds: arguments.onMilliseconds)
+      }
+      return .success
+    } catch {
+      var text = Text(subcommand.fullName)
+      text.add(": ")
+      text.add(error.text)
+      text.endLine()
+      write(text, to: standardError)
+      return .fault
+    }
   }
 
   // Output

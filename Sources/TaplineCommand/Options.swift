@@ -12,6 +12,9 @@ enum Option: UInt8 {
   case boards
   case board
   case json
+  case times
+  case on
+  case bias
   case help
   case version
 
@@ -22,6 +25,9 @@ enum Option: UInt8 {
     case .boards: "--boards"
     case .board: "--board"
     case .json: "--json"
+    case .times: "--times"
+    case .on: "--on"
+    case .bias: "--bias"
     case .help: "--help"
     case .version: "--version"
     }
@@ -32,13 +38,14 @@ enum Option: UInt8 {
     case .configuration: UInt8(ascii: "c")
     case .help: UInt8(ascii: "h")
     case .version: UInt8(ascii: "V")
-    case .boards, .board, .json: nil
+    case .times: UInt8(ascii: "n")
+    case .boards, .board, .json, .on, .bias: nil
     }
   }
 
   var takesValue: Bool {
     switch self {
-    case .configuration, .boards, .board: true
+    case .configuration, .boards, .board, .times, .on, .bias: true
     case .json, .help, .version: false
     }
   }
@@ -82,6 +89,13 @@ struct OptionReader {
 
   /// The value of the option just read.
   var value: [UInt8] { clinux_option_argument().map { bytes(of: $0) } ?? [] }
+
+  /// The words that follow the options.
+  func rest() -> [[UInt8]] {
+    var words: [[UInt8]] = []
+    while let word = argument(position + words.count) { words.append(word) }
+    return words
+  }
 
   /// Nothing may follow the options.
   func end() throws(UsageError) {
@@ -147,6 +161,11 @@ struct Arguments {
   private var boards: [UInt8]?
   private var board: [UInt8]?
   private(set) var json = false
+  /// Lines, for `blink` and `watch`.
+  private(set) var words: [[UInt8]] = []
+  private(set) var times: Int?
+  private(set) var onMilliseconds = 500
+  private(set) var bias = LineTools.Bias.asIs
 
   /// True when help was asked for.
   mutating func read(_ subcommand: Subcommand) throws(UsageError) -> Bool {
@@ -157,11 +176,14 @@ struct Arguments {
       case .boards: boards = options.value
       case .board: board = options.value
       case .json: json = true
+      case .times: times = try number(options.value, 1...1_000_000, subcommand, .times)
+      case .on: onMilliseconds = try number(options.value, 1...60_000, subcommand, .on)
+      case .bias: bias = try bias(options.value, subcommand)
       case .help: return true
       case .version: break
       }
     }
-    try options.end()
+    if subcommand.takesLines { words = options.rest() } else { try options.end() }
     guard file != nil || !subcommand.needsFile else {
       var text = Text(subcommand.fullName)
       text.add(": the configuration is missing; expected -c FILE\n")
@@ -173,6 +195,44 @@ struct Arguments {
       throw UsageError(text: text)
     }
     return false
+  }
+
+  private func number(
+    _ text: [UInt8], _ range: ClosedRange<Int>, _ subcommand: Subcommand, _ option: Option
+  ) throws(UsageError) -> Int {
+    var value = 0
+    for digit in text where value <= range.upperBound {
+      value = digit >= 48 && digit <= 57 ? value * 10 + Int(digit - 48) : .max - 1
+    }
+    if !text.isEmpty, range.contains(value) { return value }
+    var error = wrong(text, subcommand, option)
+    error.add("a number from ")
+    error.add(range.lowerBound)
+    error.add(" to ")
+    error.add(range.upperBound)
+    error.endLine()
+    throw UsageError(text: error)
+  }
+
+  private func bias(_ text: [UInt8], _ subcommand: Subcommand) throws(UsageError) -> LineTools.Bias {
+    let words: [(StaticString, LineTools.Bias)] = [
+      ("as-is", .asIs), ("disabled", .disabled), ("pull-up", .pullUp), ("pull-down", .pullDown),
+    ]
+    for (word, bias) in words where Text(word).bytes == text { return bias }
+    var error = wrong(text, subcommand, .bias)
+    error.add("as-is, disabled, pull-up or pull-down\n")
+    throw UsageError(text: error)
+  }
+
+  /// `tapline blink: option --times is 'x'; expected `.
+  private func wrong(_ text: [UInt8], _ subcommand: Subcommand, _ option: Option) -> Text {
+    var error = Text(subcommand.fullName)
+    error.add(": option ")
+    error.add(option.longName)
+    error.add(" is ")
+    error.add(quoted: text)
+    error.add("; expected ")
+    return error
   }
 
   func configuration() throws(ConfigurationErrors) -> Configuration {

@@ -1,6 +1,6 @@
 /// A command of `tapline`.
 struct Subcommand {
-  enum Kind { case run, check, plan, lines, safe }
+  enum Kind { case run, check, plan, lines, safe, blink, watch }
 
   let kind: Kind
   let name: StaticString
@@ -27,7 +27,21 @@ struct Subcommand {
       Subcommand(
         kind: .safe, name: "safe", fullName: "tapline safe", options: [.configuration, .boards, .help],
         needsFile: true, help: Help.safe),
+      Subcommand(
+        kind: .blink, name: "blink", fullName: "tapline blink",
+        options: [.configuration, .board, .boards, .times, .on, .help], needsFile: false, help: Help.blink),
+      Subcommand(
+        kind: .watch, name: "watch", fullName: "tapline watch",
+        options: [.configuration, .board, .boards, .times, .bias, .help], needsFile: false, help: Help.watch),
     ]
+  }
+
+  /// Words after the options are lines.
+  var takesLines: Bool {
+    switch kind {
+    case .blink, .watch: true
+    case .run, .check, .plan, .lines, .safe: false
+    }
   }
 
   static var names: [StaticString] { all.map { $0.name } }
@@ -43,6 +57,8 @@ enum Help {
       plan -c FILE [--json]   say what memory it takes, and whether that fits
       lines [-c FILE]         list GPIO chips and lines
       safe -c FILE            bring outputs to their safe states after a crash
+      blink LINE              switch a line to and fro, to find its wire
+      watch [LINE]...         print the changes of lines
 
     """
   }
@@ -58,6 +74,8 @@ enum Help {
       plan -c FILE [--json]   say what memory it takes, and whether that fits
       lines [-c FILE]         list GPIO chips and lines
       safe -c FILE            bring outputs to their safe states after a crash
+      blink LINE              switch a line to and fro, to find its wire
+      watch [LINE]...         print the changes of lines
 
     Options:
       -h, --help              this text; after a command, about that command
@@ -101,6 +119,39 @@ enum Help {
 
       -c, --config FILE       the configuration, in YAML
           --json              one JSON object in place of the table
+          --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+
+  static var blink: StaticString {
+    """
+    Usage: tapline blink [OPTION]... LINE
+    Switches LINE to the other level and back, and gives it back as it was found.
+    LINE is a name such as GPIO17, a number as in GPIOn, header:11 for a position on the header, or CHIP:OFFSET.
+
+      -n, --times N           how often; 5 by default
+          --on MS             milliseconds of each level; 500 by default
+      -c, --config FILE       a configuration, for its board
+          --board NAME        a board profile; without it, what this machine's model says
+          --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+
+  static var watch: StaticString {
+    """
+    Usage: tapline watch [OPTION]... [LINE]...
+    Prints every change of the lines, with the kernel's time of it in seconds since boot, until Ctrl-C.
+    LINE is a name such as GPIO17, a number as in GPIOn, header:11 for a position on the header, or CHIP:OFFSET.
+    Without LINE all free lines of the board's header.
+
+          --bias BIAS         as-is, disabled, pull-up or pull-down; as-is by default
+      -n, --times N           end after N changes
+      -c, --config FILE       a configuration, for its board
+          --board NAME        a board profile; without it, what this machine's model says
           --boards DIR        where board profiles are
       -h, --help              this text
 

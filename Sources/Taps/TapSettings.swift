@@ -60,6 +60,8 @@ public struct TapSettings: Sendable {
   public var persist: PersistSettings?
   /// What else the state file is to hold, for the next start; see `SavedState`.
   public var savedEntries: [SavedEntry] = []
+  /// PWM channels and LEDs.
+  public var levels: [LevelSettings] = []
 
   /// Bytes; topics are stored once, so this is for the readers of logs.
   public static var baseBytesMax: Int { 256 }
@@ -81,6 +83,7 @@ public struct TapProblem: Error, Equatable {
     case input(Int)
     case counter(Int)
     case sensor(Int)
+    case level(Int)
   }
   public let place: Place
   public let text: StaticString
@@ -98,6 +101,9 @@ extension TapSettings {
       || counters.count > TapSettings.tapsMax || sensors.count > TapSettings.tapsMax
     {
       return TapProblem(place: .base, text: "at most 1024 taps of one kind")
+    }
+    if levels.count > LevelSettings.countMax {
+      return TapProblem(place: .base, text: "at most 32 PWM channels and LEDs together")
     }
     var names: [[UInt8]] = []
     var pins: [LineAddress] = []
@@ -138,6 +144,11 @@ extension TapSettings {
       if let text { return TapProblem(place: .sensor(index), text: text) }
       names.append(sensor.name)
       channels.append(sensor.channel)
+    }
+    for (index, level) in levels.enumerated() {
+      let text = TapSettings.nameProblem(level.name, besides: names) ?? level.problem(besides: levels[..<index])
+      if let text { return TapProblem(place: .level(index), text: text) }
+      names.append(level.name)
     }
     return nil
   }

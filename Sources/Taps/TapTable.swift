@@ -43,6 +43,7 @@ public final class TapTable {
   public let inputs: TapList<InputTap>
   public let counters: TapList<CounterTap>
   public let sensors: TapList<SensorTap>
+  public let levels: TapList<LevelTap>
   /// What the table took from the reservation.
   public let byteCount: Int
   /// `<base>/status`.
@@ -77,6 +78,9 @@ public final class TapTable {
     sensors = TapList(
       base: reservation.take(SensorTap.self, count: settings.sensors.count, name: "sensors"),
       count: settings.sensors.count)
+    levels = TapList(
+      base: reservation.take(LevelTap.self, count: settings.levels.count, name: "PWM channels and LEDs"),
+      count: settings.levels.count)
     topics = reservation.takeBytes(topicByteCount, name: "tap topics")
     texts = reservation.take(
       UInt8.self, count: TapTable.textByteCount(settings), name: "tap texts")
@@ -121,6 +125,13 @@ public final class TapTable {
         to: SensorTap(
           settings: sensor, stateTopic: stateTopic(of: fault), fault: fault,
           payload: textBuffer(SensorTap.payloadBytesMax), firstReadAt: now))
+    }
+    for (index, level) in settings.levels.enumerated() {
+      let command = topic(level.name, "/set", into: &writer)
+      (levels.base + index).initialize(
+        to: LevelTap(
+          settings: level, commandTopic: command, fault: faultReport(level.name, into: &writer),
+          payload: textBuffer(LevelTap.payloadBytesMax), at: now))
     }
     precondition(!writer.overflowed && writer.count == topicByteCount)
   }
@@ -209,6 +220,7 @@ public final class TapTable {
       count += 2 * stem + 10 + 6 + (counter.rate == nil ? 0 : stem + 5)  // total/set, rate
     }
     for sensor in settings.sensors { count += settings.base.count + 1 + sensor.topicName.count + 6 }
+    for level in settings.levels { count += 2 * (settings.base.count + 1 + level.name.count) + 4 + 6 }  // set
     return count
   }
 
@@ -217,6 +229,7 @@ public final class TapTable {
     count += settings.outputs.count { $0.group != nil } * Publication.byBytesMax
     for input in settings.inputs where input.events != nil { count += ButtonEvent.payloadBytesMax }
     count += settings.counters.count * (FaultReport.textBytesMax + 2 * CounterTap.textBytesMax)
+    count += settings.levels.count * (FaultReport.textBytesMax + LevelTap.payloadBytesMax)
     return count + settings.sensors.count * (FaultReport.textBytesMax + SensorTap.payloadBytesMax)
   }
 

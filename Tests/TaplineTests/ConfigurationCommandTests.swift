@@ -69,7 +69,7 @@ struct ConfigurationCommandTests {
     #expect(version.status == 0)
     #expect(version.output.hasPrefix("tapline "))
     #expect(try Self.tapline("--help").output.hasPrefix("Usage: tapline COMMAND"))
-    for command in ["run", "check", "plan", "lines"] {
+    for command in ["run", "check", "plan", "lines", "blink", "watch"] {
       let help = try Self.tapline(command, "--help")
       #expect(help.status == 0)
       #expect(help.output.hasPrefix("Usage: tapline \(command) "))

@@ -26,7 +26,9 @@ struct ConfigurationDocumentationTests {
 
   @Test func theCompleteExampleSaysWhatItSeems() throws {
     let configuration = try readConfiguration(try #require(try Self.examples().first))
-    #expect(configuration.counts == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 8))
+    #expect(
+      configuration.counts
+        == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 8, levels: 3))
     #expect(configuration.board.map { string($0.name) } == "raspberry-pi-4")
     #expect(
       configuration.taps.outputs.map { string($0.pin.line) } == [
@@ -42,11 +44,12 @@ struct ConfigurationDocumentationTests {
       Configuration.keys, ListenerSettings.keys, TapsReader.keys, TapsReader.outputKeys, TapsReader.groupKeys,
       TapsReader.leaseKeys, TapsReader.persistKeys, TapsReader.inputKeys,
       TapsReader.debounceKeys, TapsReader.eventKeys, TapsReader.counterKeys, TapsReader.rateKeys,
-      TapsReader.publishKeys, TapsReader.sensorKeys, TapsReader.pinKeys, ["presses", "line", "every", "for"],
+      TapsReader.publishKeys, TapsReader.sensorKeys, TapsReader.pinKeys, TapsReader.pwmKeys, TapsReader.ledKeys,
+      ["presses", "line", "every", "for"],
     ].flatMap { $0 }
     for key in shown { #expect(examples.contains("\(key):"), "an example of \(key)") }
     for key in shown + BoardProfile.keys
-    where !["chip", "line", "header", "time", "mode", "long", "multi"].contains(key.description) {
+    where !["chip", "line", "header", "time", "mode", "long", "multi", "min", "max"].contains(key.description) {
       #expect(document.contains("| `\(key)` |"), "a row for \(key)")
     }
   }
@@ -75,7 +78,10 @@ struct ConfigurationDocumentationTests {
 
   @Test func theManualNamesEveryCommandAndOption() throws {
     let manual = try Self.text("docs/tapline.1.md")
-    for word in ["run", "check", "plan", "lines", "--config", "--board", "--boards", "--json", "--help", "--version"] {
+    for word in [
+      "run", "check", "plan", "lines", "blink", "watch", "--config", "--board", "--boards", "--json", "--times", "--on",
+      "--bias", "--help", "--version",
+    ] {
       #expect(manual.contains("**\(word)**"), "\(word)")
     }
   }

@@ -19,7 +19,8 @@ struct ConfigurationTests {
       #expect(string(configuration.taps.base) == "tap/pi")
       #expect(string(configuration.sysfsRoot) == "/sys")
       #expect(
-        configuration.counts == Configuration.Counts(listeners: 1, outputs: 0, inputs: 0, counters: 0, sensors: 0))
+        configuration.counts
+          == Configuration.Counts(listeners: 1, outputs: 0, inputs: 0, counters: 0, sensors: 0, levels: 0))
     }
   }
 

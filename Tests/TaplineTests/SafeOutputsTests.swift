@@ -61,7 +61,7 @@ struct SafeOutputsTests {
     #expect(
       text(done) == [
         "heater: NOT SAFE: line GPIO0 busy: held by tapline:heater; is tapline running? stop it first",
-        "cs: NOT SAFE: line GPIO1 busy: held by spi0 CS0", "lamp: off",
+        "cs: NOT SAFE: line GPIO1 busy: held by spi0 CS0 (dtparam=spi=on)", "lamp: off",
         "none: NOT SAFE: line GPIO99 not found; see tapline lines",
       ])
     #expect(!chip.isHigh(2))

@@ -22,7 +22,7 @@ def test_help(binary):
     assert done.returncode == 0 and not done.stderr
     assert done.stdout.startswith("Usage: tapline COMMAND")
     assert binary.run("-h").stdout == done.stdout
-    for command in ("run", "check", "plan", "lines", "safe"):
+    for command in ("run", "check", "plan", "lines", "safe", "blink", "watch"):
         assert command in done.stdout
         own = binary.run(command, "--help")
         assert own.returncode == 0 and own.stdout.startswith(f"Usage: tapline {command}")

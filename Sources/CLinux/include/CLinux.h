@@ -49,6 +49,8 @@ int32_t clinux_create(const char *path, uint32_t mode);
 int32_t clinux_sync(int32_t fd);
 /// rename(2): replaces what `to` was, at once. 0 or -errno.
 int32_t clinux_rename(const char *from, const char *to);
+/// open(2) for writing an existing file anew, close-on-exec. The descriptor, or -errno.
+int32_t clinux_open_rewrite(const char *path);
 /// open(2) of a directory for clinux_directory_read. The descriptor, or -errno.
 int32_t clinux_open_directory(const char *path);
 /// getdents64(2): struct linux_dirent64 records into `buffer`. Bytes, 0 at the end, or -errno.
@@ -100,6 +102,8 @@ enum {
   CLINUX_EPOLL_RDHUP = 0x2000,
 };
 #define CLINUX_EPOLL_EDGE 0x80000000u
+/// ppoll(2) of one descriptor; `timeout` in nanoseconds, 0 or more. 1 when it is readable, 0 at the end, or -errno.
+int32_t clinux_wait_readable(int32_t fd, int64_t timeout);
 /// epoll_create1(2), close-on-exec. The descriptor, or -errno.
 int32_t clinux_epoll_create(void);
 /// epoll_ctl(2). 0 or -errno.

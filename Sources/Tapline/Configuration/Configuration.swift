@@ -127,12 +127,14 @@ extension Configuration {
     public let counters: Int
     /// Values; a device may have several.
     public let sensors: Int
+    /// PWM channels and LEDs.
+    public let levels: Int
   }
 
   public var counts: Counts {
     Counts(
       listeners: listeners.count, outputs: taps.outputs.count, inputs: taps.inputs.count,
-      counters: taps.counters.count, sensors: taps.sensors.count)
+      counters: taps.counters.count, sensors: taps.sensors.count, levels: taps.levels.count)
   }
 }
 

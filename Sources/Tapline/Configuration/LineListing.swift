@@ -50,6 +50,11 @@ public struct LineListing {
         text.add(line.isOutput ? "output" : "input", width: 11)
         let consumer = line.consumer.array
         if line.isUsed { text.add(consumer.isEmpty ? [UInt8](ascii: "?") : consumer) } else { text.add("-") }
+        if line.isUsed, let hint = LineListing.hint(consumer, name, label, line.offset, board) {
+          text.add("  (")
+          text.add(hint)
+          text.add(")")
+        }
         if line.isActiveLow { text.add(" (active low)") }
         text.endLine()
       }
@@ -58,7 +63,19 @@ public struct LineListing {
     }
   }
 
-  private static func words(for error: LinuxError) -> Text {
+  /// What probably holds a line: by its holder's name, or on the header by what its pin usually is.
+  private static func hint(
+    _ consumer: [UInt8], _ name: [UInt8], _ label: [UInt8], _ offset: Int, _ board: BoardProfile?
+  ) -> StaticString? {
+    if let hint = consumer.lend({ LineHint.of(consumer: $0) }) { return hint }
+    // "kernel" and no name at all are pins that the pin controller has given to something else.
+    guard consumer.isEmpty || consumer.equals("kernel") || consumer.equals("pinctrl"),
+      let position = board?.headerPosition(line: name, chip: label, offset: offset), let board
+    else { return nil }
+    return LineHint.of(headerLine: board.words(atHeader: position))
+  }
+
+  static func words(for error: LinuxError) -> Text {
     var text = Text("a GPIO chip cannot be read: ")
     text.add(error.text)
     // EPERM, EACCES

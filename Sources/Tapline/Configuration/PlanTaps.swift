@@ -44,6 +44,7 @@ public struct PlanTaps: Equatable, Sendable {
       "counter", settings.counters.count, kernelBytesEach: LineSettings.kernelBytes(eventsMax: Server.counterEventsMax)
     ) { $0.counters = settings.counters }
     add("sensor", settings.sensors.count, kernelBytesEach: 0) { $0.sensors = settings.sensors }
+    add("dimmer", settings.levels.count, kernelBytesEach: 0) { $0.levels = settings.levels }
     return list
   }
 

@@ -14,10 +14,10 @@ struct TapsReader {
   /// Retained messages beyond one a tap.
   var moreRetainedCount = 0
 
-  enum Kind { case output, input, counter, sensor }
+  enum Kind { case output, input, counter, sensor, pwm, led }
 
   static var keys: [StaticString] {
-    ["base", "on_exit", "persist", "outputs", "groups", "inputs", "counters", "sensors"]
+    ["base", "on_exit", "persist", "outputs", "groups", "inputs", "counters", "sensors", "pwm", "leds"]
   }
   static var outputKeys: [StaticString] {
     [
@@ -63,6 +63,8 @@ struct TapsReader {
     for entry in section.members("inputs", expected) { readInput(entry) }
     for entry in section.members("counters", expected) { readCounter(entry) }
     for entry in section.members("sensors", expected) { readSensor(entry) }
+    for entry in section.members("pwm", expected) { readPWM(entry, onExit: onExit) }
+    for entry in section.members("leds", expected) { readLED(entry, onExit: onExit) }
     checkCounts(section)
     // What the taps' own room refuses and the checks above have let through.
     if errors.isEmpty, let problem = settings.problem() { errors.add(section.place, problem.text) }
@@ -70,7 +72,7 @@ struct TapsReader {
 
   private func checkCounts(_ section: Section) {
     let count = names.count
-    let commandCount = 2 * settings.outputs.count + settings.counters.count
+    let commandCount = 2 * settings.outputs.count + settings.counters.count + settings.levels.count
     let retainedCount = count + settings.outputs.count { $0.hasStats } + moreRetainedCount
     guard max(count, commandCount) > limits.tapsMax || retainedCount + 1 > limits.retainedMax else { return }
     var text = Text()
@@ -163,7 +165,7 @@ struct TapsReader {
     return settings
   }
 
-  private static func onExit(_ section: Section, default fallback: OutputExit) -> OutputExit {
+  static func onExit(_ section: Section, default fallback: OutputExit) -> OutputExit {
     section.choice(
       "on_exit", [Choice("safe", OutputExit.safe), Choice("keep", .keep), Choice("release", .release)],
       default: fallback)
@@ -201,7 +203,7 @@ struct TapsReader {
     if kind == .counter { checkTopic(entry, "/total/set", levelCount: 3) } else { checkTopic(entry, "/fault") }
   }
 
-  private func complain(about entry: Entry, _ problem: StaticString) {
+  func complain(about entry: Entry, _ problem: StaticString) {
     var text = Text()
     text.add(quoted: entry.key)
     text.add(": ")

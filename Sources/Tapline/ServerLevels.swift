@@ -1,0 +1,197 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+public import Taps
+
+/// PWM channels and LEDs: files of /sys, written on a thread of their own each.
+///
+/// A command's acknowledgement tells whether the kernel took the level, so the turn waits for its write: for
+/// `answerNanoseconds` at most, and once: an output that has not answered is faulted, and refuses what follows
+/// without waiting, until its write has returned.
+extension Server {
+  /// A chip on a slow bus needs a millisecond; the rest is for a busy processor.
+  private static var answerNanoseconds: Int64 { 100_000_000 }
+
+  static func startLevelLanes(_ levels: [LevelSettings], sysfsRoot: [UInt8]) throws(LinuxError) -> [LevelLane] {
+    var lanes: [LevelLane] = []
+    for level in levels { lanes.append(try levelLane(level, sysfsRoot)) }
+    return lanes
+  }
+
+  private static func levelLane(_ level: LevelSettings, _ sysfsRoot: [UInt8]) throws(LinuxError) -> LevelLane {
+    let device = level.target.device
+    // A typed throw does not pass through a closure that lends.
+    let result: Result<LevelLane, LinuxError> = sysfsRoot.lend { root in
+      do throws(LinuxError) {
+        return .success(try LevelLane(device, sysfsRoot: root))
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+
+  /// Gives one output its safe level, from a process without a server; what went wrong, or nil. Waits for a second at
+  /// most: a driver that hangs is given up.
+  public static func makeSafe(_ level: LevelSettings, sysfsRoot: [UInt8]) -> Text? {
+    guard let lane = try? levelLane(level, sysfsRoot) else { return Text("no thread for it") }
+    _ = lane.submit(.open, share: level.scale.share(of: level.safe))
+    guard let result = lane.wait(nanoseconds: 1_000_000_000) else { return Text("write does not return") }
+    guard let failure = result.failure else { return nil }
+    return withUnsafeTemporaryAllocation(byteCount: 160, alignment: 8) { room in
+      var writer = ByteWriter(room)
+      level.target.describe(failure, into: &writer)
+      var text = Text()
+      text.add(writer.written)
+      return text
+    }
+  }
+
+  // MARK: Time
+
+  var nextLevelDeadline: Instant {
+    var earliest = Instant.never
+    var index = 0
+    while index < taps.levels.count {
+      earliest = min(earliest, taps.levels[index].retryAt)
+      index += 1
+    }
+    return earliest
+  }
+
+  /// Opens what is not open: at start, and after a fault, every 5 s.
+  func retryLevels(at now: Instant) {
+    var index = 0
+    while index < taps.levels.count {
+      if taps.levels[index].retryAt <= now {
+        taps.levels[index].tried()
+        _ = levelLanes[index].submit(.open, share: taps.levels[index].share(of: taps.levels[index].level))
+      }
+      index += 1
+    }
+  }
+
+  /// The result of a retry, or of a write that took longer than its command waited for.
+  func takeLevelResult(_ index: Int, at now: Instant) {
+    guard let result = levelLanes[index].takeResult() else { return }
+    // A command that was refused for its late answer must not count after all: back to what the tap has.
+    if result.failure == nil, levelLanes[index].lastJob == .set {
+      _ = levelLanes[index].submit(.open, share: taps.levels[index].share(of: taps.levels[index].level))
+      return
+    }
+    publish(update(index, result, level: nil, by: .empty, at: now), at: now)
+  }
+
+  /// - Parameter level: what was written; nil: what the tap has.
+  private func update(_ index: Int, _ result: LevelResult, level: Int?, by: Bytes, at now: Instant) -> TapUpdate {
+    guard let failure = result.failure else {
+      return taps.levels[index].written(
+        level ?? taps.levels[index].level, by: by, wallNanoseconds: Clock.wallNanoseconds())
+    }
+    var text = loop.scratch.writer()
+    configuration.taps.levels[index].target.describe(failure, into: &text)
+    // The scratch memory is used again to publish; a fault's text is shorter than this.
+    return FixedText<160>(text.written.first(min(text.count, 160))).withBytes { fail(index, $0, at: now) }
+  }
+
+  private func fail(_ index: Int, _ reason: Bytes, at now: Instant) -> TapUpdate {
+    let update = taps.levels[index].failed(reason, at: now, wallNanoseconds: Clock.wallNanoseconds())
+    if update.fault != nil {  // once, not with every retry
+      let name = configuration.taps.levels[index].name
+      log.line(.warning) { text in
+        text.write("tapline: tap ")
+        name.lend { text.write($0) }
+        text.write(": ")
+        text.write(reason)
+        text.write("; trying again every 5 s")
+      }
+    }
+    return update
+  }
+
+  // MARK: Commands
+
+  /// A message on `<tap>/set`, inside the broker's turn: publications follow when the broker is free.
+  func commandReceived(level index: Int, _ message: TapMessage) -> TapVerdict {
+    var verdict = TapVerdict(retain: false)  // a retained command would be carried out at every restart
+    switch taps.levels[index].commandReceived(message.payload, isRetained: message.retain) {
+    case .nothing:
+      return verdict
+    case .refuse(let reason, let text):
+      verdict.reason = reason
+      verdict.reasonString = text
+    case .write(let level):
+      keep(write(level, index, by: message.clientID, at: message.now))
+      if case .driven = taps.levels[index].state {
+      } else {
+        verdict.reason = .implementationSpecificError
+        verdict.reasonString = taps.levels[index].faultText
+      }
+    }
+    answer(message, verdict) { taps.levels[index].writeAnswer(into: &$0) }
+    return verdict
+  }
+
+  private func write(_ level: Int, _ index: Int, by: Bytes, at now: Instant) -> TapUpdate {
+    let lane = levelLanes[index]
+    let isTaken = lane.submit(.set, share: taps.levels[index].share(of: level))
+    guard isTaken, let result = lane.wait(nanoseconds: Server.answerNanoseconds) else {
+      return fail(index, Bytes("write does not return"), at: now)
+    }
+    return update(index, result, level: level, by: by, at: now)
+  }
+
+  /// The orderly end: each gets its safe level, keeps what it has or is given back, as `on_exit` says.
+  func leaveLevels(at now: Instant) {
+    for index in 0..<taps.levels.count {
+      let settings = configuration.taps.levels[index]
+      switch settings.onExit {
+      case .keep: break
+      case .safe: publish(write(settings.safe, index, by: Bytes("safe"), at: now), at: now)
+      case .release:
+        if levelLanes[index].submit(.release, share: 0) {
+          _ = levelLanes[index].wait(nanoseconds: Server.answerNanoseconds)
+        }
+      }
+    }
+  }
+}
+
+extension LevelTarget {
+  fileprivate var device: LevelDevice {
+    switch self {
+    case .pwm(let chip, let channel, let period, let isActiveLow):
+      return .pwm(
+        device: chip.lend { FixedText<64>($0) }, channel: UInt32(channel), periodNanoseconds: UInt64(period),
+        isInversed: isActiveLow)
+    case .led(let name, let trigger):
+      return .led(name: name.lend { FixedText<64>($0) }, trigger: trigger.lend { ShortText($0) })
+    }
+  }
+
+  /// `no PWM chip 1f00098000.pwm`, `duty_cycle: Invalid argument`.
+  fileprivate func describe(_ failure: LevelFailure, into text: inout ByteWriter) {
+    let error = failure.error.errno
+    if failure.step == .find {
+      switch self {
+      case .pwm(let chip, _, _, _):
+        text.write("no PWM chip ")
+        chip.lend { text.write($0) }
+      case .led(let name, _):
+        text.write("no LED ")
+        name.lend { text.write($0) }
+      }
+    } else if failure.step == .export, error == 16 {  // EBUSY
+      text.write("channel is used by a driver of the kernel, such as the fan's")
+    } else if failure.step == .export, error == 19 {  // ENODEV
+      text.write("the chip has no such channel")
+    } else {
+      text.write(failure.step.file)
+      text.write(": ")
+      text.write(failure.error.text)
+      if error == 1 || error == 13 { text.write("; is the user in group gpio?") }  // EPERM, EACCES
+      if error == 30 { text.write("; see ProtectKernelTunables") }  // EROFS
+    }
+  }
+}

@@ -1,0 +1,284 @@
+"""PWM channels and LEDs: a tree of plain files in place of /sys, and FIFOs that hang, vanish and come back."""
+
+import os
+import shutil
+import threading
+import time
+
+import pytest
+
+import raw
+from daemon import wait
+
+CHIP = "fe20c000.pwm"
+
+
+class Sys:
+    """What the kernel shows of one PWM chip and two LEDs."""
+
+    def __init__(self, root, exported=True):
+        self.root = root
+        self.put_leds()
+        self.put_chip(0, exported)
+
+    def put_leds(self):
+        for name in ("ACT", "PWR"):
+            folder = self.root / "class/leds" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "max_brightness").write_text("255\n")
+            (folder / "brightness").write_text("0\n")
+            (folder / "trigger").write_text("none [mmc0] heartbeat\n")
+
+    def put_chip(self, number, exported=True):
+        self.chip = self.root / f"class/pwm/pwmchip{number}"
+        self.chip.mkdir(parents=True)
+        (self.chip / "device").symlink_to(f"../../../devices/platform/soc/{CHIP}")
+        (self.chip / "export").write_text("")
+        (self.chip / "unexport").write_text("")
+        if exported:
+            self.put_channel(0)
+
+    def put_channel(self, number):
+        # As the kernel and udev do it: the files last.
+        folder = self.chip / f"pwm{number}"
+        folder.mkdir()
+        for name, text in {"duty_cycle": "0", "polarity": "normal", "enable": "0", "period": "0"}.items():
+            (folder / name).write_text(text + "\n")
+
+    def vanish(self):
+        shutil.rmtree(self.chip)
+
+    def pwm(self, number=0):
+        folder = self.chip / f"pwm{number}"
+        return {name: (folder / name).read_text().strip() for name in ("period", "duty_cycle", "polarity", "enable")}
+
+    def led(self, name="ACT"):
+        return (self.root / "class/leds" / name / "brightness").read_text().strip()
+
+
+@pytest.fixture
+def sysfs(tmp_path):
+    return Sys(tmp_path / "sys")
+
+
+def configuration(sysfs, strip="", taps="leds: {act: {led: ACT}}"):
+    return f"""sysfs_root: {sysfs.root}
+taps:
+  base: home
+  pwm:
+    strip: {{chip: {CHIP}, frequency: 1kHz{strip}}}
+  {taps}
+"""
+
+
+def ready(daemon, name="strip", value=None):
+    """The first state that is retained."""
+    return daemon.wait_for_value(f"home/{name}", lambda text: value is None or text == value)
+
+
+
+def set_and_read(client, payload, topic="home/strip/set", **options):
+    packet_id = client.next_id()
+    client.send(raw.publish(topic, payload.encode(), qos=1, packet_id=packet_id, **options))
+    body = client.expect(raw.PUBACK).body
+    reason = body[2] if len(body) > 2 else 0
+    found = raw.read_properties(body, 3)[0] if len(body) > 3 else []
+    return reason, dict(found).get(raw.REASON_STRING, "")
+
+
+def test_commands_reach_the_files(make_daemon, sysfs):
+    daemon = make_daemon(configuration(sysfs))
+    assert ready(daemon) == "0" and ready(daemon, "act") == "0"
+    assert sysfs.pwm() == {"period": "1000000", "duty_cycle": "0", "polarity": "normal", "enable": "1"}
+    with daemon.connect("panel") as client:
+        # Acknowledged means written: no waiting here.
+        for payload, duty, state in [
+                ("35", "350000", "35"), ("12.5", "125000", "12.5"), ("OFF", "0", "0"), ("ON", "125000", "12.5"),
+                ("toggle", "0", "0"), ('{"state":"ON","brightness":80}', "800000", "80"), ("100", "1000000", "100")]:
+            assert set_and_read(client, payload) == (0, "")
+            assert sysfs.pwm()["duty_cycle"] == duty
+            assert daemon.values("home/strip") == {"home/strip": state}
+        assert set_and_read(client, "50", "home/act/set") == (0, "")
+        assert sysfs.led() == "128" and daemon.values("home/act")["home/act"] == "50"
+        assert (sysfs.root / "class/leds/ACT/trigger").read_text() == "none"
+
+
+def test_state_says_who(make_daemon, sysfs):
+    daemon = make_daemon(configuration(sysfs))
+    ready(daemon)
+    with daemon.connect("watcher") as watcher, daemon.connect("panel") as client:
+        watcher.subscribe("home/strip")
+        watcher.message()
+        set_and_read(client, "7")
+        message = watcher.message("home/strip")
+        assert message.payload == b"7" and (raw.USER, ("by", "panel")) in message.properties
+
+
+@pytest.mark.parametrize("payload, said", [
+    ("101", "expected 0 to 100, ON, OFF or TOGGLE"), ("-1", "expected 0 to 100"), ("bright", "expected 0 to 100"),
+    ('{"brightness":200}', "brightness: expected 0 to 100"), ('{"state":', "expected JSON"), ("", "expected 0 to 100"),
+])
+def test_wrong_commands_are_refused(make_daemon, sysfs, payload, said):
+    daemon = make_daemon(configuration(sysfs))
+    ready(daemon)
+    with daemon.connect("panel") as client:
+        reason, text = set_and_read(client, payload)
+        assert reason == 0x99 and said in text
+    assert sysfs.pwm()["duty_cycle"] == "0"
+
+
+def test_retained_command_is_not_kept(make_daemon, sysfs):
+    daemon = make_daemon(configuration(sysfs))
+    ready(daemon)
+    with daemon.connect("panel") as client:
+        assert set_and_read(client, "40", retain=True) == (0, "")
+    assert sysfs.pwm()["duty_cycle"] == "400000"
+    assert daemon.values("home/#") == {"home/status": "online", "home/strip": "40", "home/act": "0"}
+
+
+def test_response_topic(make_daemon, sysfs):
+    daemon = make_daemon(configuration(sysfs))
+    ready(daemon)
+    with daemon.connect("panel") as client:
+        client.subscribe("answers")
+        props = [(0x08, "answers"), (0x09, b"7")]
+        client.send(raw.publish("home/strip/set", b"35", props=props))
+        message = client.message("answers")
+        assert (0x09, "7") in message.properties and message.payload == b'{"ok":true,"state":"ON","brightness":35}'
+
+
+@pytest.mark.parametrize("settings, duty", [
+    (", initial: 50, gamma: 2.2", 217638), (", initial: 50, min: 20, max: 90", 550000), (", initial: 1.5", 15000)])
+def test_initial_level(make_daemon, sysfs, settings, duty):
+    daemon = make_daemon(configuration(sysfs, settings))
+    ready(daemon)
+    assert abs(int(sysfs.pwm()["duty_cycle"]) - duty) <= 1
+
+
+def test_active_low(make_daemon, sysfs):
+    daemon = make_daemon(configuration(sysfs, ", active: low"))
+    ready(daemon)
+    assert sysfs.pwm()["polarity"] == "inversed"
+
+
+@pytest.mark.parametrize("on_exit, duty, enable", [("safe", "50000", "1"), ("keep", "700000", "1"), ("release", "700000", "0")])
+def test_orderly_end(make_daemon, sysfs, on_exit, duty, enable):
+    daemon = make_daemon(configuration(sysfs, f", safe: 5, on_exit: {on_exit}", f"leds: {{act: {{led: ACT, on_exit: {on_exit}}}}}"))
+    ready(daemon), ready(daemon, "act")
+    with daemon.connect("panel") as client:
+        set_and_read(client, "70")
+        set_and_read(client, "100", "home/act/set")
+        assert daemon.stop() == 0
+    assert sysfs.pwm()["duty_cycle"] == duty and sysfs.pwm()["enable"] == enable
+    assert (sysfs.chip / "unexport").read_text() == ("0" if on_exit == "release" else "")
+    assert sysfs.led() == ("0" if on_exit == "safe" else "255")
+    assert (sysfs.root / "class/leds/ACT/trigger").read_text() == ("mmc0" if on_exit == "release" else "none")
+
+
+def test_channel_is_exported_first(make_daemon, tmp_path):
+    sysfs = Sys(tmp_path / "sys", exported=False)
+    daemon = make_daemon(configuration(sysfs))
+    wait(lambda: (sysfs.chip / "export").read_text() == "0", "export")
+    sysfs.put_channel(0)
+    assert ready(daemon, value="0") == "0"
+    assert sysfs.pwm()["enable"] == "1"
+
+
+def test_missing_device_heals(make_daemon, sysfs):
+    sysfs.vanish()
+    daemon = make_daemon(configuration(sysfs, ", initial: 30"))
+    assert daemon.wait_for_value("home/strip/fault", bool) == f"no PWM chip {CHIP}"
+    assert "tapline: tap strip: no PWM chip" in daemon.log
+    assert "home/strip" not in daemon.values("home/#")
+    with daemon.connect("panel") as client:
+        assert set_and_read(client, "5") == (0x83, f"no PWM chip {CHIP}")
+        sysfs.put_chip(3)
+        assert ready(daemon) == "30"
+        assert sysfs.pwm()["duty_cycle"] == "300000"
+        assert "home/strip/fault" not in daemon.values("home/#")
+        assert set_and_read(client, "5") == (0, "")
+
+
+def test_pain26_vanished_device_comes_back_under_another_number(make_daemon, sysfs):
+    daemon = make_daemon(configuration(sysfs))
+    ready(daemon)
+    with daemon.connect("panel") as client:
+        assert set_and_read(client, "20") == (0, "")
+        sysfs.vanish()
+        assert set_and_read(client, "60") == (0x83, f"no PWM chip {CHIP}")
+        assert daemon.values("home/strip/#") == {"home/strip": "20", "home/strip/fault": f"no PWM chip {CHIP}"}
+        sysfs.put_chip(7)
+        wait(lambda: sysfs.pwm()["duty_cycle"] == "200000", "the level that it had")  # not the refused one
+        wait(lambda: daemon.values("home/strip/#") == {"home/strip": "20"}, "no fault")
+
+
+def test_denied(make_daemon, sysfs):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everything")
+    (sysfs.root / "class/leds/ACT/brightness").chmod(0o400)
+    daemon = make_daemon(configuration(sysfs))
+    text = daemon.wait_for_value("home/act/fault", bool)
+    assert text == "brightness: Permission denied; is the user in group gpio?"
+
+
+def test_hanging_driver_does_not_hold_up_the_broker(make_daemon, sysfs):
+    daemon = make_daemon(configuration(sysfs, taps="leds: {act: {led: ACT}, pwr: {led: PWR}}"))
+    ready(daemon), ready(daemon, "act"), ready(daemon, "pwr")
+    file = sysfs.root / "class/leds/ACT/brightness"
+    file.unlink()
+    os.mkfifo(file)
+    with daemon.connect("panel") as client, daemon.connect("other") as other:
+        assert set_and_read(client, "100", "home/act/set") == (0x83, "write does not return")
+        # From now on nobody waits: 50 refusals, and everybody else is served.
+        clock = time.monotonic()
+        for _ in range(50):
+            assert set_and_read(client, "50", "home/act/set") == (0x83, "write does not return")
+        assert time.monotonic() - clock < 4  # not 50 x 100 ms
+        other.ping()
+        assert set_and_read(other, "50", "home/pwr/set") == (0, "") and sysfs.led("PWR") == "128"
+        assert set_and_read(other, "50") == (0, "") and sysfs.pwm()["duty_cycle"] == "500000"
+        assert daemon.values("home/act/fault") == {"home/act/fault": "write does not return"}
+        # The driver wakes up: what was refused does not count, what was there before does.
+        got = []
+        reader = threading.Thread(target=lambda: got.extend(read_fifo(file, 2)), daemon=True)
+        reader.start()
+        wait(lambda: daemon.values("home/act/#") == {"home/act": "0"}, "no fault", seconds=30)
+        reader.join(15)
+        assert "".join(got) == "2550"  # 255, then 0
+
+
+def read_fifo(path, writers):
+    """What so many opens for writing write."""
+    out = []
+    while "".join(out) != "2550":
+        with path.open() as file:
+            out.append(file.read())
+    return out
+
+
+def test_hanging_driver_does_not_hold_up_the_end(make_daemon, sysfs):
+    file = sysfs.root / "class/leds/ACT/brightness"
+    file.unlink()
+    os.mkfifo(file)
+    daemon = make_daemon(configuration(sysfs))
+    ready(daemon)
+    clock = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - clock < 5
+    assert sysfs.pwm()["duty_cycle"] == "0"
+
+
+def test_safe_after_a_kill(make_daemon, sysfs, binary):
+    daemon = make_daemon(configuration(sysfs, ", safe: 5", "leds: {act: {led: ACT}, pwr: {led: PWR, on_exit: keep}}"))
+    ready(daemon), ready(daemon, "act"), ready(daemon, "pwr")
+    with daemon.connect("panel") as client:
+        for name in ("strip", "act", "pwr"):
+            assert set_and_read(client, "80", f"home/{name}/set") == (0, "")
+    daemon.kill()
+    done = binary.run("safe", "-c", daemon.configuration)
+    assert done.returncode == 0, done.stderr
+    assert "strip: safe level" in done.stdout and "pwr: left as it is" in done.stdout
+    assert (sysfs.pwm()["duty_cycle"], sysfs.led("ACT"), sysfs.led("PWR")) == ("50000", "0", "204")
+    sysfs.vanish()
+    done = binary.run("safe", "-c", daemon.configuration)
+    assert done.returncode == 70 and f"strip: NOT SAFE: no PWM chip {CHIP}" in done.stdout
