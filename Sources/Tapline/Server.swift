@@ -40,6 +40,11 @@ public final class Server {
   var presses: [Press]
   var handlers: [Handler] = []
   var stash: PublicationStash
+  let discovery: DiscoveryRoom
+  var history = DiscoveryHistory()
+  /// This tap of the broker and those after it are of Home Assistant's birth messages.
+  var firstBirthTap = Int.max
+  var isDiscoveryDue = false
   var handlerLane: HandlerLane?
   var tapCounters = TapCounters()
   var publishedTapCounters = TapCounters()
@@ -91,6 +96,7 @@ public final class Server {
     pending = Server.pendingQueue(configuration.limits, in: &reservation)
     stash = PublicationStash(configuration.limits, in: &reservation)
     let stateRoom = StateRoom(configuration.taps, in: &reservation)
+    discovery = DiscoveryRoom(configuration.taps, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
     taps.prepare(at: now)
     do throws(LinuxError) {
@@ -126,6 +132,7 @@ public final class Server {
     _ = PublicationStash(configuration.limits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
     let laneBytes = configuration.taps.sensors.isEmpty ? 0 : 128 * 1024
+    _ = DiscoveryRoom(configuration.taps, in: &reservation)
     return Plan(
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,

@@ -51,6 +51,7 @@ extension Server {
     let now = Clock.now()
     publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     tellWhatTheKernelKeeps()
+    startDiscovery(at: now)
     for line in 0..<taps.lineCount { openLine(line, at: now) }
     stateChanged(at: now)  // so that a file that cannot be written is told of now
     broker.startSys(at: now)
@@ -114,6 +115,7 @@ extension Server {
     advancePresses(at: now)
     advanceState(at: now)
     publishTapCounters(at: now)
+    advanceDiscovery(at: now)
     for line in 0..<retryAt.count where retryAt[line] <= now { openLine(line, at: now) }
     for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
       listeners[index].pausedUntil = .never

@@ -80,6 +80,10 @@ extension Server {
   /// The broker's call for a message that a tap matches; the broker is in the middle of its turn and must not be
   /// called from here.
   func tapMatched(_ tap: TapID, _ message: TapMessage) -> TapVerdict {
+    if tap.index >= firstBirthTap {
+      homeAssistantCame(message)
+      return .accept
+    }
     if tap.index < taps.outputTopicCount { return commandReceived(tap.index, message) }
     var index = tap.index - taps.outputTopicCount
     if index < taps.counters.count { return commandReceived(counter: index, message) }

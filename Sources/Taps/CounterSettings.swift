@@ -25,6 +25,8 @@ public enum RatePeriod: UInt8, Sendable {
 /// How fast a counter counts: units per period, from the times of the pulses.
 public struct RateSettings: Sendable {
   public var period: RatePeriod
+  /// For people, as in `L/min`; may be empty.
+  public var unit: [UInt8] = []
   /// Nanoseconds without a pulse after which the rate is 0.
   public var timeoutNanoseconds: Int64
   /// 0...`CounterSettings.digitsMax`.

@@ -64,12 +64,13 @@ public struct CounterTap: BitwiseCopyable {
   static var textBytesMax: Int { 32 }
 
   init(
-    settings: CounterSettings, lineIndex: Int, commandTopic: Bytes, rateTopic: Bytes, fault: FaultReport,
+    settings: CounterSettings, lineIndex: Int, totalTopic: Bytes, commandTopic: Bytes, rateTopic: Bytes,
+    fault: FaultReport,
     totalText: TextBuffer, rateText: TextBuffer
   ) {
     self.lineIndex = lineIndex
     self.commandTopic = commandTopic
-    totalTopic = commandTopic.first(commandTopic.count - 4)  // without /set
+    self.totalTopic = totalTopic
     self.rateTopic = rateTopic
     self.fault = fault
     self.totalText = totalText

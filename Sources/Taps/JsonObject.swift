@@ -1,4 +1,4 @@
-import Bounded
+public import Bounded
 import MQTTWire
 
 /// A value of a flat JSON object, as it stands in the text.
@@ -90,6 +90,19 @@ struct JsonObjectReader {
     throw .malformed
   }
 
+  /// Whether all of `text` is one number.
+  static func isNumber(_ text: Bytes) -> Bool {
+    do throws(JsonError) {
+      var reader = JsonObjectReader(numberIn: text)
+      let number = try reader.readNumber()
+      return number.count == text.count && !text.isEmpty
+    } catch {
+      return false
+    }
+  }
+
+  private init(numberIn text: Bytes) { self.text = text }
+
   /// §6: a sign, no leading zeros, digits after a point and in an exponent.
   private mutating func readNumber() throws(JsonError) -> Bytes {
     let start = index
@@ -122,25 +135,33 @@ struct JsonObjectReader {
   }
 }
 
+/// What the configuration wants to know of JSON.
+public enum JsonText {
+  public static func isNumber(_ text: Bytes) -> Bool { JsonObjectReader.isNumber(text) }
+}
+
 extension ByteWriter {
   /// Between quotes, with `"`, `\` and control characters escaped; `text` is UTF-8.
   mutating func writeJsonString(_ text: Bytes) {
     write(UInt8(ascii: "\""))
     var index = 0
     while index < text.count {
-      let byte = text[index]
-      if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
-        write(UInt8(ascii: "\\"))
-        write(byte)
-      } else if byte < 0x20 {
-        write("\\u00")
-        write(UInt8(ascii: "0") + (byte >> 4))
-        write(byte & 0xF < 10 ? UInt8(ascii: "0") + (byte & 0xF) : UInt8(ascii: "a") + (byte & 0xF) - 10)
-      } else {
-        write(byte)
-      }
+      writeJsonCharacter(text[index])
       index += 1
     }
     write(UInt8(ascii: "\""))
+  }
+
+  mutating func writeJsonCharacter(_ byte: UInt8) {
+    if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
+      write(UInt8(ascii: "\\"))
+      write(byte)
+    } else if byte < 0x20 {
+      write("\\u00")
+      write(UInt8(ascii: "0") + (byte >> 4))
+      write(byte & 0xF < 10 ? UInt8(ascii: "0") + (byte & 0xF) : UInt8(ascii: "a") + (byte & 0xF) - 10)
+    } else {
+      write(byte)
+    }
   }
 }

@@ -141,8 +141,11 @@ public struct LevelTap: BitwiseCopyable {
   static var payloadBytesMax: Int { 8 }
   public static var retrySeconds: Int64 { 5 }
 
-  init(settings: LevelSettings, commandTopic: Bytes, fault: FaultReport, payload: TextBuffer, at now: Instant) {
-    stateTopic = fault.topic.first(fault.topic.count - 6)
+  init(
+    settings: LevelSettings, stateTopic: Bytes, commandTopic: Bytes, fault: FaultReport, payload: TextBuffer,
+    at now: Instant
+  ) {
+    self.stateTopic = stateTopic
     self.commandTopic = commandTopic
     self.fault = fault
     self.payload = payload

@@ -27,21 +27,31 @@ extension TapTable {
 
   // MARK: Commands
 
-  /// The topics of commands: of all outputs `set`, then of all outputs `pulse`.
-  public var outputTopicCount: Int { 2 * outputs.count }
+  /// The topics of commands: of all outputs `set`, then of all outputs `pulse`, then what pulses OFF.
+  public var outputTopicCount: Int { (settings.layout.hasOffPulses ? 3 : 2) * outputs.count }
 
   public func outputTopic(_ place: Int) -> Bytes {
-    place < outputs.count ? outputs[place].commandTopic : outputs[place - outputs.count].pulseTopic
+    let output = place % outputs.count
+    switch place / outputs.count {
+    case 0: return outputs[output].commandTopic
+    case 1: return outputs[output].pulseTopic
+    default: return outputs[output].offPulseTopic
+    }
   }
 
   /// A message on the topic at `place`; see `setReceived` and `pulseReceived`.
   public func commandReceived(
     place: Int, _ payload: Bytes, isRetained: Bool, by client: Bytes, at now: Instant
   ) -> (output: Int, action: OutputAction) {
-    let output = place < outputs.count ? place : place - outputs.count
-    return place < outputs.count
-      ? (output, setReceived(output: output, payload, isRetained: isRetained, by: client, at: now))
-      : (output, pulseReceived(output: output, payload, isRetained: isRetained, by: client, at: now))
+    let output = place % outputs.count
+    switch place / outputs.count {
+    case 0: return (output, setReceived(output: output, payload, isRetained: isRetained, by: client, at: now))
+    case 1: return (output, pulseReceived(output: output, payload, isRetained: isRetained, by: client, at: now))
+    default:
+      return (
+        output, pulseReceived(output: output, payload, level: .off, isRetained: isRetained, by: client, at: now)
+      )
+    }
   }
 
   /// A message on `<tap>/set`. `isRetained`: it was sent to be retained; it is carried out as any other, but an empty one
@@ -58,14 +68,17 @@ extension TapTable {
   }
 
   /// A message on `<tap>/pulse`.
+  /// - Parameter level: where the topic says it, not the payload.
   public func pulseReceived(
-    output index: Int, _ payload: Bytes, isRetained: Bool = false, by client: Bytes, at now: Instant
+    output index: Int, _ payload: Bytes, level: OutputCommand.Level? = nil, isRetained: Bool = false, by client: Bytes,
+    at now: Instant
   ) -> OutputAction {
     if payload.isEmpty, isRetained { return .set(LineSets(outputRoom.sets)) }
     do throws(OutputCommandError) {
       let configured = outputs[index].rules.pulseNanoseconds
-      return perform(
-        try OutputCommand(pulse: payload, configuredNanoseconds: configured), output: index, by: client, at: now)
+      var command = try OutputCommand(pulse: payload, configuredNanoseconds: configured)
+      command.level = level ?? command.level
+      return perform(command, output: index, by: client, at: now)
     } catch {
       return refuse(index, error)
     }

@@ -21,6 +21,7 @@ public struct OutputTap: BitwiseCopyable {
   public let stateTopic: Bytes
   public let commandTopic: Bytes
   public let pulseTopic: Bytes
+  public let offPulseTopic: Bytes
   /// Empty without `stats`.
   public let statsTopic: Bytes
   public var faultTopic: Bytes { fault.topic }
@@ -71,6 +72,7 @@ public struct OutputTap: BitwiseCopyable {
     stateTopic = topics.state
     commandTopic = topics.command
     pulseTopic = topics.pulse
+    offPulseTopic = topics.offPulse
     statsTopic = topics.stats
     rules = OutputRules(settings, groups: groups)
     requestedActive = settings.initial == .on
@@ -286,19 +288,17 @@ struct OutputTopics: BitwiseCopyable {
   let state: Bytes
   let command: Bytes
   let pulse: Bytes
+  /// Empty where the layout has none.
+  let offPulse: Bytes
   let stats: Bytes
 
-  init(_ settings: OutputSettings, in table: TapTable, _ writer: inout ByteWriter) {
-    command = table.topic(settings.name, "/set", into: &writer)
-    state = command.first(command.count - 4)
-    pulse = table.topic(settings.name, "/pulse", into: &writer)
-    stats = settings.hasStats ? table.topic(settings.name, "/stats", into: &writer) : .empty
-  }
-
-  /// What `init` writes, and the fault's topic without its last level.
-  static func byteCount(_ settings: OutputSettings, base: [UInt8]) -> Int {
-    let stateByteCount = base.count + 1 + settings.name.count
-    return 3 * stateByteCount + 4 + 6 + (settings.hasStats ? stateByteCount + 6 : 0)
+  init(_ settings: OutputSettings, at index: Int, in table: TapTable, _ writer: inout ByteWriter) {
+    let names = table.names(.output, settings.name, index)
+    state = names.topic(.state, into: &writer)
+    command = names.topic(.set, into: &writer)
+    pulse = names.topic(.pulse, into: &writer)
+    offPulse = names.topic(.offPulse, into: &writer)
+    stats = settings.hasStats ? names.topic(.stats, into: &writer) : .empty
   }
 }
 

@@ -55,6 +55,11 @@ public struct SensorSettings: Sendable {
     self.intervalNanoseconds = intervalNanoseconds
   }
 
+  var staleNanosecondsOrUsual: Int64 {
+    staleNanoseconds
+      ?? intervalNanoseconds.addingSaturated(intervalNanoseconds).addingSaturated(SensorTap.readNanosecondsMax)
+  }
+
   /// `<name>` or `<name>/<channel>`.
   var topicName: [UInt8] { channel.isEmpty ? name : name + [UInt8(ascii: "/")] + channel }
 }

@@ -82,9 +82,7 @@ public struct SensorTap: BitwiseCopyable {
       settings.delta.steps(offset: .zero, scale: PlainDecimal(mantissa: 1, places: 0), digits: digits) ?? .max
     intervalNanoseconds = settings.intervalNanoseconds
     refreshNanoseconds = settings.refreshNanoseconds
-    staleNanoseconds =
-      settings.staleNanoseconds
-      ?? intervalNanoseconds.addingSaturated(intervalNanoseconds).addingSaturated(SensorTap.readNanosecondsMax)
+    staleNanoseconds = settings.staleNanosecondsOrUsual
     self.stateTopic = stateTopic
     self.fault = fault
     self.payload = payload
@@ -290,7 +288,7 @@ extension SensorSource {
 
 extension Int64 {
   /// The sum of two numbers of 0 or more, or the largest number.
-  fileprivate func addingSaturated(_ other: Int64) -> Int64 {
+  func addingSaturated(_ other: Int64) -> Int64 {
     let (sum, overflow) = addingReportingOverflow(other)
     return overflow ? .max : sum
   }

@@ -62,6 +62,10 @@ public struct TapSettings: Sendable {
   public var savedEntries: [SavedEntry] = []
   /// PWM channels and LEDs.
   public var levels: [LevelSettings] = []
+  public var layout = TopicLayout.tapline
+  /// nil: Home Assistant is told nothing.
+  public var discovery: DiscoverySettings?
+  public var discoveryKeys: [DiscoveryKeys] = []
 
   /// Bytes; topics are stored once, so this is for the readers of logs.
   public static var baseBytesMax: Int { 256 }
@@ -150,6 +154,7 @@ extension TapSettings {
       if let text { return TapProblem(place: .level(index), text: text) }
       names.append(level.name)
     }
+    if let text = discovery?.problem() { return TapProblem(place: .base, text: text) }
     return nil
   }
 

@@ -91,10 +91,11 @@ public final class TapTable {
   public func prepare(at now: Instant) {
     precondition(statusTopic.isEmpty)
     var writer = ByteWriter(topics, capacity: topicByteCount)
-    statusTopic = topic(Bytes("status"), "", into: &writer)
+    TopicLayout.write(settings.layout.statusShape, base: settings.base, into: &writer)
+    statusTopic = writer.written
     for (index, output) in settings.outputs.enumerated() {
-      let topics = OutputTopics(output, in: self, &writer)
-      let fault = faultReport(output.name, into: &writer)
+      let topics = OutputTopics(output, at: index, in: self, &writer)
+      let fault = faultReport(names(.output, output.name, index), into: &writer)
       (outputs.base + index).initialize(
         to: OutputTap(
           lineIndex: index, settings: output, groups: settings.groups, topics: topics, fault: fault,
@@ -102,35 +103,42 @@ public final class TapTable {
       outputRoom.nextDeadline = min(outputRoom.nextDeadline, outputs[index].nextDeadline)
     }
     for (index, input) in settings.inputs.enumerated() {
-      let fault = faultReport(input.name, into: &writer)
+      let names = names(.input, input.name, index)
+      let fault = faultReport(names, into: &writer)
       (inputs.base + index).initialize(
         to: InputTap(
-          settings: input, lineIndex: outputs.count + index, stateTopic: stateTopic(of: fault),
-          eventTopic: input.events == nil ? .empty : topic(input.name, "/event", into: &writer),
+          settings: input, lineIndex: outputs.count + index,
+          stateTopic: names.topic(.state, into: &writer),
+          eventTopic: input.events == nil ? .empty : names.topic(.event, into: &writer),
           eventText: textBuffer(input.events == nil ? 0 : ButtonEvent.payloadBytesMax), fault: fault))
     }
     for (index, counter) in settings.counters.enumerated() {
-      let command = topic(counter.name, "/total/set", into: &writer)
-      let rate = counter.rate == nil ? .empty : topic(counter.name, "/rate", into: &writer)
-      let fault = faultReport(counter.name, into: &writer)
+      let names = names(.counter, counter.name, index)
+      let total = names.topic(.state, into: &writer)
+      let command = names.topic(.set, into: &writer)
+      let rate = counter.rate == nil ? .empty : names.topic(.rate, into: &writer)
+      let fault = faultReport(names, into: &writer)
       (counters.base + index).initialize(
         to: CounterTap(
-          settings: counter, lineIndex: outputs.count + inputs.count + index, commandTopic: command, rateTopic: rate,
-          fault: fault, totalText: textBuffer(CounterTap.textBytesMax),
+          settings: counter, lineIndex: outputs.count + inputs.count + index, totalTopic: total,
+          commandTopic: command, rateTopic: rate, fault: fault, totalText: textBuffer(CounterTap.textBytesMax),
           rateText: textBuffer(CounterTap.textBytesMax)))
     }
     for (index, sensor) in settings.sensors.enumerated() {
-      let fault = faultReport(sensor.topicName, into: &writer)
+      let names = names(.sensor, sensor.topicName, index)
+      let fault = faultReport(names, into: &writer)
       (sensors.base + index).initialize(
         to: SensorTap(
-          settings: sensor, stateTopic: stateTopic(of: fault), fault: fault,
+          settings: sensor, stateTopic: names.topic(.state, into: &writer), fault: fault,
           payload: textBuffer(SensorTap.payloadBytesMax), firstReadAt: now))
     }
     for (index, level) in settings.levels.enumerated() {
-      let command = topic(level.name, "/set", into: &writer)
+      let names = names(.pwm, level.name, index)
+      let state = names.topic(.state, into: &writer)
+      let command = names.topic(.set, into: &writer)
       (levels.base + index).initialize(
         to: LevelTap(
-          settings: level, commandTopic: command, fault: faultReport(level.name, into: &writer),
+          settings: level, stateTopic: state, commandTopic: command, fault: faultReport(names, into: &writer),
           payload: textBuffer(LevelTap.payloadBytesMax), at: now))
     }
     precondition(!writer.overflowed && writer.count == topicByteCount)
@@ -199,28 +207,33 @@ public final class TapTable {
 
   // MARK: The board
 
-  /// `online` after start, `offline` before an orderly end.
+  /// `online` after start, `offline` before an orderly end; other layouts have other words.
   public func status(online: Bool, wallNanoseconds: Int64) -> Publication {
     Publication(
-      topic: statusTopic, payload: online ? Bytes("online") : Bytes("offline"), wallNanoseconds: wallNanoseconds)
+      topic: statusTopic, payload: Bytes(settings.layout.statusText(online: online)), wallNanoseconds: wallNanoseconds)
   }
 
   // MARK: Memory
 
-  /// `<base>/<name>/fault`, whose beginning is the state topic; most have more (see `OutputTopics`).
   private static func topicByteCount(_ settings: TapSettings) -> Int {
-    var count = settings.base.count + 1 + 6  // status
-    for output in settings.outputs { count += OutputTopics.byteCount(output, base: settings.base) + 6 }
-    for input in settings.inputs {
-      let stem = settings.base.count + 1 + input.name.count
-      count += stem + 6 + (input.events == nil ? 0 : stem + 6)  // event
+    var count = TopicLayout.byteCount(settings.layout.statusShape, base: settings.base)
+    func add(_ kind: TapKind, _ name: [UInt8], _ index: Int, _ roles: [TopicRole]) {
+      let names = TopicNames(layout: settings.layout, kind: kind, base: settings.base, name: name, number: index + 1)
+      for role in roles { count += names.byteCount(role) }
     }
-    for counter in settings.counters {
-      let stem = settings.base.count + 1 + counter.name.count
-      count += 2 * stem + 10 + 6 + (counter.rate == nil ? 0 : stem + 5)  // total/set, rate
+    for (index, output) in settings.outputs.enumerated() {
+      add(.output, output.name, index, [.state, .set, .pulse, .offPulse, .fault] + (output.hasStats ? [.stats] : []))
     }
-    for sensor in settings.sensors { count += settings.base.count + 1 + sensor.topicName.count + 6 }
-    for level in settings.levels { count += 2 * (settings.base.count + 1 + level.name.count) + 4 + 6 }  // set
+    for (index, input) in settings.inputs.enumerated() {
+      add(.input, input.name, index, [.state, .fault] + (input.events == nil ? [] : [.event]))
+    }
+    for (index, counter) in settings.counters.enumerated() {
+      add(.counter, counter.name, index, [.state, .set, .fault] + (counter.rate == nil ? [] : [.rate]))
+    }
+    for (index, sensor) in settings.sensors.enumerated() {
+      add(.sensor, sensor.topicName, index, [.state, .fault])
+    }
+    for (index, level) in settings.levels.enumerated() { add(.pwm, level.name, index, [.state, .set, .fault]) }
     return count
   }
 
@@ -233,24 +246,13 @@ public final class TapTable {
     return count + settings.sensors.count * (FaultReport.textBytesMax + SensorTap.payloadBytesMax)
   }
 
-  private func topic(_ name: Bytes, _ suffix: StaticString, into writer: inout ByteWriter) -> Bytes {
-    let start = writer.count
-    settings.base.withUnsafeBytes { writer.write(Bytes($0)) }
-    writer.write(UInt8(ascii: "/"))
-    writer.write(name)
-    writer.write(suffix)
-    return writer.written.from(start)
+  func names(_ kind: TapKind, _ name: [UInt8], _ index: Int) -> TopicNames {
+    TopicNames(layout: settings.layout, kind: kind, base: settings.base, name: name, number: index + 1)
   }
 
-  func topic(_ name: [UInt8], _ suffix: StaticString, into writer: inout ByteWriter) -> Bytes {
-    name.withUnsafeBytes { topic(Bytes($0), suffix, into: &writer) }
+  private func faultReport(_ names: TopicNames, into writer: inout ByteWriter) -> FaultReport {
+    FaultReport(topic: names.topic(.fault, into: &writer), text: textBuffer(FaultReport.textBytesMax))
   }
-
-  private func faultReport(_ name: [UInt8], into writer: inout ByteWriter) -> FaultReport {
-    FaultReport(topic: topic(name, "/fault", into: &writer), text: textBuffer(FaultReport.textBytesMax))
-  }
-
-  private func stateTopic(of fault: FaultReport) -> Bytes { fault.topic.first(fault.topic.count - 6) }
 
   private func textBuffer(_ capacity: Int) -> TextBuffer {
     let start = textByteCount

@@ -45,7 +45,7 @@ struct ConfigurationDocumentationTests {
       TapsReader.leaseKeys, TapsReader.persistKeys, TapsReader.inputKeys,
       TapsReader.debounceKeys, TapsReader.eventKeys, TapsReader.counterKeys, TapsReader.rateKeys,
       TapsReader.publishKeys, TapsReader.sensorKeys, TapsReader.pinKeys, TapsReader.pwmKeys, TapsReader.ledKeys,
-      ["presses", "line", "every", "for"],
+      TapsReader.discoveryKeys, TapsReader.homeAssistantKeys, ["presses", "line", "every", "for"],
     ].flatMap { $0 }
     for key in shown { #expect(examples.contains("\(key):"), "an example of \(key)") }
     for key in shown + BoardProfile.keys

@@ -80,7 +80,7 @@ struct ConfigurationLevelTests {
     ("pwm: {a: {chip: x, min: 60, max: 50}}", "2:27: 'min' is '60'; expected a percentage of at most 'max'"),
     (
       "pwm: {a: {chip: x, trigger: none}}",
-      "2:22: unknown key 'trigger' in a PWM output; expected chip, channel, frequency, active, initial, safe, on_exit, gamma, min or max"
+      "2:22: unknown key 'trigger' in a PWM output"
     ),
     ("leds: {a: {led: x, on_exit: off}}", "2:31: 'on_exit' is 'off'; expected safe, keep or release"),
     ("pwm: {a: {chip: x}, b: {chip: x}}", "2:23: 'b': another tap has this output"),

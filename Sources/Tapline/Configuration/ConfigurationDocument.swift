@@ -16,6 +16,8 @@ struct Node: Sendable {
   var kind: Kind
   /// The scalar's bytes in UTF-8.
   var text: [UInt8] = []
+  /// A scalar in quotes.
+  var isQuoted = false
   var place: Place
   /// A mapping's, in the file's order.
   var entries: [Entry] = []
@@ -136,7 +138,7 @@ private struct TreeBuilder {
     switch event.type {
     case CYAML_SCALAR.value:
       let isNothing = event.count == 0 && event.quoted == 0
-      return Node(kind: isNothing ? .nothing : .scalar, text: text, place: place)
+      return Node(kind: isNothing ? .nothing : .scalar, text: text, isQuoted: event.quoted != 0, place: place)
     case CYAML_MAPPING_START.value:
       return mapping(depth: depth)
     case CYAML_SEQUENCE_START.value:

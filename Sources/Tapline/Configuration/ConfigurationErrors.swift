@@ -62,6 +62,7 @@ final class ErrorList {
   init(file: [UInt8]) { self.file = file }
 
   var isEmpty: Bool { list.isEmpty }
+  var count: Int { list.count }
 
   func add(_ place: Place?, _ text: Text) {
     // A hostile file must not fill the memory with its errors.

@@ -2,11 +2,13 @@ import Taps
 
 /// `inputs:` and `counters:`.
 extension TapsReader {
-  static var inputKeys: [StaticString] { ["pin", "active", "bias", "debounce", "on_delay", "off_delay", "events"] }
+  static var inputKeys: [StaticString] {
+    ["pin", "active", "bias", "debounce", "on_delay", "off_delay", "events", "ha"]
+  }
   static var debounceKeys: [StaticString] { ["time", "mode"] }
   static var eventKeys: [StaticString] { ["long", "multi"] }
   static var counterKeys: [StaticString] {
-    ["pin", "bias", "edge", "glitch", "pulses_per_unit", "unit", "digits", "rate", "publish"]
+    ["pin", "bias", "edge", "glitch", "pulses_per_unit", "unit", "digits", "rate", "publish", "ha"]
   }
   static var rateKeys: [StaticString] { ["unit", "timeout", "digits"] }
   static var publishKeys: [StaticString] { ["delta", "throttle"] }
@@ -100,18 +102,21 @@ extension TapsReader {
     let rate = Section(value, "rate", keys: TapsReader.rateKeys, errors: errors)
     let expected: StaticString = "a unit by time such as L/min: /s, /min or /h"
     var period = RatePeriod.minute
+    var text: [UInt8] = []
     if !rate.has("unit") {
       errors.add(rate.place, "a rate without a 'unit' such as L/min")
     } else if let unit = rate.word("unit", expected, byteCountMax: 32) {
       let ends: [(StaticString, RatePeriod)] = [("/s", .second), ("/min", .minute), ("/h", .hour)]
       if let end = ends.first(where: { unit.ends(with: $0.0) }) {
         period = end.1
+        text = unit
       } else {
         rate.complain("unit", expected)
       }
     }
     let timeout = rate.duration("timeout", 1...TapsReader.week, default: 10_000)
     var settings = RateSettings(period: period, timeoutNanoseconds: Int64(timeout) * TapsReader.nanoseconds)
+    settings.unit = text
     settings.digits = digits(rate) ?? settings.digits
     return settings
   }

@@ -4,7 +4,7 @@ import Taps
 extension TapsReader {
   static var pwmKeys: [StaticString] { ["chip", "channel", "frequency", "active"] + levelKeys }
   static var ledKeys: [StaticString] { ["led", "trigger"] + levelKeys }
-  private static var levelKeys: [StaticString] { ["initial", "safe", "on_exit", "gamma", "min", "max"] }
+  private static var levelKeys: [StaticString] { ["initial", "safe", "on_exit", "gamma", "min", "max", "ha"] }
 
   mutating func readPWM(_ entry: Entry, onExit: OutputExit) {
     register(entry, .pwm)

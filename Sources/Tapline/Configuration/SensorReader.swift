@@ -2,8 +2,10 @@ import Taps
 
 /// `sensors:`.
 extension TapsReader {
-  static var sensorKeys: [StaticString] { sourceKeys + ["channel", "channels", "interval", "stale_after"] + valueKeys }
-  static var channelKeys: [StaticString] { ["channel"] + valueKeys }
+  static var sensorKeys: [StaticString] {
+    sourceKeys + ["channel", "channels", "interval", "stale_after", "ha"] + valueKeys
+  }
+  static var channelKeys: [StaticString] { ["channel", "ha"] + valueKeys }
   private static var sourceKeys: [StaticString] { ["hwmon", "thermal", "iio", "w1", "file", "simulated"] }
   /// What each channel has for itself.
   private static var valueKeys: [StaticString] {
@@ -75,7 +77,7 @@ extension TapsReader {
   // MARK: Several values of one device
 
   private mutating func readChannels(_ section: Section, of entry: Entry, _ common: SensorSettings) {
-    for key in TapsReader.channelKeys where section.has(key) {
+    for key in ["channel"] + TapsReader.valueKeys where section.has(key) {
       var text = Text()
       text.add(quoted: key)
       text.add(" goes into each of the 'channels'")
@@ -94,6 +96,7 @@ extension TapsReader {
     for channel in channels {
       checkTopic(entry, channel: [UInt8(ascii: "/")] + channel.key, "/fault", levelCount: 3)
       let value = Section(channel.value, "a channel", keys: TapsReader.channelKeys, errors: errors)
+      readHomeAssistant(channel.value, tap: entry.key + [UInt8(ascii: "/")] + channel.key, .sensor)
       var sensor = common
       sensor.channel = channel.key
       readValue(value, &sensor)

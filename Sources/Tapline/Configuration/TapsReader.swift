@@ -5,24 +5,25 @@ import Taps
 /// `taps:` while it is read: what the taps share, and what must not be twice.
 struct TapsReader {
   let errors: ErrorList
-  private let limits: Limits
+  let limits: Limits
   private let board: BoardProfile?
   var settings: TapSettings
-  private var names: [(name: [UInt8], kind: Kind, place: Place)] = []
+  private var names: [(name: [UInt8], kind: TapKind, place: Place)] = []
   private var pins: [(pin: Taps.LineAddress, tap: [UInt8], place: Place)] = []
 
   /// Retained messages beyond one a tap.
   var moreRetainedCount = 0
 
-  enum Kind { case output, input, counter, sensor, pwm, led }
-
   static var keys: [StaticString] {
-    ["base", "on_exit", "persist", "outputs", "groups", "inputs", "counters", "sensors", "pwm", "leds"]
+    [
+      "base", "on_exit", "persist", "outputs", "groups", "inputs", "counters", "sensors", "pwm", "leds", "layout",
+      "discovery",
+    ]
   }
   static var outputKeys: [StaticString] {
     [
       "pin", "active", "drive", "initial", "pulse", "retrigger", "max_on", "min_on", "min_off", "safe", "on_exit",
-      "group", "lease", "stats",
+      "group", "lease", "stats", "ha",
     ]
   }
   static var groupKeys: [StaticString] { ["interlock", "dead_time", "mode"] }
@@ -51,6 +52,7 @@ struct TapsReader {
       if let problem = TapSettings.baseProblem(base) { errors.add(section.place(of: "base"), problem) }
       settings.base = base
     }
+    readDiscovery(section)
     let expected: StaticString = "names of taps with their settings, such as 'relay: {pin: GPIO17}'"
     let onExit = TapsReader.onExit(section, default: .safe)
     settings.persist = persist(section)
@@ -65,6 +67,7 @@ struct TapsReader {
     for entry in section.members("sensors", expected) { readSensor(entry) }
     for entry in section.members("pwm", expected) { readPWM(entry, onExit: onExit) }
     for entry in section.members("leds", expected) { readLED(entry, onExit: onExit) }
+    checkDiscovery(section)
     checkCounts(section)
     // What the taps' own room refuses and the checks above have let through.
     if errors.isEmpty, let problem = settings.problem() { errors.add(section.place, problem.text) }
@@ -72,7 +75,8 @@ struct TapsReader {
 
   private func checkCounts(_ section: Section) {
     let count = names.count
-    let commandCount = 2 * settings.outputs.count + settings.counters.count + settings.levels.count
+    let commandCount =
+      (settings.layout.hasOffPulses ? 3 : 2) * settings.outputs.count + settings.counters.count + settings.levels.count
     let retainedCount = count + settings.outputs.count { $0.hasStats } + moreRetainedCount
     guard max(count, commandCount) > limits.tapsMax || retainedCount + 1 > limits.retainedMax else { return }
     var text = Text()
@@ -87,7 +91,10 @@ struct TapsReader {
     } else if commandCount > limits.tapsMax {
       text.add(" with ")
       text.add(commandCount)
-      text.add(" topics for commands, two an output; limits.taps is ")
+      text.add(
+        settings.layout.hasOffPulses
+          ? " topics for commands, three an output; limits.taps is "
+          : " topics for commands, two an output; limits.taps is ")
       text.add(limits.tapsMax)
     } else {
       text.add(" and the board's status are retained messages; limits.retained is ")
@@ -189,7 +196,7 @@ struct TapsReader {
 
   // Names and topics
 
-  mutating func register(_ entry: Entry, _ kind: Kind) {
+  mutating func register(_ entry: Entry, _ kind: TapKind) {
     // Twice in one mapping was said already; this is an output and an input, say, of one name.
     if let other = names.first(where: { $0.name == entry.key }), other.kind != kind {
       var text = Text("a second tap named ")
@@ -199,7 +206,10 @@ struct TapsReader {
       errors.add(entry.place, text)
     }
     names.append((entry.key, kind, entry.place))
-    if let problem = TapSettings.nameProblem(entry.key) { complain(about: entry, problem) }
+    if let problem = TapSettings.nameProblem(entry.key) ?? settings.layout.nameProblem(entry.key) {
+      complain(about: entry, problem)
+    }
+    readHomeAssistant(entry.value, tap: entry.key, kind)
     if kind == .counter { checkTopic(entry, "/total/set", levelCount: 3) } else { checkTopic(entry, "/fault") }
   }
 
@@ -216,8 +226,9 @@ struct TapsReader {
   ///   - channel: of a sensor's channel, with its `/`.
   ///   - levelCount: after the base.
   func checkTopic(_ entry: Entry, channel: [UInt8] = [], _ end: StaticString, levelCount more: Int = 2) {
-    let byteCount = settings.base.count + 1 + entry.key.count + channel.count + end.utf8CodeUnitCount
-    let levelCount = settings.base.lend { Topic.levelCount($0) } + more
+    let byteCount =
+      settings.base.count + 1 + entry.key.count + channel.count + end.utf8CodeUnitCount + settings.layout.bytesMore
+    let levelCount = settings.base.lend { Topic.levelCount($0) } + more + settings.layout.levelsMore
     guard byteCount > limits.topicBytesMax || levelCount > limits.topicLevelsMax else { return }
     var text = Text("the topic BASE/")
     text.add(entry.key.count <= 64 ? entry.key : [UInt8](ascii: "TAP"))
