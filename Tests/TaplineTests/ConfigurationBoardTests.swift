@@ -1,4 +1,5 @@
 import Foundation
+import Taps
 import Testing
 
 @testable import Tapline
@@ -39,6 +40,23 @@ struct ConfigurationBoardTests {
         return !profile.model.isEmpty && model.utf8.starts(with: profile.model)
       }
       #expect(matching.map(\.description) == [name])
+    }
+  }
+
+  /// Without `board`, the machine's model decides: `pin: {header: 11}` needs no more than the board itself.
+  @Test func modelMakesTheHeaderKnown() throws {
+    func read(_ more: String, model: String) throws -> Configuration {
+      try Configuration(
+        yaml: [UInt8]("\(more)taps: {outputs: {relay: {pin: {header: 11}}}}\n".utf8), file: [UInt8]("t.yaml".utf8),
+        boards: profiles, model: [UInt8](model.utf8), hostName: [UInt8]("pi".utf8))
+    }
+    let configuration = try read("", model: "Raspberry Pi 3 Model B\0")
+    #expect(configuration.board.map { string($0.name) } == "raspberry-pi-3")
+    #expect(configuration.taps.outputs.first.map { string($0.pin.line) } == "GPIO17")
+    #expect(
+      try read("board: raspberry-pi-5\n", model: "Raspberry Pi 3").board.map { string($0.name) } == "raspberry-pi-5")
+    for model in ["", "Radxa ROCK 5B", "Raspberry Pi 7"] {
+      #expect(throws: ConfigurationErrors.self) { try read("", model: model) }
     }
   }
 

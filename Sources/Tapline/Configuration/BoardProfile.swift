@@ -162,7 +162,16 @@ public struct BoardDirectories: Sendable {
 
   /// The shipped profile whose model this machine's begins with; nil when there is none, or no such file.
   public func detected() throws(ConfigurationErrors) -> BoardProfile? {
-    guard let model = try? Files.read(Bytes("/proc/device-tree/model"), bytesMax: 256) else { return nil }
+    try profile(ofModel: BoardDirectories.machineModel())
+  }
+
+  /// What the device tree says this machine is; empty without one.
+  static func machineModel() -> [UInt8] {
+    (try? Files.read(Bytes("/proc/device-tree/model"), bytesMax: 256)) ?? []
+  }
+
+  func profile(ofModel model: [UInt8]) throws(ConfigurationErrors) -> BoardProfile? {
+    guard !model.isEmpty else { return nil }
     for name in BoardProfile.shipped {
       guard let profile = try profile(named: [UInt8](ascii: name)), !profile.model.isEmpty else { continue }
       if model.starts(with: profile.model) { return profile }

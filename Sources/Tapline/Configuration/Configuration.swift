@@ -40,15 +40,17 @@ public struct Configuration: Sendable {
       throw FileText.errors(file, error)
     }
     let directories = BoardDirectories(option: boards, configurationFile: file)
-    try self.init(yaml: yaml, file: file, boards: directories, hostName: Process.hostName().withBytes { $0.array() })
-    if board == nil { board = try directories.detected() }
+    try self.init(
+      yaml: yaml, file: file, boards: directories, model: BoardDirectories.machineModel(),
+      hostName: Process.hostName().withBytes { $0.array() })
   }
 
   /// - Parameters:
   ///   - file: as errors name it.
+  ///   - model: this machine's, which decides the profile where none is named; empty when it says none.
   ///   - hostName: for the default base topic.
   public init(
-    yaml: [UInt8], file: [UInt8], boards: BoardDirectories, hostName: [UInt8]
+    yaml: [UInt8], file: [UInt8], boards: BoardDirectories, model: [UInt8] = [], hostName: [UInt8]
   ) throws(ConfigurationErrors) {
     self.file = file
     let errors = ErrorList(file: file)
@@ -57,7 +59,7 @@ public struct Configuration: Sendable {
     listeners = ListenerSettings.readList(top)
     let boardErrors: ConfigurationErrors?
     do throws(ConfigurationErrors) {
-      board = try Configuration.readBoard(top, boards)
+      board = try Configuration.readBoard(top, boards, model: model)
       boardErrors = nil
     } catch {
       boardErrors = error
@@ -72,8 +74,10 @@ public struct Configuration: Sendable {
     if let boardErrors { throw boardErrors }
   }
 
-  private static func readBoard(_ top: Section, _ boards: BoardDirectories) throws(ConfigurationErrors) -> BoardProfile?
-  {
+  private static func readBoard(
+    _ top: Section, _ boards: BoardDirectories, model: [UInt8]
+  ) throws(ConfigurationErrors) -> BoardProfile? {
+    guard top.has("board") else { return try boards.profile(ofModel: model) }
     guard let name = top.word("board", "a board profile's name such as raspberry-pi-4") else { return nil }
     if let profile = try boards.profile(named: name) { return profile }
     top.errors.add(top.place(of: "board"), boards.missing(name))
