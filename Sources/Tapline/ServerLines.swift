@@ -165,7 +165,8 @@ extension Server {
       announce(taps.lineFailed(output: set.output, error.text, at: now, wallNanoseconds: wall))
       return false
     }
-    announce(taps.lineSet(set, at: now, wallNanoseconds: wall))
+    // The turn began a while ago, and some drivers take theirs: dead times count from the line.
+    announce(taps.lineSet(set, at: Clock.now(), wallNanoseconds: wall))
     stateChanged(at: now)
     return true
   }

@@ -239,7 +239,14 @@ extension TapTable {
   }
 
   /// The line has this level now.
+  /// - Parameter now: after the line was set, which takes its time: a group's dead time counts from here.
   public func lineSet(_ set: LineSet, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+    if !set.active, outputs[set.output].lineActive, let group = outputs[set.output].rules.group {
+      let earliest = now.adding(nanoseconds: group.deadTimeNanoseconds)
+      for rival in 0..<outputs.count where isRival(rival, of: set.output) {
+        outputs[rival].delayLonger(until: earliest)
+      }
+    }
     let update = outputs[set.output].lineSet(set, at: now, wallNanoseconds: wallNanoseconds)
     wake(at: outputs[set.output].nextDeadline)
     return update

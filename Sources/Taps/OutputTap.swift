@@ -191,6 +191,10 @@ public struct OutputTap: BitwiseCopyable {
     _ = delayedBy?.replace(.empty, by)
   }
 
+  mutating func delayLonger(until earliest: Instant) {
+    if isDelayed { delayedAt = max(delayedAt, earliest) }
+  }
+
   /// What would switch the line on by itself: another one of its group has gone before it.
   mutating func cancelRise() {
     delayedAt = .never

@@ -39,6 +39,19 @@ import Testing
     #expect(world.takeLog() == ["up ON by=me", "up OFF by=interlock", "tilt ON by=me"])
   }
 
+  /// The line goes off when its driver has done it, not when that was asked for.
+  @Test func deadTimeCountsFromTheLineBeingOff() {
+    let world = shutter(deadTime: 500)
+    world.set("up", "ON")
+    world.lineMilliseconds = 30
+    world.set("down", "ON")
+    #expect(world.lines == [false, false, false])
+    world.pass(milliseconds: 499)
+    #expect(world.lines == [false, false, false])
+    world.pass(milliseconds: 1)
+    #expect(world.lines == [false, true, false])
+  }
+
   @Test func deadTimeCountsFromAnyOff() {
     let world = shutter()
     world.set("up", "ON")

@@ -16,6 +16,8 @@ final class OutputWorld {
   private var log: [String] = []
   /// The time from a timer's deadline to the turn of the loop that meets it.
   var delayMilliseconds: Int64 = 0
+  /// What it takes to set a line, as behind a slow bus.
+  var lineMilliseconds: Int64 = 0
 
   init(
     _ outputs: [OutputSettings], groups: [OutputGroupSettings] = [], found: [Bool?] = [],
@@ -72,6 +74,7 @@ final class OutputWorld {
         note(table.lineFailed(output: set.output, Bytes("broken"), at: now, wallNanoseconds: 0))
         return false
       }
+      now = now.adding(milliseconds: lineMilliseconds)
       lines[set.output] = set.active
       note(table.lineSet(set, at: now, wallNanoseconds: 0))
     }
