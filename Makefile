@@ -18,7 +18,7 @@ PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integ
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 
-.PHONY: help run build test device board-test fuzz simulate bench bench-instructions check clean
+.PHONY: help run build test device board-test board-test-full fuzz simulate bench bench-instructions check clean
 
 help:
 	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
@@ -28,6 +28,7 @@ help:
 	@echo 'make check       format, static checks, and a build in which warnings are errors'
 	@echo 'make device      the aarch64 binary for boards, with a report of its size and needs'
 	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
+	@echo 'make board-test-full  the same, and on a Raspberry Pi 3 under QEMU with its own pins'
 	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
 	@echo 'make bench       measure Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)'
 	@echo 'make bench-instructions   count instructions a delivered message; over 5 % more than stored fails'
@@ -61,6 +62,10 @@ device: .build/needs/device
 board-test: .build/needs/test .build/needs/device .build/needs/board
 	@cross/build-device gpiod2 gpiod1
 	@board/test
+
+# The Raspberry Pi takes a minute or two, so it is no part of `make test`.
+board-test-full: board-test
+	@board/test --machine raspi3b
 
 # Each target for SECONDS; `make test` builds and runs them briefly.
 SECONDS ?= 60

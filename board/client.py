@@ -1,14 +1,18 @@
 """An MQTT 5 client of the board's tests: paho's, remembering what came and when."""
 
+import json
 import threading
 import time
 from dataclasses import dataclass, field
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 # Seconds to wait for what should come at once; the emulated processor is slow and shared.
 PATIENCE_SECONDS = 10
+# Reason Codes (§2.4): implementation specific error, payload format invalid.
+REFUSED, NOT_UNDERSTOOD = 0x83, 0x99
 
 
 @dataclass
@@ -17,6 +21,7 @@ class Message:
     payload: str
     retain: bool
     user: dict = field(default_factory=dict)  # user properties
+    correlation: bytes = b""
 
 
 @dataclass
@@ -30,6 +35,8 @@ class Ack:
 
 class Client:
     def __init__(self, port, name):
+        self.name = name
+        self.asked = set()  # topics of ask() and settle()
         self.changed = threading.Condition()
         self.messages = []
         self.acks = {}
@@ -54,13 +61,37 @@ class Client:
         self.wait(lambda: packet_id in self.subscribed, f"SUBACK for {topic_filter}")
         return self
 
-    def publish(self, topic, payload):
+    def publish(self, topic, payload, **options):
         """QoS 1, until it is acknowledged."""
         start = time.monotonic()
-        packet_id = self.paho.publish(topic, payload, qos=1).mid
+        packet_id = self.paho.publish(topic, payload, qos=1, **options).mid
         self.wait(lambda: packet_id in self.acks, f"PUBACK for {topic} {payload}")
         reason, text, stamp = self.acks.pop(packet_id)
         return Ack(reason, text, stamp - start)
+
+    def ask(self, topic, payload, correlation=b"1"):
+        """The JSON that a command is answered with on its Response Topic (§4.10), and its PUBACK."""
+        answers = f"answers/{self.name}"
+        if answers not in self.asked:
+            self.subscribe(answers)
+            self.asked.add(answers)
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic, properties.CorrelationData = answers, correlation
+        mark = self.mark()
+        ack = self.publish(topic, payload, properties=properties)
+        answer = self.expect(answers, lambda _: True, since=mark)
+        assert answer.correlation == correlation
+        return json.loads(answer.payload), ack
+
+    def settle(self):
+        """Until all that the broker published before has come."""
+        topic = f"settled/{self.name}"
+        if topic not in self.asked:
+            self.subscribe(topic)
+            self.asked.add(topic)
+        mark = self.mark()
+        self.publish(topic, "")
+        self.expect(topic, "", since=mark)
 
     def mark(self):
         """A place in the messages: expect(..., since=mark) looks at what came after it."""
@@ -89,6 +120,11 @@ class Client:
                 assert not self.lost, f"connection lost while waiting for {what}"
                 self.changed.wait(left)
             return value
+
+    def drop(self):
+        """Ends the connection as a cut cable does not, but a killed program does: without DISCONNECT."""
+        self.paho.loop_stop()
+        self.paho.socket().close()
 
     def close(self):
         self.paho.disconnect()
@@ -120,9 +156,10 @@ class Client:
 
     def on_message(self, _client, _userdata, message):
         user = dict(getattr(message.properties, "UserProperty", []))
+        correlation = getattr(message.properties, "CorrelationData", b"")
         with self.changed:
             text = message.payload.decode(errors="replace")
-            self.messages.append(Message(message.topic, text, message.retain, user))
+            self.messages.append(Message(message.topic, text, message.retain, user, correlation))
             self.changed.notify_all()
 
     def on_publish(self, _client, _userdata, packet_id, reason, properties):

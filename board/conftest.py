@@ -10,8 +10,8 @@ import rig
 
 LOGS = rig.BOARD.parent / ".build" / "board"
 # Seconds for one binary's whole run, and for each stage of coming up; a machine with nothing else to do takes 16 and 2.
-RUN_SECONDS = 180
-READY_SECONDS = 60
+RUN_SECONDS = 900
+READY_SECONDS = 120
 
 STAGES = []  # (binary, stage, seconds)
 NOTES = []  # (binary, text)
@@ -19,6 +19,7 @@ NOTES = []  # (binary, text)
 
 def pytest_addoption(parser):
     parser.addoption("--binary", action="append", default=[])
+    parser.addoption("--machine", default="virt")
 
 
 def pytest_generate_tests(metafunc):
@@ -40,10 +41,13 @@ def board(request):
     kernel = rig.kernel_folder() / "vmlinuz"
     stage("kernel and modules", time.monotonic() - clock)
     clock = time.monotonic()
-    initramfs = rig.pack(binary, LOGS / f"{binary.name}.cpio")
+    machine = request.config.getoption("--machine")
+    name = binary.name if machine == "virt" else f"{binary.name}.{machine}"
+    initramfs = rig.pack(binary, LOGS / f"{name}.cpio", machine)
     stage("initramfs", time.monotonic() - clock)
 
-    with rig.Guest(initramfs, kernel, LOGS / f"{binary.name}.log", RUN_SECONDS) as guest:
+    with rig.Guest(initramfs, kernel, LOGS / f"{name}.log", RUN_SECONDS, machine=machine) as guest:
+        guest.name = binary.name
         guest.note = lambda text: NOTES.append((binary.name, text))
         before = 0.0
         lines = {"kernel": "kernel up", "modules": "modules loaded", "hardware": "hardware made"}
@@ -97,4 +101,4 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{binary}: {sum(row[2] for row in rows):.1f} s: {parts}")
         for _, text in (note for note in NOTES if note[0] == binary):
             terminalreporter.write_line(f"  {text}")
-        terminalreporter.write_line(f"  console: {LOGS / (binary + '.log')}")
+        terminalreporter.write_line(f"  console: {LOGS}/{binary}*.log")

@@ -1,6 +1,9 @@
 """The QEMU board as the host sees it: one guest, its console, its MQTT port and its agent."""
 
 import ctypes
+import json
+import os
+import platform
 import re
 import signal
 import socket
@@ -8,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 BOARD = Path(__file__).resolve().parent
@@ -15,9 +19,57 @@ BOARD = Path(__file__).resolve().parent
 # Tries with another host port when somebody took the one just found free.
 PORT_TRIES = 5
 # Seconds of an agent's answer, and from the guest's last word to the end of QEMU.
-ANSWER_SECONDS = 20
+ANSWER_SECONDS = 60
 POWEROFF_SECONDS = 10
+# Seconds until the daemon is ready, on a machine that has other things to do as well.
+READY_SECONDS = 120
 PR_SET_PDEATHSIG = 1
+
+
+# Since this version QEMU's Raspberry Pi has a bus for its thermometer.
+TMP105_VERSION = (10, 0)
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapline" / "board"
+TRACE = "/sys/kernel/tracing/trace"
+
+
+@dataclass
+class Change:
+    """What the kernel did with a line, and when by its monotonic clock. Either is None where it is not told."""
+
+    seconds: float
+    level: bool | None
+    is_output: bool | None
+
+
+class Account:
+    """The kernel's trace of its lines."""
+
+    def __init__(self, text, base):
+        self.changes = {}
+        for row in text.splitlines():
+            head, _, event = row.partition(": gpio_")
+            kind, number, what = event.split()[:3]
+            change = Change(float(head.split()[-1]), None, None)
+            if kind == "value:":
+                change.level = event.endswith("set 1")
+            else:
+                change.is_output = what == "out"
+            self.changes.setdefault(int(number) - base, []).append(change)
+
+    def history(self, line):
+        """Changes of line GPIO`line`, in order."""
+        return self.changes.get(line, [])
+
+    def levels(self, line):
+        """[(seconds, level)]: the electrical levels that the line was driven to, repetitions left out."""
+        found = []
+        for change in self.history(line):
+            if change.level is not None and (not found or found[-1][1] != change.level):
+                found.append((change.seconds, change.level))
+        return found
+
+    def directions(self, line):
+        return [change.is_output for change in self.history(line) if change.is_output is not None]
 
 
 class GuestError(Exception):
@@ -28,22 +80,25 @@ class Guest:
     """A running guest. It is killed by close(), by the time limit, and with this process.
 
     initramfs: of board/pack-initramfs    kernel: of board/kernel-modules
+    machine: virt or raspi3b
     log: file for the console, each line after the seconds since the start
     seconds: the limit of the whole run
     """
 
-    def __init__(self, initramfs, kernel, log, seconds=120, echo=False):
+    def __init__(self, initramfs, kernel, log, seconds=120, echo=False, machine="virt"):
         self.folder = tempfile.TemporaryDirectory(prefix="tapline-board-")
         self.started = time.monotonic()
         self.deadline = self.started + seconds
         self.lines = []  # (seconds since the start, text)
         self.changed = threading.Condition()
         self.ended = False
+        self.machine = machine
+        self.agent_path, self.qmp_path = (Path(self.folder.name) / name for name in ("agent", "qmp"))
         for _ in range(PORT_TRIES):
-            self.mqtt_port = free_port()
+            self.mqtt_port, self.agent_port = free_port(), free_port()
             self.qemu = self.start(initramfs, kernel)
-            self.agent = Agent(Path(self.folder.name) / "agent", self)
-            if self.agent.connected:
+            self.agent = Agent(self)
+            if self.agent.wait_for_socket(self.qmp_path):
                 break
             if "host forwarding" not in (why := self.qemu.communicate()[0]):
                 raise GuestError(f"qemu did not start: {why}")
@@ -54,19 +109,52 @@ class Guest:
         self.limit.start()
 
     def start(self, initramfs, kernel):
-        agent = Path(self.folder.name) / "agent"
-        forward = f"hostfwd=tcp:127.0.0.1:{self.mqtt_port}-10.0.2.15:1883"
-        command = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-smp", "1", "-m", "512", "-no-reboot"]
-        command += ["-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio"]
-        command += ["-netdev", f"user,id=net,restrict=on,{forward}", "-device", "virtio-net-device,netdev=net"]
-        command += ["-chardev", f"socket,id=agent,path={agent},server=on,wait=off"]
-        command += ["-device", "virtio-serial-device", "-device", "virtserialport,chardev=agent"]
+        program, version = emulator() if self.machine == "raspi3b" else ("qemu-system-aarch64", None)
+        command = [program, "-M", self.machine, "-no-reboot", "-display", "none", "-monitor", "none"]
+        command += ["-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
         command += ["-kernel", str(kernel), "-initrd", str(initramfs)]
-        command += ["-append", "console=ttyAMA0 quiet panic=-1 rdinit=/init"]
+        kernel_options = f"quiet panic=-1 rdinit=/init MACHINE={self.machine} "
+        network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-10.0.2.15:1883"
+        if self.machine == "raspi3b":
+            self.has_thermometer = version >= TMP105_VERSION
+            network += f",hostfwd=tcp:127.0.0.1:{self.agent_port}-10.0.2.15:2000"
+            command += ["-dtb", str(kernel.with_name("raspi3b.dtb")), "-serial", "null", "-serial", "stdio"]
+            command += ["-netdev", network, "-device", "usb-net,netdev=net"]
+            if self.has_thermometer:
+                command += ["-device", "tmp105,id=thermometer,bus=i2c-bus.1,address=0x48"]
+            kernel_options += "console=ttyS1,115200 maxcpus=1"
+        else:
+            command += ["-cpu", "cortex-a53", "-smp", "1", "-m", "512", "-nodefaults", "-serial", "stdio"]
+            command += ["-netdev", network, "-device", "virtio-net-device,netdev=net"]
+            command += ["-chardev", f"socket,id=agent,path={self.agent_path},server=on,wait=off"]
+            command += ["-device", "virtio-serial-device", "-device", "virtserialport,chardev=agent"]
+            kernel_options += "console=ttyAMA0"
+        command += ["-append", kernel_options]
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", preexec_fn=die_with_parent,
         )
+
+    def qmp(self, command, **arguments):
+        """One command of QEMU's own control socket, and what it returns."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(ANSWER_SECONDS)
+            control.connect(str(self.qmp_path))
+            file = control.makefile("rw")
+
+            def ask(request):
+                file.write(json.dumps(request) + "\n")
+                file.flush()
+                while True:
+                    answer = json.loads(file.readline())
+                    if "error" in answer:
+                        raise GuestError(f"{request}: {answer['error']}")
+                    if "return" in answer:
+                        return answer["return"]
+
+            file.readline()  # the greeting
+            ask({"execute": "qmp_capabilities"})
+            return ask({"execute": command, "arguments": arguments})
 
     def read_console(self, log, echo):
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,12 +173,14 @@ class Guest:
 
     # The console
 
-    def wait_for_line(self, pattern, seconds):
-        """The seconds since the start and the match of the first console line that `pattern` is found in."""
+    def wait_for_line(self, pattern, seconds, since=0):
+        """The seconds since the start and the match of the first console line that `pattern` is found in.
+
+        since: lines of the console to leave out"""
         end = min(time.monotonic() + seconds, self.deadline)
         with self.changed:
             while True:
-                for stamp, text in self.lines:
+                for stamp, text in self.lines[since:]:
                     if found := re.search(pattern, text):
                         return stamp, found
                 left = end - time.monotonic()
@@ -113,6 +203,41 @@ class Guest:
     def sh(self, command):
         """What a shell command prints; it must succeed."""
         return self.agent.ask(f"sh {command}").rstrip("\n")
+
+    # The daemon
+
+    def serve(self, configuration, user="root"):
+        """Start the daemon with a file of /etc and wait until it is ready."""
+        since = len(self.lines)
+        self.sh(f"serve /etc/{configuration} {user} &")
+        _, found = self.wait_for_line("^tapline: ready|tapline left", READY_SECONDS, since)
+        if found[0] == "tapline left":
+            raise GuestError(f"the daemon did not start:\n{self.tail()}")
+
+    def stop(self, signal="TERM"):
+        """End the daemon; its exit status and the seconds that it took."""
+        asked = float(self.sh(f"cut -d ' ' -f 1 /proc/uptime; kill -{signal} $(cat /run/tapline.pid)"))
+        status, when = self.sh("until [ -s /run/tapline.left ]; do usleep 5000; done; cat /run/tapline.left").split()
+        return int(status), float(when) - asked
+
+    def is_stopped(self):
+        return self.sh("test -s /run/tapline.left && echo yes || echo no") == "yes"
+
+    # The kernel's account of its lines
+
+    def forget_history(self):
+        self.write(TRACE, "")
+
+    def account(self):
+        """What the kernel did with the simulated chip's lines since forget_history()."""
+        base = int(self.read("/run/gpio-base"))
+        return Account(self.sh(f"grep ': gpio_[vd]' {TRACE} || true"), base)
+
+    def history(self, line):
+        return self.account().history(line)
+
+    def levels(self, line):
+        return self.account().levels(line)
 
     def power_off(self, status=0):
         """End the guest in good order and return the status its last line names."""
@@ -140,27 +265,52 @@ class Guest:
 
 
 class Agent:
-    """The host's end of board/guest/agent, over a virtio serial port."""
+    """The host's end of board/guest/agent: a virtio serial port, or a connection where the machine has none."""
 
-    def __init__(self, path, guest):
+    def __init__(self, guest):
         self.guest = guest
         self.lock = threading.Lock()
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.connected = False
-        while not self.connected and guest.qemu.poll() is None:
-            try:
-                self.socket.connect(str(path))
-                self.connected = True
-            except OSError:
-                time.sleep(0.01)
+        self.socket = None
+        self.file = None
+
+    def wait_for_socket(self, path):
+        """Whether QEMU came up: its sockets are there."""
+        while not path.exists() and self.guest.qemu.poll() is None:
+            time.sleep(0.01)
+        return path.exists()
+
+    def connect(self):
+        if self.guest.machine == "raspi3b":
+            self.guest.wait_for_line("board: .* hardware made", READY_SECONDS)
+            # QEMU takes the connection before the guest listens, and drops it then.
+            while not self.answers():
+                if time.monotonic() > self.guest.deadline:
+                    raise GuestError(f"the guest's agent does not answer:\n{self.guest.tail()}")
+                time.sleep(0.2)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.connect(str(self.guest.agent_path))
+            self.file = self.socket.makefile("rb")
+
+    def answers(self):
+        self.socket = socket.create_connection(("127.0.0.1", self.guest.agent_port), ANSWER_SECONDS)
         self.file = self.socket.makefile("rb")
+        try:
+            self.socket.sendall(b"sh true\n")
+            return self.file.readline() == b"0 0\n"
+        except OSError:
+            return False
 
     def send(self, request):
+        if self.socket is None:
+            self.connect()
         self.socket.sendall(request.encode() + b"\n")
 
     def ask(self, request, seconds=ANSWER_SECONDS):
         """What the agent answers to one request. The guest not yet having come up counts as slow, not as wrong."""
         with self.lock:
+            if self.socket is None:
+                self.connect()
             self.socket.settimeout(min(seconds, max(0.1, self.guest.deadline - time.monotonic())))
             try:
                 self.send(request)
@@ -175,8 +325,9 @@ class Agent:
         return text
 
     def close(self):
-        self.file.close()
-        self.socket.close()
+        if self.socket is not None:
+            self.file.close()
+            self.socket.close()
 
 
 def free_port():
@@ -191,13 +342,41 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def installed_version(program):
+    """(major, minor) of a QEMU, or None."""
+    try:
+        text = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return tuple(map(int, re.search(r"version (\d+)\.(\d+)", text).groups()))
+
+
+def emulator():
+    """A QEMU that has the Raspberry Pi's thermometer, and its version: the machine's own, or Debian's newer one unpacked
+    beside it; the machine's own without the thermometer where that is not to be had."""
+    own = "qemu-system-aarch64"
+    version = installed_version(own)
+    if version and version >= TMP105_VERSION:
+        return own, version
+    beside = CACHE / "qemu" / "usr/bin" / own
+    if not beside.exists() and platform.machine() == "x86_64":
+        with tempfile.TemporaryDirectory() as folder:
+            fetch = [BOARD.parent / "cross/fetch-debs", "--group", "boardqemu", folder]
+            run = subprocess.run(fetch, stdout=subprocess.PIPE, text=True, check=False)
+            for deb in run.stdout.split() if run.returncode == 0 else []:
+                subprocess.run(["dpkg-deb", "-x", deb, CACHE / "qemu"], check=True)
+    newer = installed_version(str(beside))
+    return (str(beside), newer) if newer else (own, version)
+
+
 def kernel_folder():
     """The directory of board/kernel-modules, made now if it is not there."""
     run = subprocess.run([BOARD / "kernel-modules"], stdout=subprocess.PIPE, text=True, check=True)
     return Path(run.stdout.strip())
 
 
-def pack(binary, output):
+def pack(binary, output, machine="virt"):
     """board/pack-initramfs"""
-    subprocess.run([BOARD / "pack-initramfs", binary, "--output", output], stdout=subprocess.DEVNULL, check=True)
+    command = [BOARD / "pack-initramfs", binary, "--machine", machine, "--output", output]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return Path(output)

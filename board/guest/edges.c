@@ -1,0 +1,34 @@
+/* Makes edges on a simulated line as fast as the kernel takes them.
+ *
+ * usage: edges PULL-FILE COUNT [MICROSECONDS]
+ *
+ * Writes pull-up and pull-down in turns, COUNT in all, beginning with pull-up; with MICROSECONDS between two. Prints
+ * the microseconds that it took. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long now_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+int main(int argc, char **argv) {
+  static const char *const pulls[] = {"pull-up", "pull-down"};
+  if (argc < 3) return 2;
+  int file = open(argv[1], O_WRONLY);
+  if (file < 0) return perror(argv[1]), 1;
+  long count = atol(argv[2]), pause = argc > 3 ? atol(argv[3]) : 0;
+  long long start = now_us();
+  for (long edge = 0; edge < count; edge++) {
+    const char *pull = pulls[edge & 1];
+    if (pwrite(file, pull, strlen(pull), 0) < 0) return perror("write"), 1;
+    if (pause > 0) usleep((useconds_t)pause);
+  }
+  printf("%lld\n", now_us() - start);
+  return 0;
+}

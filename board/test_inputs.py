@@ -1,0 +1,281 @@
+"""Inputs and counters on the QEMU board: edges are made on the simulated chip inside the guest, messages are read here.
+One daemon, that of test_board.py; `edges` is guest/edges.c."""
+
+import json
+import re
+import time
+from datetime import datetime
+
+from client import NOT_UNDERSTOOD
+from rig import GuestError
+
+BURST_EDGES = 10_000
+
+
+def pull(line):
+    return f"/run/gpio/sim_gpio{line}/pull"
+
+
+def edges(board, line, count, pause_us=0):
+    """The seconds that `count` edges took, up first; with a pause after each."""
+    return int(board.sh(f"edges {pull(line)} {count} {pause_us}")) / 1e6
+
+
+def seconds(message):
+    """The moment of a message's user property or JSON member `ts`."""
+    return datetime.fromisoformat(message if isinstance(message, str) else message.user["ts"]).timestamp()
+
+
+def is_gpiod2(board):
+    return board.name.endswith("gpiod2")
+
+
+def low(board, mqtt, name, line):
+    """The line is low and the input has said so."""
+    board.write(pull(line), "pull-down")
+    mqtt.subscribe(f"board/{name}")
+    mqtt.expect(f"board/{name}", "OFF")
+    return mqtt.mark()
+
+
+# Inputs
+
+
+def test_pain05_bounces_are_one_change(board, mqtt):
+    mark = low(board, mqtt, "settled", 11)
+    edges(board, 11, 11, pause_us=2000)  # ends high
+    mqtt.expect("board/settled", "ON", since=mark)
+    edges(board, 11, 10, pause_us=2000)  # ends low, and began high
+    board.write(pull(11), "pull-down")
+    mqtt.expect("board/settled", "OFF", since=mark)
+    # Shorter than the debounce: no change.
+    board.sh(f"edges {pull(11)} 2 5000")
+    time.sleep(0.15)
+    mqtt.settle()
+    assert [message.payload for message in mqtt.on_topic("board/settled", mark)] == ["ON", "OFF"]
+
+
+def test_pain03_level_is_there_for_who_comes_late(board, mqtt):
+    """The broker holds what the line has now: nobody waits for the next edge."""
+    low(board, mqtt, "button", 27)
+    for pull_to, payload in (("pull-up", "ON"), ("pull-down", "OFF")):
+        mark = mqtt.mark()
+        board.write(pull(27), pull_to)
+        mqtt.expect("board/button", payload, since=mark)
+        late = mqtt.another(f"late-{payload}").subscribe("board/button")
+        first = late.expect("board/button", lambda _: True)
+        assert (first.payload, first.retain) == (payload, True)
+
+
+def test_leading_edge_counts_at_once(board, mqtt):
+    mark = low(board, mqtt, "leading", 12)
+    start = float(board.sh(f"cut -d ' ' -f 1 /proc/uptime; edges {pull(12)} 5 1000 > /dev/null"))
+    on = mqtt.expect("board/leading", "ON", since=mark)
+    board.write(pull(12), "pull-down")
+    off = mqtt.expect("board/leading", "OFF", since=mark)
+    assert seconds(off) > seconds(on)
+    # A pulse shorter than the time: both its ends are told, the second when the time is over.
+    mark = mqtt.mark()
+    time.sleep(0.25)
+    edges(board, 12, 2, pause_us=1000)
+    on = mqtt.expect("board/leading", "ON", since=mark)
+    off = mqtt.expect("board/leading", "OFF", since=mark)
+    assert seconds(off) - seconds(on) < 5
+    mqtt.settle()
+    assert [message.payload for message in mqtt.on_topic("board/leading", mark)] == ["ON", "OFF"]
+    assert start > 0
+
+
+def test_delays(board, mqtt):
+    mark = low(board, mqtt, "delayed", 13)
+    edges(board, 13, 2, pause_us=100_000)  # shorter than on_delay
+    mqtt.settle()
+    before = time.monotonic()
+    board.write(pull(13), "pull-up")
+    mqtt.expect("board/delayed", "ON", since=mark)
+    assert time.monotonic() - before >= 0.3
+    before = time.monotonic()
+    board.write(pull(13), "pull-down")
+    mqtt.expect("board/delayed", "OFF", since=mark)
+    assert time.monotonic() - before >= 0.3
+    assert [message.payload for message in mqtt.on_topic("board/delayed", mark)] == ["ON", "OFF"]
+
+
+def test_button_events(board, mqtt):
+    board.write(pull(14), "pull-down")
+    mqtt.subscribe("board/bell/event").settle()
+
+    def events(mark):
+        return [json.loads(message.payload) for message in mqtt.on_topic("board/bell/event", mark)]
+
+    def kinds(mark):
+        return [event["event_type"] for event in events(mark)]
+
+    # Twice and short; the presses are made in the guest, so that this machine's pauses are not in them.
+    mark = mqtt.mark()
+    edges(board, 14, 4, pause_us=60_000)
+    mqtt.expect("board/bell/event", lambda text: "multi_press_end" in text, since=mark)
+    assert kinds(mark) == ["press_start", "press_end", "press_start", "multi_press_ongoing", "press_end", "multi_press_end"]
+    found = events(mark)
+    assert 55 <= found[1]["duration_ms"] <= 400
+    assert found[3]["count"] == found[5]["count"] == 2
+    assert all(not message.retain for message in mqtt.on_topic("board/bell/event", mark))
+    # Once and long.
+    mark = mqtt.mark()
+    edges(board, 14, 2, pause_us=600_000)
+    mqtt.expect("board/bell/event", lambda text: "long_press_end" in text, since=mark)
+    assert kinds(mark) == ["press_start", "long_press_start", "long_press_end"]
+    start, long, end = events(mark)
+    assert abs(seconds(long["ts"]) - seconds(start["ts"]) - 0.4) < 0.001
+    assert end["duration_ms"] >= 590
+
+
+def test_pain25_missed_edges_are_counted(board, mqtt):
+    """More edges than the kernel keeps while the daemon is held back: the level is right, and what is missing is told."""
+    mark = low(board, mqtt, "button", 27)
+    before = int(mqtt.on_topic("board/button")[-1].user.get("lost", 0))
+    stop, go = (f"kill -{name} $(cat /run/tapline.pid)" for name in ("STOP", "CONT"))
+    board.sh(f"{stop}; edges {pull(27)} 301 > /dev/null; {go}")
+    kept = 64 if is_gpiod2(board) else 16
+
+    def is_over():
+        states = mqtt.on_topic("board/button", mark)
+        # Without the kernel's numbers nobody knows how many are missing; that the level is another one than the last
+        # edge's is known.
+        is_told = not is_gpiod2(board) or int(states[-1].user.get("lost", 0)) > before if states else False
+        return is_told and states[-1].payload == "ON"
+
+    mqtt.wait(is_over, "a state ON with its loss")
+    mqtt.settle()
+    last = mqtt.on_topic("board/button", mark)[-1]
+    assert last.payload == "ON"
+    lost = int(last.user.get("lost", 0)) - before
+    board.note(f"301 edges while held back, {kept} kept by the kernel: {lost} told as lost")
+    if is_gpiod2(board):
+        assert lost == 301 - kept
+    board.write(pull(27), "pull-down")
+    mqtt.expect("board/button", "OFF", since=len(mqtt.messages) - 1)
+
+
+# Counters
+
+
+def total(mqtt, name, since):
+    states = mqtt.on_topic(f"board/{name}/total", since)
+    return states[-1] if states else None
+
+
+def test_pain07_burst_of_ten_thousand_edges(board, mqtt):
+    """As fast as the simulated chip can, and faster than the daemon reads. The kernel numbers the edges for libgpiod 2.x:
+    all are counted. For 1.6 it keeps 16, drops what comes then, and says nothing of it."""
+    for name, line, expected in (("rising", 15, BURST_EDGES // 2), ("both", 18, BURST_EDGES)):
+        mqtt.subscribe(f"board/{name}/total")
+        assert mqtt.publish(f"board/{name}/total/set", "0").reason == 0
+        mqtt.settle()
+        mark = mqtt.mark()
+        took = edges(board, line, BURST_EDGES)
+        if is_gpiod2(board):
+            state = mqtt.expect(f"board/{name}/total", str(expected), since=mark)
+        else:
+            wait_for_quiet(board, mqtt, name, mark)
+            state = total(mqtt, name, mark)
+            assert 0 < int(state.payload) <= expected
+        board.note(
+            f"{BURST_EDGES} edges in {took:.2f} s, counter {name}: {state.payload} of {expected},"
+            f" lost {state.user.get('lost', 0)}")
+
+
+def wait_for_quiet(board, mqtt, name, mark):
+    """Until the total has stayed for longer than it is throttled, 1 s."""
+    end = time.monotonic() + 20
+    last, since = None, time.monotonic()
+    while time.monotonic() < end:
+        mqtt.settle()
+        now = total(mqtt, name, mark)
+        if last is None or now.payload != last.payload:
+            last, since = now, time.monotonic()
+        elif time.monotonic() - since > 1.5:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the total of {name} does not rest")
+
+
+def test_pain07_paced_pulses_are_all_counted(board, mqtt):
+    """With either library: 200 edges, 3 ms apart."""
+    for name, line, expected in (("rising", 15, 100), ("both", 18, 200)):
+        mqtt.subscribe(f"board/{name}/total")
+        mqtt.publish(f"board/{name}/total/set", "7")
+        mqtt.settle()
+        mark = mqtt.mark()
+        edges(board, line, 200, pause_us=3000)
+        assert mqtt.expect(f"board/{name}/total", str(7 + expected), since=mark)
+
+
+def test_pain07_edges_while_held_back(board, mqtt):
+    """The daemon does not run at all meanwhile: with the kernel's numbers nothing is missing."""
+    mqtt.subscribe("board/rising/total")
+    mqtt.publish("board/rising/total/set", "0")
+    stop, go = (f"kill -{name} $(cat /run/tapline.pid)" for name in ("STOP", "CONT"))
+    mqtt.settle()
+    mark = mqtt.mark()
+    board.sh(f"{stop}; edges {pull(15)} {BURST_EDGES} > /dev/null; {go}")
+    expected = BURST_EDGES // 2
+    if is_gpiod2(board):
+        mqtt.expect("board/rising/total", str(expected), since=mark)
+    else:  # 16 are kept, the newest are dropped, and nobody knows how many
+        state = mqtt.expect("board/rising/total", lambda text: text != "0", since=mark)
+        board.note(f"{BURST_EDGES} edges while held back: {state.payload} of {expected} counted, lost {state.user.get('lost')}")
+
+
+def test_pain24_total_is_settable_and_bounces_are_no_pulses(board, mqtt):
+    board.write(pull(23), "pull-down")
+    mqtt.subscribe("board/water/total")
+    assert mqtt.publish("board/water/total/set", "many").reason == NOT_UNDERSTOOD
+    mark = mqtt.mark()
+    assert mqtt.publish("board/water/total/set", "1000.5").reason == 0
+    assert mqtt.expect("board/water/total", "1000.50", since=mark).user["by"] == mqtt.name
+    mark = mqtt.mark()
+    bounce = f"edges {pull(23)} 9 > /dev/null; usleep 250000; edges {pull(23)} 8 > /dev/null; echo pull-down > {pull(23)}"
+    board.sh(f"for i in 1 2; do {bounce}; usleep 250000; done")  # two pulses of a quarter litre
+    mqtt.expect("board/water/total", "1001.00", since=mark)
+    wait_for_quiet(board, mqtt, "water", mark)
+    assert total(mqtt, "water", mark).payload == "1001.00"
+
+
+def test_rate(board, mqtt):
+    """From the kernel's times of the pulses; each is right for its own few pulses, so that the middle one is compared."""
+    mqtt.subscribe("board/water/rate")
+    mark = mqtt.mark()
+    took = edges(board, 23, 16, pause_us=150_000)
+    wanted = 8 / 4 / took
+    mqtt.expect("board/water/rate", lambda text: float(text) > 0, since=mark)
+    mqtt.expect("board/water/rate", "0.00", since=mark)  # its timeout
+    rates = [float(message.payload) for message in mqtt.on_topic("board/water/rate", mark)]
+    middle = sorted(rates[:-1])[len(rates[:-1]) // 2]
+    assert wanted / 2 < middle < wanted * 2, (rates, wanted)
+
+
+def test_pain08_idle_costs_no_processor_time(board, mqtt):
+    """Nothing is polled that has edges: what the daemon takes in two seconds, sensors and levels once a second included."""
+    mqtt.settle()
+
+    def ticks():
+        fields = board.read(f"/proc/{board.read('/run/tapline.pid')}/stat").rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])  # utime, stime; 10 ms each
+
+    before = ticks()
+    time.sleep(2)
+    spent = (ticks() - before) * 10
+    board.note(f"processor time in 2 s of idling: {spent} ms")
+    assert spent < 400
+
+
+def test_line_is_known_by_its_name(board):
+    rows = board.sh("tapline lines")
+    for line in (2, 5, 17, 27):
+        assert re.search(rf"\bGPIO{line}\b.*tapline:", rows), rows
+    try:
+        board.sh("tapline lines --nonsense")
+    except GuestError:
+        return
+    raise AssertionError("an unknown option was taken")
