@@ -1,5 +1,5 @@
-"""Two more codecs behind the face of `clients`: node-mqtt, and the paho C samples as receivers (their publisher sends
-rubbish at the end of its input)."""
+"""Two more codecs behind the face of `clients`: node-mqtt, and the paho C samples. Their publishers keep the ends
+of lines as parts of payloads, and what they do at the end of their input is their own: see `paho_c_publisher`."""
 
 import os
 import pathlib
@@ -76,6 +76,12 @@ def send_lines(command, payloads):
 
 def send_with_node(daemon, version, topic, qos, payloads):
     send_lines(node("send", daemon, version, topic, qos, len(payloads)), payloads)
+
+
+def paho_c_publisher(daemon, version, topic, qos, *arguments, **options):
+    """paho C's synchronous sample: one message a line of its input, or the one of `-m`, each once the one before has been
+    acknowledged."""
+    return start([*paho_c("paho_cs_pub", daemon, version, topic, qos), *arguments], **options)
 
 
 RECEIVERS = clients.RECEIVERS | {"node": receive_with_node, "pahoc": receive_with_paho_c}

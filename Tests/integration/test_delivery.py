@@ -1,7 +1,10 @@
 """A thousand messages from one real client to another: none lost, none doubled, in order (MQTT 5 §4.3, §4.6)."""
 
+import subprocess
+
 import pytest
 
+import clients
 import more_clients
 
 # (sender, its version), (receiver, its version): each client both ways, with itself and across versions.
@@ -35,3 +38,25 @@ def test_thousand_messages(daemon, some, sender, receiver, qos):
     finally:
         subscriber.close()
     assert daemon.is_running
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize("version", ["311", "5"])
+def test_paho_c_publishes(daemon, version, qos):
+    """Lines, each with its end as paho C sends it, and one message of a command line."""
+    with daemon.connect("reader") as reader:
+        reader.subscribe("hall/door", qos=qos)
+        lines = [f"message {index}\n" for index in range(20)]
+        program = more_clients.paho_c_publisher(daemon, version, "hall/door", qos, stdin=subprocess.PIPE)
+        try:
+            program.stdin.write("".join(lines))
+            program.stdin.flush()
+            assert [reader.message().payload.decode() for _ in lines] == lines
+        finally:
+            program.kill()
+            program.communicate()
+        program = more_clients.paho_c_publisher(daemon, version, "hall/door", qos, "-m", "the last")
+        _, error = program.communicate(timeout=clients.TRANSFER_SECONDS)
+        assert program.returncode == 0, error
+        message = reader.message()
+        assert (message.payload, message.qos, message.duplicate) == (b"the last", qos, False)
