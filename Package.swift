@@ -9,6 +9,9 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("InternalImportsByDefault"),
 ]
+/// What does not lie on a message's path: in the builds for boards it is made for size, where the scripts of `cross` ask
+/// for it. Elsewhere the flag would keep other packages from using this one.
+let cold = strict + (Context.environment["TAPLINE_COLD_FOR_SIZE"] == nil ? [] : [.unsafeFlags(["-Osize"])])
 let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
 
 let package = Package(
@@ -18,15 +21,15 @@ let package = Package(
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
   targets: [
-    .executableTarget(name: "TaplineCommand", dependencies: ["Tapline", "CLinux"], swiftSettings: strict),
+    .executableTarget(name: "TaplineCommand", dependencies: ["Tapline", "CLinux"], swiftSettings: cold),
     .executableTarget(
       name: "TaplineExample", dependencies: ["Tapline", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: strict),
     .target(
       name: "Tapline", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
-      swiftSettings: strict),
-    .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: strict),
-    .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
+      swiftSettings: cold),
+    .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: cold),
+    .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: cold),
     .target(name: "MQTTBroker", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
     .target(name: "MQTTWire", dependencies: ["Bounded"], swiftSettings: strict),
     .target(name: "Bounded", swiftSettings: strict),
