@@ -23,6 +23,7 @@ public struct BlockPool: ~Copyable {
   private var freeHead: UInt32 = 0
   private var freshIndex = 0
   public var gauge: Gauge
+  private let pinned = Pinned()
 
   public init(blockCount: Int, blockBytes: Int, name: StaticString, in reservation: inout Reservation) {
     precondition(blockBytes >= 64 && blockBytes % 64 == 0)

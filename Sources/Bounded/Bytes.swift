@@ -52,20 +52,40 @@ public struct Bytes: BitwiseCopyable, @unchecked Sendable {
     guard prefix.count <= count else { return false }
     var index = 0
     while index &+ 8 <= prefix.count {
-      let left = base.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-      guard left == prefix.base.loadUnaligned(fromByteOffset: index, as: UInt64.self) else { return false }
+      guard word(at: index) == prefix.word(at: index) else { return false }
       index &+= 8
     }
-    while index < prefix.count {
-      let left = base.load(fromByteOffset: index, as: UInt8.self)
-      guard left == prefix.base.load(fromByteOffset: index, as: UInt8.self) else { return false }
-      index &+= 1
-    }
-    return true
+    return index == prefix.count || first(prefix.count).end(from: index) == prefix.end(from: index)
   }
 
-  @inlinable public func firstIndex(of byte: UInt8) -> Int? {
-    var index = 0
+  /// Eight bytes that are all there.
+  @inlinable @inline(__always) func word(at index: Int) -> UInt64 {
+    base.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+  }
+
+  /// The 1...7 bytes from `index` on as a number, the same for the same bytes: in two loads that may overlap, where a
+  /// loop over the bytes would take most of the time of a short level's comparison.
+  @inlinable @inline(__always) func end(from index: Int) -> UInt64 {
+    let length = count &- index
+    if length >= 4 {
+      let low = base.loadUnaligned(fromByteOffset: index, as: UInt32.self)
+      return UInt64(low) | UInt64(base.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self)) &<< 32
+    }
+    let middle = UInt64(base.load(fromByteOffset: index &+ length &>> 1, as: UInt8.self)) &<< 8
+    let last = UInt64(base.load(fromByteOffset: count &- 1, as: UInt8.self)) &<< 16
+    return UInt64(base.load(fromByteOffset: index, as: UInt8.self)) | middle | last
+  }
+
+  @inlinable public func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
+    precondition(start >= 0)
+    var index = start
+    let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
+    while index &+ 8 <= count {  // eight bytes at a time: a zero byte in `word` is the one looked for
+      let word = UInt64(littleEndian: word(at: index)) ^ pattern
+      let zeros = (word &- 0x0101_0101_0101_0101) & ~word & 0x8080_8080_8080_8080
+      if zeros != 0 { return index &+ zeros.trailingZeroBitCount / 8 }
+      index &+= 8
+    }
     while index < count {
       if base.load(fromByteOffset: index, as: UInt8.self) == byte { return index }
       index &+= 1
@@ -75,20 +95,21 @@ public struct Bytes: BitwiseCopyable, @unchecked Sendable {
 
   @inlinable public func contains(_ byte: UInt8) -> Bool { firstIndex(of: byte) != nil }
 
-  /// FNV-1a over the bytes, folded from `seed`; good enough for tables whose keys a peer may choose only
-  /// together with `seed`, which the owner draws at start.
+  /// Multiplies and folds eight bytes at a time, beginning with `seed`; good enough for tables whose keys a peer may choose
+  /// only without knowing `seed`, which the owner draws at start.
   @inlinable public func hash(seed: UInt64) -> UInt32 {
     var value = seed ^ 0xCBF2_9CE4_8422_2325
     var index = 0
     while index &+ 8 <= count {
-      value = (value ^ base.loadUnaligned(fromByteOffset: index, as: UInt64.self)) &* 0x9E37_79B9_7F4A_7C15
+      value = (value ^ word(at: index)) &* 0x9E37_79B9_7F4A_7C15
       value ^= value &>> 29
       index &+= 8
     }
-    while index < count {
-      value = (value ^ UInt64(base.load(fromByteOffset: index, as: UInt8.self))) &* 0x0000_0100_0000_01B3
-      index &+= 1
+    if index < count {
+      value = (value ^ end(from: index)) &* 0x9E37_79B9_7F4A_7C15
+      value ^= value &>> 29
     }
+    value ^= UInt64(truncatingIfNeeded: count)
     value = (value ^ (value &>> 32)) &* 0x9E37_79B9_7F4A_7C15
     return UInt32(truncatingIfNeeded: value &>> 32)
   }

@@ -28,6 +28,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   @usableFromInline var freeHead: UInt32 = 0  // index + 1
   @usableFromInline var freshIndex = 0
   public var gauge: Gauge
+  private let pinned = Pinned()
 
   @usableFromInline struct State: BitwiseCopyable {
     @usableFromInline var generation: UInt16  // of the last loan, 1...4095; 0 before the first
@@ -81,8 +82,8 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
     return index < capacity && UInt32(states[index].lent) == 0x1000 | handle.generation
   }
 
-  /// The lent entry; a stale handle is our own mistake and traps. Inlined always: called, the whole slab would be
-  /// copied for each access.
+  /// The lent entry; a stale handle is our own mistake and traps. Inlined always: it is
+  /// most of what a routing does.
   @inlinable public subscript(handle: Handle<Element>) -> Element {
     @inline(__always) unsafeAddress {
       precondition(isLent(handle))

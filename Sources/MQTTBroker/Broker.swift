@@ -154,7 +154,7 @@ public struct Broker: ~Copyable {
   /// The connection in this place, of 0..<connectionsMax.
   public func connection(at index: Int) -> ConnectionID? { connections.handle(at: index) }
 
-  public mutating func isAttached(_ id: ConnectionID) -> Bool { connections.isLent(id) }
+  public func isAttached(_ id: ConnectionID) -> Bool { connections.isLent(id) }
 
   /// The transport is gone (or was closed after `isFinished`): the connection's place is free again, its
   /// session goes on or ends, its Will fires where it should (§3.1.2.5).
@@ -254,8 +254,6 @@ public struct Broker: ~Copyable {
   }
 
   // MARK: Bytes out
-  // Some of these change nothing and are `mutating` all the same: a borrow of a class's property is a copy, and the
-  // broker is 2.5 KB.
 
   /// A connection that has bytes to write or is to be closed; each once until it is ready again.
   public mutating func nextReady() -> ConnectionID? {
@@ -268,7 +266,7 @@ public struct Broker: ~Copyable {
   public var hasReady: Bool { !ready.isEmpty }
 
   /// Fills in the pieces that are to be written next; answers how many.
-  public mutating func gather(_ id: ConnectionID, into parts: UnsafeMutableBufferPointer<Bytes>) -> Int {
+  public func gather(_ id: ConnectionID, into parts: UnsafeMutableBufferPointer<Bytes>) -> Int {
     outboxes.gather(connections[id].outbox, bodies: bodies, into: parts)
   }
 
@@ -281,18 +279,18 @@ public struct Broker: ~Copyable {
     pump(connections[id].session, at: now)
   }
 
-  public mutating func pendingByteCount(_ id: ConnectionID) -> Int { connections[id].outbox.byteCount }
+  public func pendingByteCount(_ id: ConnectionID) -> Int { connections[id].outbox.byteCount }
 
   /// Nothing more will be read or written: the transport is to be closed and `detach` called.
-  public mutating func isFinished(_ id: ConnectionID) -> Bool {
+  public func isFinished(_ id: ConnectionID) -> Bool {
     connections[id].state == .closing && connections[id].outbox.isEmpty
   }
 
   /// The broker has ended this connection; what is in its outbox may still be written.
-  public mutating func isClosing(_ id: ConnectionID) -> Bool { connections[id].state == .closing }
+  public func isClosing(_ id: ConnectionID) -> Bool { connections[id].state == .closing }
 
   /// Whether the answers to further packets would find room: only then is the transport to be read.
-  public mutating func wantsInput(_ id: ConnectionID) -> Bool {
+  public func wantsInput(_ id: ConnectionID) -> Bool {
     connections[id].state != .closing && hasControlRoom(id)
   }
 

@@ -78,8 +78,7 @@ public struct LevelReader: BitwiseCopyable {
 
   @inlinable public mutating func next() -> Bytes? {
     guard start <= topic.count else { return nil }
-    var end = start
-    while end < topic.count, topic[end] != 0x2F { end &+= 1 }
+    let end = topic.firstIndex(of: 0x2F, from: start) ?? topic.count
     let level = topic[start..<end]
     start = end &+ 1
     return level
