@@ -18,7 +18,7 @@ PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integ
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 
-.PHONY: help run build test device board-test board-test-full fuzz simulate bench bench-instructions check clean
+.PHONY: help run build test device board-test board-test-full fuzz simulate bench bench-gpio bench-instructions check clean
 
 help:
 	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
@@ -31,6 +31,7 @@ help:
 	@echo 'make board-test-full  the same, and on a Raspberry Pi 3 under QEMU with its own pins'
 	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
 	@echo 'make bench       measure Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)'
+	@echo 'make bench-gpio  measure commands to a line and edges to a subscriber beside mqtt-io, ROUNDS=5 (docs/gpio-latency.md)'
 	@echo 'make bench-instructions   count instructions a delivered message; over 5 % more than stored fails'
 	@echo 'make clean       remove .build; what was downloaded stays in ~/.cache/tapline'
 
@@ -83,6 +84,11 @@ simulate: .build/needs/build
 ROUNDS ?= 5
 bench: .build/needs/build .build/needs/device .build/needs/bench
 	@Tests/Bench/run --rounds $(ROUNDS)
+
+# On a quiet machine too; `board/latency/run --help` says what else it can do.
+bench-gpio: .build/needs/test .build/needs/device .build/needs/board build
+	@cross/build-device gpiod2
+	@board/latency/run --rounds $(ROUNDS)
 
 # `Tests/Bench/instructions --profile` tells where they go, `--store` keeps what was counted as the new baseline.
 bench-instructions: .build/needs/build .build/needs/device .build/needs/count

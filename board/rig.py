@@ -83,16 +83,17 @@ class Guest:
     machine: virt or raspi3b
     log: file for the console, each line after the seconds since the start
     seconds: the limit of the whole run
+    qemu: more options for the emulator
     """
 
-    def __init__(self, initramfs, kernel, log, seconds=120, echo=False, machine="virt"):
+    def __init__(self, initramfs, kernel, log, seconds=120, echo=False, machine="virt", qemu=()):
         self.folder = tempfile.TemporaryDirectory(prefix="tapline-board-")
         self.started = time.monotonic()
         self.deadline = self.started + seconds
         self.lines = []  # (seconds since the start, text)
         self.changed = threading.Condition()
         self.ended = False
-        self.machine = machine
+        self.machine, self.options = machine, qemu
         self.agent_path, self.qmp_path = (Path(self.folder.name) / name for name in ("agent", "qmp"))
         for _ in range(PORT_TRIES):
             self.mqtt_port, self.agent_port = free_port(), free_port()
@@ -129,7 +130,7 @@ class Guest:
             command += ["-chardev", f"socket,id=agent,path={self.agent_path},server=on,wait=off"]
             command += ["-device", "virtio-serial-device", "-device", "virtserialport,chardev=agent"]
             kernel_options += "console=ttyAMA0"
-        command += ["-append", kernel_options]
+        command += ["-append", kernel_options, *self.options]
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", preexec_fn=die_with_parent,
