@@ -13,6 +13,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import rig
+
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 NEEDS = TOP / "cross" / "needs.txt"
@@ -126,7 +128,7 @@ def pack(binary, folder):
     packer = load_script(HERE.parent / "pack-initramfs")
     load = compile_load(folder / "load", packer.sysroot(binary))
     first, second, both = folder / "first.cpio", folder / "second.cpio", folder / f"{binary.name}.cpio"
-    packer.pack(binary, packer.sysroot(binary), [], first)
+    rig.pack(binary, first)
     second_archive(packer, load, second)
     with open(both, "wb") as file:
         for part in (first, second):
