@@ -129,18 +129,20 @@ extension Broker {
 
   /// Publishes a message of the broker's own: a tap's state, $SYS. Success, No matching subscribers, or the
   /// reason for which it found no room.
-  /// `properties`: an encoded property block without its length, of properties that may be forwarded.
+  /// - Parameters:
+  ///   - properties: an encoded property block without its length, of properties that may be forwarded.
+  ///   - runsTaps: taps see it as a client's; one that refuses it says so in the answer.
   public mutating func publish(
     topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
-    expirySeconds: UInt32? = nil, at now: Instant
+    expirySeconds: UInt32? = nil, runsTaps: Bool = false, at now: Instant
   ) -> ReasonCode {
     precondition(topic.count <= limits.topicBytesMax)
     let expiresAt = expirySeconds.map { now.adding(seconds: Int64($0)) } ?? .never
     let message = Inbound(
       topic: topic, forwarded: properties, payload: payload, qos: qos, retain: retain, expiresAt: expiresAt,
       publisher: .null)
-    let reason = route(message, at: now, matched: false)
-    if reason.isError { counters.internalDropped &+= 1 }
+    let reason = runsTaps ? publish(message, at: now).reason : route(message, at: now, matched: false)
+    if reason == .quotaExceeded { counters.internalDropped &+= 1 }
     return reason
   }
 

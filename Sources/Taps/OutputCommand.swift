@@ -2,8 +2,8 @@ import Bounded
 import MQTTWire
 
 /// What somebody wants of an output.
-public struct OutputCommand: BitwiseCopyable, Equatable {
-  public enum Level: BitwiseCopyable {
+public struct OutputCommand: BitwiseCopyable, Equatable, Sendable {
+  public enum Level: BitwiseCopyable, Sendable {
     case on
     case off
     case toggle

@@ -54,15 +54,21 @@ extension TapTable {
     }
   }
 
-  /// A message on `<tap>/set`. `isRetained`: it was sent to be retained; it is carried out as any other, but an empty one
+  /// A message on `<tap>/set`. `isRetained`: it was sent to be retained, see `RetainedSet`; an empty one
   /// deletes and commands nothing. Retained or not, who forwards it does not store it.
   public func setReceived(
     output index: Int, _ payload: Bytes, isRetained: Bool = false, by client: Bytes, at now: Instant
   ) -> OutputAction {
     if payload.isEmpty, isRetained { return .set(LineSets(outputRoom.sets)) }
+    if isRetained, settings.retainedSet == .reject { return refuse(index, Bytes("a retained command")) }
     do throws(OutputCommandError) {
       return perform(try OutputCommand(set: payload), output: index, by: client, at: now)
     } catch {
+      // What pulses at any command understands any word: a button's PRESS, or nothing at all.
+      let isWord = payload.trimmingASCIIWhitespace.firstIndex(of: UInt8(ascii: "{")) != 0
+      guard outputs[index].rules.pulseNanoseconds == 0 || !isWord else {
+        return perform(OutputCommand(.on), output: index, by: client, at: now)
+      }
       return refuse(index, error)
     }
   }
@@ -74,6 +80,7 @@ extension TapTable {
     at now: Instant
   ) -> OutputAction {
     if payload.isEmpty, isRetained { return .set(LineSets(outputRoom.sets)) }
+    if isRetained, settings.retainedSet == .reject { return refuse(index, Bytes("a retained command")) }
     do throws(OutputCommandError) {
       let configured = outputs[index].rules.pulseNanoseconds
       var command = try OutputCommand(pulse: payload, configuredNanoseconds: configured)
@@ -92,6 +99,11 @@ extension TapTable {
     case .waiting: return refuse(index, Bytes("line is not requested yet"))
     case .faulted: return refuse(index, outputs[index].faultText)
     case .driven: break
+    }
+    var command = command
+    let pulse = outputs[index].rules.pulseNanoseconds
+    if pulse > 0, command.level != .off, command.forNanoseconds == nil {  // momentary: it never stays on
+      command = OutputCommand(.on, forNanoseconds: pulse)
     }
     let active: Bool
     switch command.level {

@@ -80,6 +80,16 @@ public struct PlainDecimal: BitwiseCopyable, Sendable, Equatable {
     return leftSteps < rightSteps
   }
 
+  /// The exact sum; nil where it does not fit.
+  func adding(_ other: PlainDecimal) -> PlainDecimal? {
+    let common = max(places, other.places)
+    guard let left = PlainDecimal.rescaled(self, to: common), let right = PlainDecimal.rescaled(other, to: common),
+      case (let sum, let overflow) = left.addingReportingOverflow(right), !overflow,
+      sum.magnitude < PlainDecimal.power(PlainDecimal.digitsMax).magnitude
+    else { return nil }
+    return PlainDecimal(mantissa: sum, places: common)
+  }
+
   /// 10^exponent, 0...18.
   static func power(_ exponent: Int) -> Int64 {
     precondition(exponent >= 0 && exponent <= digitsMax)
@@ -99,7 +109,7 @@ extension PlainDecimal {
   /// (self + offset) x scale in steps of 10^-digits, rounded half away from zero; nil from 10^18 steps on.
   /// Exact, but for digits of the sum beyond 18, which are dropped.
   func steps(offset: PlainDecimal, scale: PlainDecimal, digits: Int) -> Int64? {
-    guard let (sum, sumPlaces) = adding(offset) else { return nil }
+    guard let (sum, sumPlaces) = sum(with: offset) else { return nil }
     let product = sum.magnitude.multipliedFullWidth(by: scale.mantissa.magnitude)
     let rounded = PlainDecimal.rounded(
       WideMagnitude(high: product.high, low: product.low), places: sumPlaces + scale.places, to: digits)
@@ -108,7 +118,7 @@ extension PlainDecimal {
   }
 
   /// The sum as a mantissa and its places, with fraction digits dropped where it would not fit otherwise.
-  private func adding(_ other: PlainDecimal) -> (Int64, Int)? {
+  private func sum(with other: PlainDecimal) -> (Int64, Int)? {
     var common = max(places, other.places)
     while true {
       if let left = PlainDecimal.rescaled(self, to: common), let right = PlainDecimal.rescaled(other, to: common) {

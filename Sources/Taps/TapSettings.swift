@@ -47,6 +47,14 @@ public struct PersistSettings: Sendable, Equatable {
   public init(file: [UInt8]) { self.file = file }
 }
 
+/// What becomes of a command that is sent to be retained: it is never kept, as it would be carried out again and again.
+public enum RetainedSet: UInt8, Sendable {
+  /// It is carried out as any other.
+  case strip
+  /// It is refused.
+  case reject
+}
+
 /// All taps of a board.
 public struct TapSettings: Sendable {
   /// Topics are `<base>/<tap>`, `<base>/<tap>/set`, `.../pulse`, `.../stats`, `.../fault` and `<base>/status`.
@@ -66,6 +74,9 @@ public struct TapSettings: Sendable {
   /// nil: Home Assistant is told nothing.
   public var discovery: DiscoverySettings?
   public var discoveryKeys: [DiscoveryKeys] = []
+  /// Links of inputs among them.
+  public var rules: [RuleSettings] = []
+  public var retainedSet = RetainedSet.strip
 
   /// Bytes; topics are stored once, so this is for the readers of logs.
   public static var baseBytesMax: Int { 256 }
@@ -88,6 +99,7 @@ public struct TapProblem: Error, Equatable {
     case counter(Int)
     case sensor(Int)
     case level(Int)
+    case rule(Int)
   }
   public let place: Place
   public let text: StaticString
@@ -103,6 +115,7 @@ extension TapSettings {
     if let text = TapSettings.baseProblem(base) { return TapProblem(place: .base, text: text) }
     if outputs.count > TapSettings.tapsMax || inputs.count > TapSettings.tapsMax
       || counters.count > TapSettings.tapsMax || sensors.count > TapSettings.tapsMax
+      || rules.count > TapSettings.tapsMax
     {
       return TapProblem(place: .base, text: "at most 1024 taps of one kind")
     }
@@ -155,6 +168,9 @@ extension TapSettings {
       names.append(level.name)
     }
     if let text = discovery?.problem() { return TapProblem(place: .base, text: text) }
+    for (index, rule) in rules.enumerated() {
+      if let text = rule.problem(outputCount: outputs.count) { return TapProblem(place: .rule(index), text: text) }
+    }
     return nil
   }
 

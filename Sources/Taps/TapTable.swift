@@ -155,6 +155,15 @@ public final class TapTable {
     return index < inputs.count ? .input(index) : .counter(index - inputs.count)
   }
 
+  /// The line that a message on `<base>/<tap>/get` asks for; nil when no output and no input is called so.
+  public func line(ofQuestion topic: Bytes) -> Int? {
+    guard topic.count > 4 else { return nil }
+    let state = topic.first(topic.count - 4)
+    for index in 0..<outputs.count where outputs[index].stateTopic == state { return outputs[index].lineIndex }
+    for index in 0..<inputs.count where inputs[index].stateTopic == state { return inputs[index].lineIndex }
+    return nil
+  }
+
   /// The earliest deadline of all inputs and counters.
   public var nextInputDeadline: Instant {
     var earliest = Instant.never

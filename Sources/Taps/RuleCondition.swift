@@ -1,0 +1,63 @@
+import Bounded
+
+/// A rule's comparison, compiled. Its bytes lie in the rules' memory.
+struct RuleCondition: BitwiseCopyable {
+  let comparison: RuleOperator
+  let member: Bytes
+  let value: Bytes
+  let number: PlainDecimal?
+  /// For an order: what ends it once it holds.
+  let rearm: PlainDecimal?
+
+  enum Answer: BitwiseCopyable {
+    case no
+    case yes
+    /// There is no number, or no JSON object, where one should be: this is no, too.
+    case notComparable
+  }
+
+  /// Longer payloads are not looked into, so that a message costs little.
+  static var jsonBytesMax: Int { 4096 }
+  static var numberBytesMax: Int { 64 }
+
+  /// - Parameter held: it held for the message before.
+  func answer(_ payload: Bytes, held: Bool) -> Answer {
+    guard !member.isEmpty else { return compare(payload, held: held) }
+    guard payload.count <= RuleCondition.jsonBytesMax else { return .notComparable }
+    do throws(JsonError) {
+      var reader = try JsonObjectReader(payload)
+      var answer = Answer.no
+      while let (key, value) = try reader.next() {
+        guard key == member else { continue }
+        switch value {
+        case .string(let text), .number(let text): answer = compare(text, held: held)
+        case .bool(let isTrue): answer = compare(isTrue ? Bytes("true") : Bytes("false"), held: held)
+        case .null: answer = compare(Bytes("null"), held: held)
+        }
+      }
+      return answer
+    } catch {
+      return .notComparable
+    }
+  }
+
+  private func compare(_ text: Bytes, held: Bool) -> Answer {
+    guard let number else {
+      return (text == value) == (comparison == .equal) ? .yes : .no
+    }
+    guard text.count <= RuleCondition.numberBytesMax, let read = try? PlainDecimal(parsing: text) else {
+      return .notComparable
+    }
+    let bound = held ? rearm ?? number : number
+    let holds =
+      switch comparison {
+      case .equal: read == number
+      case .notEqual: read != number
+      case .less: read < bound
+      case .lessOrEqual: !(bound < read)
+      case .greater: bound < read
+      case .greaterOrEqual: !(read < bound)
+      }
+    return holds ? .yes : .no
+  }
+}
