@@ -19,6 +19,7 @@ public final class Server {
   let memory: MappedMemory
   var broker: Broker
   let taps: TapTable
+  let rules: RuleTable
   let loop: LoopMemory
   /// Places of connections to be read this turn or the next.
   var pending: IndexQueue
@@ -49,6 +50,17 @@ public final class Server {
   var tapCounters = TapCounters()
   var publishedTapCounters = TapCounters()
   var tapCountersAt = Instant(nanoseconds: 0)
+  /// Places among the broker's taps.
+  var getTap: Int?
+  var ruleTapStart = 0
+  var handlerTapStart = 0
+  var publishedRuleCounters = RuleCounters()
+  /// Of what is being published: rules before it, and the last one's `by`.
+  var ruleDepth = 0
+  var ruleBy = Bytes.empty
+  var isRunningRules = false
+  /// Lines are being requested or set one after the other: rules wait until all of them are.
+  var rulesMustWait = false
   /// The broker is in the middle of a call and must not be called.
   var isBrokerBusy = false
 
@@ -92,6 +104,7 @@ public final class Server {
       UInt64(bitPattern: now.nanoseconds) ^ UInt64(bitPattern: Clock.wallNanoseconds()) &* 0x9E37_79B9_7F4A_7C15
     broker = Broker(limits: configuration.limits, seed: seed, in: &reservation)
     taps = TapTable(configuration.taps, in: &reservation)
+    rules = RuleTable(configuration.taps, in: &reservation)
     loop = LoopMemory(configuration.limits, in: &reservation)
     pending = Server.pendingQueue(configuration.limits, in: &reservation)
     stash = PublicationStash(configuration.limits, in: &reservation)
@@ -99,6 +112,7 @@ public final class Server {
     discovery = DiscoveryRoom(configuration.taps, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
     taps.prepare(at: now)
+    rules.prepare(configuration.taps)
     do throws(LinuxError) {
       stateKeeper = try StateKeeper.open(taps, stateRoom, log: log)
     } catch {
@@ -127,6 +141,7 @@ public final class Server {
     var reservation = Reservation.counting()
     _ = Broker(limits: configuration.limits, seed: 0, in: &reservation)
     _ = TapTable(configuration.taps, in: &reservation)
+    _ = RuleTable(configuration.taps, in: &reservation)
     _ = LoopMemory(configuration.limits, in: &reservation)
     _ = pendingQueue(configuration.limits, in: &reservation)
     _ = PublicationStash(configuration.limits, in: &reservation)
@@ -169,12 +184,18 @@ public final class Server {
     for index in 0..<taps.levels.count {
       try addCommandTap(taps.levels[index].commandTopic, taps.outputTopicCount + taps.counters.count + index)
     }
+    try addGetTap()
+    try addRuleTaps()
   }
 
-  private func addCommandTap(_ topic: Bytes, _ index: Int) throws(StartError) {
+  func addCommandTap(_ topic: Bytes, _ index: Int) throws(StartError) {
     guard let tap = broker.addTap(filter: topic), tap.index == index else {
-      throw StartError(text: Text("no room for all taps; raise limits: taps, topic_nodes or topic_bytes"))
+      throw Server.noRoomForTaps
     }
+  }
+
+  static var noRoomForTaps: StartError {
+    StartError(text: Text("no room for all taps; raise limits: taps, topic_nodes or topic_bytes"))
   }
 
   private func openListeners() throws(StartError) {

@@ -126,8 +126,14 @@ extension Server {
     var verdict = TapVerdict(retain: false)  // a retained reading would be set at every restart
     // An empty retained message deletes a retained one: no command.
     if message.payload.isEmpty, message.retain { return verdict }
+    if refusesRetained(message) {
+      verdict.reason = .implementationSpecificError
+      verdict.reasonString = Bytes("a retained command")
+      return verdict
+    }
     let wall = Clock.wallNanoseconds()
-    switch taps.counters[counter].commandReceived(message.payload, wallNanoseconds: wall, by: message.clientID) {
+    let by = author(of: message)
+    switch taps.counters[counter].commandReceived(message.payload, wallNanoseconds: wall, by: by) {
     case .set(let update):
       keep(update)
       stateChanged(at: message.now)

@@ -115,6 +115,11 @@ extension Server {
   /// A message on `<tap>/set`, inside the broker's turn: publications follow when the broker is free.
   func commandReceived(level index: Int, _ message: TapMessage) -> TapVerdict {
     var verdict = TapVerdict(retain: false)  // a retained command would be carried out at every restart
+    if refusesRetained(message) {
+      verdict.reason = .implementationSpecificError
+      verdict.reasonString = Bytes("a retained command")
+      return verdict
+    }
     switch taps.levels[index].commandReceived(message.payload, isRetained: message.retain) {
     case .nothing:
       return verdict
@@ -122,7 +127,7 @@ extension Server {
       verdict.reason = reason
       verdict.reasonString = text
     case .write(let level):
-      keep(write(level, index, by: message.clientID, at: message.now))
+      keep(write(level, index, by: author(of: message), at: message.now))
       if case .driven = taps.levels[index].state {
       } else {
         verdict.reason = .implementationSpecificError

@@ -124,7 +124,8 @@ extension Server {
   func commandReceived(_ place: Int, _ message: TapMessage) -> TapVerdict {
     var verdict = TapVerdict(retain: false)  // a retained command would switch the pin at every restart
     let (output, action) = taps.commandReceived(
-      place: place, message.payload, isRetained: message.retain, by: message.clientID, at: message.now)
+      place: place, message.payload, isRetained: message.retain,
+      by: author(of: message), at: message.now)
     switch action {
     case .refuse(let reason, let text):
       verdict.reason = reason
@@ -142,11 +143,15 @@ extension Server {
   }
 
   /// Sets lines in order and announces each; the output whose line failed, which ends it, or nil.
-  private func carryOut(_ sets: LineSets, at now: Instant, inBrokersTurn: Bool) -> Int? {
-    for index in 0..<sets.count {
-      if !carryOut(sets[index], at: now, inBrokersTurn: inBrokersTurn) { return sets[index].output }
+  func carryOut(_ sets: LineSets, at now: Instant, inBrokersTurn: Bool) -> Int? {
+    var failed: Int?
+    rulesMustWait = true
+    for index in 0..<sets.count where failed == nil {
+      if !carryOut(sets[index], at: now, inBrokersTurn: inBrokersTurn) { failed = sets[index].output }
     }
-    return nil
+    rulesMustWait = false
+    if !inBrokersTurn { runRules(at: now) }
+    return failed
   }
 
   private func carryOut(_ set: LineSet, at now: Instant, inBrokersTurn: Bool) -> Bool {
@@ -222,7 +227,7 @@ extension Server {
         if let correlation = properties.first(.correlationData)?.value {
           place.writeProperty(.correlationData, bytes: correlation)
         }
-      }, qos: message.qos, retain: false)
+      }, qos: message.qos, retain: false, runsTaps: false)  // a topic of the client's choice commands nothing
     if !isKept { logNoRoom() }
   }
 
@@ -236,7 +241,8 @@ extension Server {
   private func keep(_ publication: Publication) {
     let isKept = stash.push(
       topic: publication.topic, payload: publication.payload,
-      properties: { publication.writeProperties(into: &$0) }, qos: .atMostOnce, retain: publication.retain)
+      properties: { publication.writeProperties(into: &$0) }, qos: .atMostOnce, retain: publication.retain,
+      runsTaps: true)
     if !isKept { logNoRoom() }
   }
 

@@ -52,7 +52,10 @@ extension Server {
     publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     tellWhatTheKernelKeeps()
     startDiscovery(at: now)
+    rulesMustWait = true  // an output that is not requested yet does what no rule wants
     for line in 0..<taps.lineCount { openLine(line, at: now) }
+    rulesMustWait = false
+    runRules(at: now)
     stateChanged(at: now)  // so that a file that cannot be written is told of now
     broker.startSys(at: now)
     advanceBroker(to: now)
@@ -93,6 +96,7 @@ extension Server {
     broker.advance(to: now)
     isBrokerBusy = false
     publishStash(at: now)
+    runRules(at: now)
   }
 
   /// Two or three at a time: `min` of more puts them in an array on the heap.
@@ -100,6 +104,7 @@ extension Server {
     var deadline = min(broker.nextDeadline ?? .never, taps.nextSensorDeadline)
     deadline = min(deadline, taps.nextInputDeadline, taps.nextOutputDeadline)
     deadline = min(deadline, nextLevelDeadline)
+    deadline = min(deadline, rules.nextDeadline)
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
@@ -108,6 +113,8 @@ extension Server {
   }
 
   private func advanceBoard(at now: Instant) {
+    rules.advance(to: now)
+    runRules(at: now)
     advanceOutputs(at: now)
     retryLevels(at: now)
     takeDueSensors(at: now)
@@ -240,14 +247,14 @@ extension Server {
       isBrokerBusy = true
       let receipt = broker.receive(&input, on: id, at: now)
       isBrokerBusy = false
+      publishStash(at: now)
+      runRules(at: now)
       switch receipt {
       case .done:
-        publishStash(at: now)
         return
       case .tapsRan:
-        publishStash(at: now)
+        break
       case .needsFlush:
-        publishStash(at: now)
         let before = broker.pendingByteCount(id)
         flush(id, at: now)
         guard broker.isAttached(id) else { return }
@@ -308,6 +315,7 @@ extension Server {
     broker.detach(id, at: now)
     isBrokerBusy = false
     publishStash(at: now)
+    runRules(at: now)
   }
 
   // MARK: Publishing
@@ -315,7 +323,7 @@ extension Server {
   func publish(_ publication: Publication, at now: Instant) {
     var properties = loop.scratch.writer()
     publication.writeProperties(into: &properties)
-    _ = broker.publish(
+    _ = publishOwn(
       topic: publication.topic, payload: publication.payload,
       properties: properties.overflowed ? .empty : properties.written, retain: publication.retain,
       expirySeconds: publication.expirySeconds, at: now)
@@ -325,14 +333,21 @@ extension Server {
     if let state = update.state { publish(state, at: now) }
     if let fault = update.fault { publish(fault, at: now) }
     if let event = update.event { publish(event, at: now) }
+    runRules(at: now)
   }
 
   /// What taps wanted published while the broker was busy.
   func publishStash(at now: Instant) {
     while let next = stash.pop() {
-      _ = broker.publish(
-        topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
-        retain: next.entry.retain, at: now)
+      if next.entry.runsTaps {
+        _ = publishOwn(
+          topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
+          retain: next.entry.retain, at: now)
+      } else {
+        _ = broker.publish(
+          topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
+          retain: next.entry.retain, at: now)
+      }
     }
   }
 

@@ -37,9 +37,14 @@ extension Server {
       Topic.levelCount(topic) <= configuration.limits.topicLevelsMax
     else { return false }
     guard isBrokerBusy else {
-      return !broker.publish(topic: topic, payload: payload, qos: qos, retain: retain, at: Clock.now()).isError
+      let now = Clock.now()
+      let reason = publishOwn(topic: topic, payload: payload, qos: qos, retain: retain, at: now)
+      publishStash(at: now)
+      runRules(at: now)
+      return !reason.isError
     }
-    return stash.push(topic: topic, payload: payload, properties: { _ in }, qos: qos, retain: retain)
+    return stash.push(
+      topic: topic, payload: payload, properties: { _ in }, qos: qos, retain: retain, runsTaps: true)
   }
 
   private func addHandler(_ pattern: StaticString, _ kind: Handler.Kind) throws(StartError) {
@@ -85,11 +90,18 @@ extension Server {
       return .accept
     }
     if tap.index < taps.outputTopicCount { return commandReceived(tap.index, message) }
-    var index = tap.index - taps.outputTopicCount
-    if index < taps.counters.count { return commandReceived(counter: index, message) }
-    index -= taps.counters.count
-    if index < taps.levels.count { return commandReceived(level: index, message) }
-    index -= taps.levels.count
+    let counter = tap.index - taps.outputTopicCount
+    if counter < taps.counters.count { return commandReceived(counter: counter, message) }
+    let level = counter - taps.counters.count
+    if level < taps.levels.count { return commandReceived(level: level, message) }
+    if tap.index == getTap { return questionReceived(message) }
+    if tap.index < handlerTapStart {
+      ruleMatched(tap.index, message)
+      return .accept
+    }
+    // What the board says itself is for rules: a handler that publishes what it handles would never end.
+    if message.clientID.isEmpty { return .accept }
+    let index = tap.index - handlerTapStart
     switch handlers[index].kind {
     case .decoupled:
       if handlerLane?.submit(tag: UInt32(index), topic: message.topic, payload: message.payload) != true {
@@ -135,9 +147,11 @@ extension Server {
   // MARK: Figures
 
   /// When changed figures are due; they are published once a second at most.
-  var tapCountersDeadline: Instant { tapCounters == publishedTapCounters ? .never : tapCountersAt }
+  var tapCountersDeadline: Instant {
+    tapCounters == publishedTapCounters && rules.counters == publishedRuleCounters ? .never : tapCountersAt
+  }
 
-  /// `$SYS/tapline/taps/...`, where they have changed.
+  /// `$SYS/tapline/taps/...` and `$SYS/tapline/rules/...`, where they have changed.
   func publishTapCounters(at now: Instant) {
     guard tapCountersDeadline <= now else { return }
     tapCountersAt = now.adding(seconds: 1)
@@ -150,9 +164,10 @@ extension Server {
       "$SYS/tapline/taps/decoupled_dropped", tapCounters.decoupledDropped, publishedTapCounters.decoupledDropped,
       at: now)
     publishedTapCounters = tapCounters
+    publishRuleCounters(at: now)
   }
 
-  private func publishCounter(_ topic: StaticString, _ value: UInt64, _ before: UInt64, at now: Instant) {
+  func publishCounter(_ topic: StaticString, _ value: UInt64, _ before: UInt64, at now: Instant) {
     guard value != before else { return }
     var writer = loop.scratch.writer()
     writer.writeDecimal(value)
@@ -197,6 +212,7 @@ struct PublicationStash: ~Copyable {
     var payloadByteCount: Int
     var qos: QoS
     var retain: Bool
+    var runsTaps: Bool
   }
   private let entries: FixedArray<Entry>
   private let memory: Scratch
@@ -212,7 +228,7 @@ struct PublicationStash: ~Copyable {
 
   /// Copies a publication; `false`, counted, when there is no room.
   mutating func push(
-    topic: Bytes, payload: Bytes, properties: (inout ByteWriter) -> Void, qos: QoS, retain: Bool
+    topic: Bytes, payload: Bytes, properties: (inout ByteWriter) -> Void, qos: QoS, retain: Bool, runsTaps: Bool
   ) -> Bool {
     let place = UnsafeMutableRawBufferPointer(rebasing: memory.buffer[byteCount...])
     guard count < entries.count, !place.isEmpty else {
@@ -231,7 +247,7 @@ struct PublicationStash: ~Copyable {
     }
     entries[count] = Entry(
       start: byteCount, topicByteCount: propertyStart, propertyByteCount: payloadStart - propertyStart,
-      payloadByteCount: writer.count - payloadStart, qos: qos, retain: retain)
+      payloadByteCount: writer.count - payloadStart, qos: qos, retain: retain, runsTaps: runsTaps)
     byteCount += writer.count
     count += 1
     return true

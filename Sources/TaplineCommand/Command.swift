@@ -96,6 +96,10 @@ enum Command {
       text.add(counts.levels, of: "dimmer")
     }
     text.add(", ")
+    if counts.rules > 0 {
+      text.add(counts.rules, of: "rule")
+      text.add(", ")
+    }
     let plan = Server.plan(configuration)
     text.add(mebibytes: plan.totalBytes)
     text.add(")\n")

@@ -155,6 +155,17 @@ public enum TopicLayout: UInt8, Sendable {
     }
   }
 
+  /// Of a tap whose shape has no `%n`; for start.
+  public func topic(_ kind: TapKind, _ role: TopicRole, base: [UInt8], name: [UInt8]) -> [UInt8] {
+    let shape = shape(kind, role)
+    var topic = [UInt8](repeating: 0, count: TopicLayout.byteCount(shape, base: base, name: name))
+    topic.withUnsafeMutableBytes { room in
+      var writer = ByteWriter(room)
+      TopicLayout.write(shape, base: base, name: name, into: &writer)
+    }
+    return topic
+  }
+
   /// What `write` writes.
   static func byteCount(_ shape: StaticString, base: [UInt8], name: [UInt8] = [], number: Int = 0) -> Int {
     let shape = Bytes(shape)

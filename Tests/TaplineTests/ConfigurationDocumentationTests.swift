@@ -28,7 +28,7 @@ struct ConfigurationDocumentationTests {
     let configuration = try readConfiguration(try #require(try Self.examples().first))
     #expect(
       configuration.counts
-        == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 8, levels: 3))
+        == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 8, levels: 3, rules: 6))
     #expect(configuration.board.map { string($0.name) } == "raspberry-pi-4")
     #expect(
       configuration.taps.outputs.map { string($0.pin.line) } == [
@@ -44,7 +44,8 @@ struct ConfigurationDocumentationTests {
       Configuration.keys, ListenerSettings.keys, TapsReader.keys, TapsReader.outputKeys, TapsReader.groupKeys,
       TapsReader.leaseKeys, TapsReader.persistKeys, TapsReader.inputKeys,
       TapsReader.debounceKeys, TapsReader.eventKeys, TapsReader.counterKeys, TapsReader.rateKeys,
-      TapsReader.publishKeys, TapsReader.sensorKeys, TapsReader.pinKeys, TapsReader.pwmKeys, TapsReader.ledKeys,
+      TapsReader.publishKeys, TapsReader.ruleKeys, TapsReader.ruleMessageKeys, TapsReader.sensorKeys,
+      TapsReader.pinKeys, TapsReader.pwmKeys, TapsReader.ledKeys,
       TapsReader.discoveryKeys, TapsReader.homeAssistantKeys, ["presses", "line", "every", "for"],
     ].flatMap { $0 }
     for key in shown { #expect(examples.contains("\(key):"), "an example of \(key)") }

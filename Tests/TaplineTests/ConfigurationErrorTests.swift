@@ -86,7 +86,8 @@ struct ConfigurationErrorTests {
       "t.yaml:2:12: 'g': one output of a group at most can have initial: on"),
     WrongCase(
       "limits: {taps: 3}\ntaps: {outputs: {a: {pin: GPIO1}, b: {pin: GPIO2}}}",
-      "t.yaml:2:7: 2 taps with 4 topics for commands, two an output; limits.taps is 3"),
+      "t.yaml:2:7: 2 taps with 5 topics for commands, two an output, with one for questions and 0 rules; limits.taps is 3"
+    ),
   ]
 
   static let listeners = [

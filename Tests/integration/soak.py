@@ -14,8 +14,14 @@ taps:
   outputs:
     relay: {pin: GPIO17}
     pump: {pin: GPIO99}
+    lamp: {pin: GPIO18, pulse: 50ms}
   inputs:
-    button: {pin: GPIO27, bias: pull-up, active: low, debounce: 20ms}
+    button: {pin: GPIO27, bias: pull-up, active: low, debounce: 20ms, events: true, link: {press: toggle lamp, on: on pump}}
+  rules:
+    echo: {when: rules/echo/#, publish: {topic: rules/echo/again}}
+    below: {when: rules/level < 5, hysteresis: 0.5, set: {lamp: toggle, pump: on}, publish: {topic: rules/set, qos: 1}}
+    member: {when: rules/json .n >= 2, every: true, pulse: {lamp: 10ms}, publish: {topic: home/lamp/set, payload: "OFF"}}
+    lasting: {when: rules/level > 7, for: 100ms, publish: {topic: rules/lasting, payload: "yes", retain: true}}
   sensors:
     wave: {simulated: wave, interval: 100ms}
     gone: {file: /nowhere/at/all, interval: 100ms}
@@ -69,6 +75,22 @@ def work_connect(daemon):
     for data in (b"", b"\x10", b"\x10\x05abc", raw.publish("a", "x"), b"GET / HTTP/1.1\r\n\r\n", bytes(64)):
         with raw.Client(daemon.port) as client:
             client.send(data)
+
+
+def work_rules(daemon):
+    """Comparisons that hold and do not, chains that are cut, questions; what they publish is deleted again."""
+    with daemon.connect("rules") as client:
+        for payload in ("4", "5.2", "6", "4.9", "warm", "", "9" * 100, "8"):
+            client.publish("rules/level", payload, qos=1)
+        for payload in ('{"n":2}', '{"n":1}', '{"m":1}', "{", '{"n":"\\u0032"}', "x" * 5000):
+            client.publish("rules/json", payload, qos=1)
+        for size in (0, 10, 1000, 5000):
+            client.publish("rules/echo/" + "x" * (size % 7), "y" * size, qos=1)
+        client.subscribe("rules/lasting")
+        client.message("rules/lasting")
+        client.publish("rules/level", "6", qos=1)
+        client.publish("rules/lasting", "", qos=1, retain=True)
+        client.publish("home/lamp/get", "", qos=1)
 
 
 def work_takeover(daemon):
@@ -236,4 +258,4 @@ def work_signals(daemon):
 
 
 WORK = [work_connect, work_takeover, work_subscribe, work_publish, work_retained, work_wills, work_malformed, work_partial,
-        work_overflow, work_taps, work_signals]
+        work_overflow, work_taps, work_rules, work_signals]

@@ -133,12 +133,15 @@ extension Configuration {
     public let sensors: Int
     /// PWM channels and LEDs.
     public let levels: Int
+    /// Links of inputs among them.
+    public var rules = 0
   }
 
   public var counts: Counts {
     Counts(
       listeners: listeners.count, outputs: taps.outputs.count, inputs: taps.inputs.count,
-      counters: taps.counters.count, sensors: taps.sensors.count, levels: taps.levels.count)
+      counters: taps.counters.count, sensors: taps.sensors.count, levels: taps.levels.count,
+      rules: taps.rules.count)
   }
 }
 

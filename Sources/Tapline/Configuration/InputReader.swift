@@ -3,7 +3,7 @@ import Taps
 /// `inputs:` and `counters:`.
 extension TapsReader {
   static var inputKeys: [StaticString] {
-    ["pin", "active", "bias", "debounce", "on_delay", "off_delay", "events", "ha"]
+    ["pin", "active", "bias", "debounce", "on_delay", "off_delay", "events", "link", "ha"]
   }
   static var debounceKeys: [StaticString] { ["time", "mode"] }
   static var eventKeys: [StaticString] { ["long", "multi"] }
@@ -28,6 +28,7 @@ extension TapsReader {
     input.offDelayNanoseconds = time(section, "off_delay")
     input.events = events(section)
     settings.inputs.append(input)
+    readLinks(section, of: input)
   }
 
   private static func bias(_ section: Section) -> LineBias {

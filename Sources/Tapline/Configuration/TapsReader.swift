@@ -16,8 +16,8 @@ struct TapsReader {
 
   static var keys: [StaticString] {
     [
-      "base", "on_exit", "persist", "outputs", "groups", "inputs", "counters", "sensors", "pwm", "leds", "layout",
-      "discovery",
+      "base", "on_exit", "persist", "retained_set", "outputs", "groups", "inputs", "counters", "sensors", "pwm", "leds",
+      "layout", "discovery", "rules",
     ]
   }
   static var outputKeys: [StaticString] {
@@ -68,6 +68,11 @@ struct TapsReader {
     for entry in section.members("pwm", expected) { readPWM(entry, onExit: onExit) }
     for entry in section.members("leds", expected) { readLED(entry, onExit: onExit) }
     checkDiscovery(section)
+    settings.retainedSet = section.choice(
+      "retained_set", [Choice("strip", RetainedSet.strip), Choice("reject", .reject)], default: .strip)
+    for entry in section.members("rules", "names of rules, such as 'frost: {when: ..., set: {heater: on}}'") {
+      readRule(entry)
+    }
     checkCounts(section)
     // What the taps' own room refuses and the checks above have let through.
     if errors.isEmpty, let problem = settings.problem() { errors.add(section.place, problem.text) }
@@ -75,8 +80,10 @@ struct TapsReader {
 
   private func checkCounts(_ section: Section) {
     let count = names.count
+    let questionCount = settings.outputs.isEmpty && settings.inputs.isEmpty ? 0 : 1
     let commandCount =
       (settings.layout.hasOffPulses ? 3 : 2) * settings.outputs.count + settings.counters.count + settings.levels.count
+      + questionCount + settings.rules.count
     let retainedCount = count + settings.outputs.count { $0.hasStats } + moreRetainedCount
     guard max(count, commandCount) > limits.tapsMax || retainedCount + 1 > limits.retainedMax else { return }
     var text = Text()
@@ -93,8 +100,10 @@ struct TapsReader {
       text.add(commandCount)
       text.add(
         settings.layout.hasOffPulses
-          ? " topics for commands, three an output; limits.taps is "
-          : " topics for commands, two an output; limits.taps is ")
+          ? " topics for commands, three an output" : " topics for commands, two an output")
+      text.add(", with one for questions and ")
+      text.add(settings.rules.count, of: "rule")
+      text.add("; limits.taps is ")
       text.add(limits.tapsMax)
     } else {
       text.add(" and the board's status are retained messages; limits.retained is ")
@@ -183,10 +192,10 @@ struct TapsReader {
   }
 
   /// 0 is none; 30 days are what a relay or a compressor needs at most.
-  private static var timeRange: ClosedRange<Int> { 0...2_592_000_000 }
+  static var timeRange: ClosedRange<Int> { 0...2_592_000_000 }
   private static var pulseRange: ClosedRange<Int> { 0...604_800_000 }
 
-  private static func nanoseconds(_ section: Section, _ key: StaticString, _ range: ClosedRange<Int>) -> Int64 {
+  static func nanoseconds(_ section: Section, _ key: StaticString, _ range: ClosedRange<Int>) -> Int64 {
     Int64(section.duration(key, range, default: 0)) * 1_000_000
   }
 

@@ -1,0 +1,130 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import Taps
+
+/// Rules and links: looked at in the turn of the message, whoever published it, and carried out when the broker is free,
+/// before anything else is read.
+extension Server {
+  /// Backwards: of the taps of one filter the last one added runs first, and rules are to run in the file's order.
+  func addRuleTaps() throws(StartError) {
+    ruleTapStart = commandTapCount + (getTap == nil ? 0 : 1)
+    for index in 0..<rules.count {
+      try addCommandTap(rules.filter(of: rules.count - 1 - index), ruleTapStart + index)
+    }
+    handlerTapStart = ruleTapStart + rules.count
+  }
+
+  /// Inside the broker's turn, which publishes what fired rules want only later.
+  func ruleMatched(_ tap: Int, _ message: TapMessage) {
+    guard !isStopping else { return }  // what is safe stays so
+    let rule = rules.count - 1 - (tap - ruleTapStart)
+    let isFirstCut = rules.messageReceived(
+      rule: rule, message.payload, depth: ruleDepth, isOwn: message.clientID.isEmpty, at: message.now)
+    guard isFirstCut else { return }
+    log.line(.warning) { line in
+      line.write("tapline: ")
+      line.write(rules.by(rule))
+      line.write(" is in a loop of rules, which was cut; see $SYS/tapline/rules/cut")
+    }
+  }
+
+  /// Carries out what has fired, and what fires because of that, until nothing does.
+  func runRules(at now: Instant) {
+    guard !isRunningRules, !rulesMustWait else { return }
+    isRunningRules = true
+    while let fired = rules.takeFired() {
+      ruleDepth = fired.depth + 1
+      ruleBy = rules.by(fired.rule)
+      for index in 0..<rules.actionCount(of: fired.rule) { carryOut(rules.action(index, of: fired.rule), at: now) }
+      if let message = rules.message(of: fired) {
+        let reason = publishOwn(
+          topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain, at: now)
+        if reason.isError { rules.counters.refused &+= 1 }
+        publishStash(at: now)
+      }
+    }
+    ruleDepth = 0
+    ruleBy = .empty
+    isRunningRules = false
+  }
+
+  private func carryOut(_ action: RuleAction, at now: Instant) {
+    switch taps.perform(action.command, output: action.output, by: ruleBy, at: now) {
+    case .refuse:
+      rules.counters.refused &+= 1
+    case .set(let sets):
+      if carryOut(sets, at: now, inBrokersTurn: false) != nil { rules.counters.refused &+= 1 }
+    }
+  }
+
+  /// Publishes a message of the board's own: its taps, its rules and its subscribers see it, handlers do not.
+  func publishOwn(
+    topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
+    expirySeconds: UInt32? = nil, at now: Instant
+  ) -> ReasonCode {
+    let wasBusy = isBrokerBusy
+    isBrokerBusy = true
+    defer { isBrokerBusy = wasBusy }
+    return broker.publish(
+      topic: topic, payload: payload, properties: properties, qos: qos, retain: retain, expirySeconds: expirySeconds,
+      runsTaps: true, at: now)
+  }
+
+  /// Who a command is from: a client, or the rule that published it.
+  func author(of message: TapMessage) -> Bytes { message.clientID.isEmpty ? ruleBy : message.clientID }
+
+  /// An empty retained message deletes a retained one: no command.
+  func refusesRetained(_ message: TapMessage) -> Bool {
+    message.retain && !message.payload.isEmpty && configuration.taps.retainedSet == .reject
+  }
+
+  /// `$SYS/tapline/rules/...`, where they have changed.
+  func publishRuleCounters(at now: Instant) {
+    let (new, old) = (rules.counters, publishedRuleCounters)
+    publishCounter("$SYS/tapline/rules/fired", new.fired, old.fired, at: now)
+    publishCounter("$SYS/tapline/rules/cut", new.cut, old.cut, at: now)
+    publishCounter("$SYS/tapline/rules/refused", new.refused, old.refused, at: now)
+    publishCounter("$SYS/tapline/rules/dropped", new.dropped, old.dropped, at: now)
+    publishCounter("$SYS/tapline/rules/not_comparable", new.notComparable, old.notComparable, at: now)
+    publishedRuleCounters = new
+  }
+
+  private var commandTapCount: Int { taps.outputTopicCount + taps.counters.count + taps.levels.count }
+
+  // MARK: Questions
+
+  /// `<base>/+/get`, or what it is in another layout: one tap for all lines.
+  func addGetTap() throws(StartError) {
+    guard taps.outputs.count + taps.inputs.count > 0 else { return }
+    let index = commandTapCount
+    let (layout, base) = (configuration.taps.layout, configuration.taps.base)
+    let filter =
+      layout == .mqttIO
+      ? base + [UInt8](ascii: "/+/+/get") : layout.topic(.input, .state, base: base, name: [UInt8](ascii: "+/get"))
+    let added = filter.lend { broker.addTap(filter: $0) }
+    guard let added, added.index == index else { throw Server.noRoomForTaps }
+    getTap = index
+  }
+
+  /// Answers on the question's Response Topic with what the line has now.
+  func questionReceived(_ message: TapMessage) -> TapVerdict {
+    var verdict = TapVerdict(retain: false)
+    guard let line = taps.line(ofQuestion: message.topic) else { return verdict }
+    if let active = requests[line]?.get() {
+      answer(message, verdict) { OutputAnswer.write(state: active, into: &$0) }
+    } else {
+      let fault =
+        switch taps.owner(ofLine: line) {
+        case .output(let output): taps.outputs[output].faultText
+        case .input(let input): taps.inputs[input].faultText
+        case .counter: Bytes.empty
+        }
+      verdict.reason = .implementationSpecificError
+      verdict.reasonString = fault.isEmpty ? Bytes("line does not answer") : fault
+      answer(message, verdict) { _ in }
+    }
+    return verdict
+  }
+}

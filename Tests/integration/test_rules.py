@@ -1,0 +1,305 @@
+"""Rules and links on the simulated board: what an input, a sensor, a Will or a client says switches outputs, whether or not
+anybody is connected."""
+
+import json
+import sys
+import time
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from daemon import REPOSITORY, wait
+
+sys.path.append(str(REPOSITORY / "board"))
+import client as board  # noqa: E402
+
+OUTPUTS = """
+board: simulated
+taps:
+  base: b
+  outputs:
+    lamp: {pin: GPIO17}
+    fan: {pin: GPIO18, stats: true}
+"""
+
+
+def sink(make_daemon, text, **options):
+    daemon = make_daemon(OUTPUTS + text, **options)
+    return daemon, board.Client(daemon.port, "operator")
+
+
+def counter(daemon, name, condition, seconds=5):
+    return int(daemon.wait_for_value(f"$SYS/tapline/rules/{name}", lambda value: condition(int(value)), seconds))
+
+
+def test_a_button_switches_with_nobody_connected(make_daemon):
+    """A press a second from the start, and no client for the first ones."""
+    daemon = make_daemon(OUTPUTS + """
+  inputs:
+    button: {pin: GPIO27, bias: pull-up, active: low, events: true, link: {press: toggle lamp, on: on fan, off: off fan}}
+simulation: {presses: [{line: GPIO27, every: 400ms, for: 100ms}]}
+""")
+    time.sleep(1.5)
+    # What happened before anybody came: cycles of the fan, one a press.
+    value = daemon.wait_for_value("b/fan/stats", lambda value: True)
+    with board.Client(daemon.port, "late") as client:
+        client.subscribe("b/#")
+        mark = client.mark()
+        on = client.expect("b/lamp", "ON", since=mark)
+        off = client.expect("b/lamp", "OFF", since=mark)
+        assert on.user["by"] == off.user["by"] == "link:button"
+        client.expect("b/fan", "ON", since=mark)
+        # Since the start: the fan has been switched as often as the button was pressed.
+    assert counter(daemon, "fired", lambda value: value >= 9) >= 9
+    assert json.loads(value)["cycles"] >= 0
+
+
+def test_pain4_the_first_event_is_not_lost(make_daemon):
+    """No client, no broker elsewhere, no network: the rule runs where the line is."""
+    daemon = make_daemon(OUTPUTS + """
+  inputs:
+    door: {pin: GPIO27, bias: pull-up, active: low}
+  rules:
+    light: {when: b/door == ON, set: {lamp: on}}
+simulation: {presses: [{line: GPIO27, every: 20s, for: 19900ms}]}
+""")
+    time.sleep(0.5)
+    with board.Client(daemon.port, "late") as client:
+        client.subscribe("b/lamp")
+        state = client.expect("b/lamp", "ON")
+        assert state.retain and state.user["by"] == "rule:light"
+
+
+def test_a_clients_number_switches_with_hysteresis(make_daemon):
+    daemon, client = sink(make_daemon, """
+  rules:
+    cold: {when: room/+/temperature < 18, hysteresis: 0.5, set: {fan: on}}
+    warm: {when: room/+/temperature > 21, set: {fan: off}, publish: {topic: room/warm, qos: 1, retain: true}}
+""")
+    with client:
+        client.subscribe("b/fan").subscribe("room/warm")
+        client.expect("b/fan", "OFF")
+        mark = client.mark()
+        for value in ["18", "17.99", "18.2", "17.5", "warm", "21.1", "18.5", "17.9"]:
+            assert client.publish("room/a/temperature", value).reason in (0, 0x10)
+        # "warm" is no number: the comparison ends, as with 18.5.
+        wait(lambda: len(client.on_topic("b/fan", mark)) >= 3, "three changes")
+        assert [state.payload for state in client.on_topic("b/fan", mark)] == ["ON", "OFF", "ON"]
+        assert [state.user["by"] for state in client.on_topic("b/fan", mark)] == ["rule:cold", "rule:warm", "rule:cold"]
+        assert client.expect("room/warm", "21.1").user == {}
+        assert daemon.values("room/warm") == {"room/warm": "21.1"}
+        assert counter(daemon, "not_comparable", bool) == 2
+        assert counter(daemon, "fired", lambda value: value >= 3) == 3
+
+
+def test_a_loop_is_cut(make_daemon):
+    """Two rules that call each other, and one that calls itself through a command, end; who does not loop goes on."""
+    daemon, client = sink(make_daemon, """
+  rules:
+    ping: {when: ping, publish: {topic: pong}}
+    pong: {when: pong, publish: {topic: ping}}
+    flip: {when: b/lamp, set: {lamp: toggle}}
+    fan: {when: b/lamp == ON, set: {fan: on}}
+""")
+    with client:
+        client.subscribe("#")
+        client.expect("b/fan", "ON")  # the lamp's state at start was a message, too
+        mark = client.mark()
+        client.publish("ping", "x")
+        wait(lambda: len(client.on_topic("pong", mark)) == 4, "four each")
+        cut = counter(daemon, "cut", lambda value: value >= 2)
+        client.publish("b/lamp/set", "ON")
+        counter(daemon, "cut", lambda value: value > cut)
+        assert client.publish("other", "x").reason in (0, 0x10)
+        assert len(client.on_topic("ping", mark)) == 5 and len(client.on_topic("pong", mark)) == 4
+    told = [line.split()[1] for line in daemon.log.splitlines() if "in a loop of rules" in line]
+    assert "rule:flip" in told and "rule:ping" in told, daemon.log
+    assert len(told) == len(set(told)), daemon.log
+
+
+def test_rules_that_multiply_end(make_daemon):
+    """Ten rules that all set each other off: work is bounded, what has no room is counted, clients are served."""
+    rules = "\n".join(f"    r{n}: {{when: x/#, publish: {{topic: x/{n}}}}}" for n in range(10))
+    daemon, client = sink(make_daemon, f"  rules:\n{rules}\n")
+    with client:
+        assert client.publish("x", "1").seconds < 5
+        assert counter(daemon, "dropped", bool) > 0
+        assert counter(daemon, "cut", bool) > 0
+        assert counter(daemon, "fired", bool) < 64 * 10
+
+
+def test_a_condition_that_must_hold(make_daemon):
+    daemon, client = sink(make_daemon, """
+  rules:
+    open: {when: door == ON, for: 700ms, set: {lamp: on}, publish: {topic: alarm, payload: door open}}
+    shut: {when: door == OFF, set: {lamp: off}}
+""")
+    with client:
+        client.subscribe("b/lamp").subscribe("alarm")
+        client.publish("door", "ON")
+        time.sleep(0.3)
+        client.publish("door", "OFF")
+        time.sleep(0.7)
+        assert not client.on_topic("alarm")
+        start = time.monotonic()
+        client.publish("door", "ON")
+        time.sleep(0.2)
+        client.publish("door", "ON")  # holds still: the deadline stays
+        client.expect("alarm", "door open")
+        assert 0.65 < time.monotonic() - start < 3
+        assert client.expect("b/lamp", "ON").user["by"] == "rule:open"
+
+
+def test_outputs_own_rules_hold_for_rules(make_daemon):
+    """A rule is refused where a client would be; a pulse ends; a momentary output never stays on."""
+    daemon = make_daemon("""
+board: simulated
+taps:
+  base: b
+  outputs:
+    up: {pin: GPIO1, group: shutter, max_on: 600ms}
+    down: {pin: GPIO2, group: shutter}
+    gate: {pin: GPIO3, pulse: 200ms, retrigger: ignore}
+    pump: {pin: GPIO4, min_off: 1h}
+  groups: {shutter: {dead_time: 300ms}}
+  rules:
+    up: {when: go, set: {up: on}}
+    gate: {when: open, set: {gate: on}}
+    bell: {when: ring, pulse: {down: 100ms}}
+    pump: {when: pump, set: {pump: off}, every: true}
+    pump_on: {when: pump, set: {pump: on}}
+""")
+    with board.Client(daemon.port, "operator") as client:
+        client.subscribe("b/#")
+        client.expect("b/gate", "OFF")
+        mark = client.mark()
+        client.publish("b/down/set", "ON")
+        client.expect("b/down", "ON", since=mark)
+        client.publish("go", "")
+        assert client.expect("b/down", "OFF", since=mark).user["by"] == "interlock"
+        assert client.expect("b/up", "ON", since=mark).user["by"] == "rule:up"
+        assert client.expect("b/up", "OFF", since=mark).user["by"] == "timer"
+        client.publish("open", "")
+        assert client.expect("b/gate", "ON", since=mark).user["by"] == "rule:gate"
+        assert client.expect("b/gate", "OFF", since=mark).user["by"] == "timer"
+        mark = client.mark()
+        assert client.publish("b/gate/set", "PRESS").reason == 0
+        assert client.expect("b/gate", "OFF", since=mark).user["by"] == "timer"
+        client.publish("b/pump/set", "ON")
+        client.publish("b/pump/set", "OFF")
+        client.publish("pump", "")
+        assert counter(daemon, "refused", bool) == 1
+        assert daemon.values("b/pump") == {"b/pump": "OFF"}
+
+
+def test_a_rule_may_command_by_message(make_daemon):
+    daemon, client = sink(make_daemon, """
+  rules:
+    all: {when: all, publish: {topic: b/fan/set}}
+    hear: {when: b/fan == ON, set: {lamp: on}}
+""")
+    with client:
+        client.subscribe("b/#")
+        client.expect("b/fan", "OFF")
+        client.publish("all", '{"state":"ON","for":"300ms"}')
+        assert client.expect("b/fan", "ON").user["by"] == "rule:all"
+        assert client.expect("b/lamp", "ON").user["by"] == "rule:hear"
+        mark = client.mark()
+        client.publish("all", "nonsense")
+        assert counter(daemon, "refused", bool) == 1
+        client.expect("b/fan", "OFF")
+        assert not [state for state in client.on_topic("b/fan", mark) if state.payload == "ON"]
+
+
+def test_a_will_fires_a_rule(make_daemon):
+    daemon, client = sink(make_daemon, "  rules:\n    gone: {when: status/plc == gone, set: {fan: on}}\n")
+    with client:
+        client.subscribe("b/fan")
+        client.expect("b/fan", "OFF")
+        dying = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="plc", protocol=paho.MQTTv311)
+        dying.will_set("status/plc", "gone")
+        dying.connect("127.0.0.1", daemon.port)
+        dying.loop_start()
+        wait(dying.is_connected, "CONNACK")
+        dying._sock_close()
+        assert client.expect("b/fan", "ON").user["by"] == "rule:gone"
+        dying.loop_stop()
+
+
+def test_a_sensor_fires_a_rule(make_daemon, tmp_path):
+    file = tmp_path / "reading"
+    file.write_text("21.5\n")
+    daemon, client = sink(make_daemon, f"""
+  sensors:
+    air: {{file: {file}, digits: 1, interval: 100ms}}
+  rules:
+    frost: {{when: b/air < 5, set: {{fan: on}}}}
+""")
+    with client:
+        client.subscribe("b/#")
+        client.expect("b/air", "21.5")
+        client.expect("b/fan", "OFF")
+        file.write_text("4.9\n")
+        assert client.expect("b/fan", "ON").user["by"] == "rule:frost"
+
+
+def test_a_rule_does_not_undo_what_is_safe(make_daemon):
+    """At the end outputs go to their safe level, and no rule turns them on again because of that."""
+    daemon, client = sink(make_daemon, "  rules:\n    on: {when: b/lamp == OFF, set: {fan: on}, every: true}\n")
+    with client:
+        client.subscribe("b/#")
+        client.expect("b/fan", "ON")
+        mark = client.mark()
+        daemon.stop()
+        client.expect("b/status", "offline", since=mark)
+        assert [state.payload for state in client.on_topic("b/fan", mark)] == ["OFF"]
+
+
+def question(client, topic, payload=b"", retain=False):
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ResponseTopic = "answer"
+    properties.CorrelationData = b"7"
+    mark = client.mark()
+    client.paho.publish(topic, payload, qos=1, retain=retain, properties=properties)
+    return json.loads(client.expect("answer", lambda text: text, since=mark).payload)
+
+
+def test_questions_are_answered_by_a_fresh_read(make_daemon):
+    daemon, client = sink(make_daemon, """
+    gone: {pin: GPIO99}
+  inputs:
+    door: {pin: GPIO27, bias: pull-up, active: low, debounce: 2s}
+simulation: {presses: [{line: GPIO27, every: 3s, for: 2500ms}]}
+""")
+    with client:
+        client.subscribe("answer").subscribe("b/#")
+        assert question(client, "b/lamp/get") == {"ok": True, "state": "OFF"}
+        client.publish("b/lamp/set", "ON")
+        assert question(client, "b/lamp/get", b"please", retain=True) == {"ok": True, "state": "ON"}
+        refusal = question(client, "b/gone/get")
+        assert not refusal["ok"] and "GPIO99" in refusal["reason"]
+        # The line as it is, before the debounce has decided.
+        wait(lambda: question(client, "b/door/get") == {"ok": True, "state": "ON"}, "press")
+        assert [state.payload for state in client.on_topic("b/door")] in (["OFF"], ["OFF", "ON"])
+        assert client.publish("b/nothing/get", "").reason in (0, 0x10)
+        assert "b/lamp/get" not in daemon.values("b/#")
+
+
+@pytest.mark.parametrize("policy, reason", [("strip", 0), ("reject", 0x83)])
+def test_pain19_a_retained_command(make_daemon, policy, reason):
+    daemon = make_daemon(f"""
+board: simulated
+taps:
+  base: b
+  retained_set: {policy}
+  outputs: {{door: {{pin: GPIO17, pulse: 100ms}}}}
+  counters: {{gas: {{pin: GPIO16}}}}
+""")
+    with daemon.connect("phone") as client:
+        for topic in ("b/door/set", "b/door/pulse", "b/gas/total/set"):
+            assert client.publish(topic, "50", qos=1, retain=True) == reason
+            assert client.publish(topic, "50", qos=1) == 0
+        assert client.publish("b/door/set", "", qos=1, retain=True) == 0
+    assert set(daemon.values("b/#")) == {"b/door", "b/gas/total", "b/status"}
