@@ -226,23 +226,29 @@ public final class TapTable {
 
   private static func topicByteCount(_ settings: TapSettings) -> Int {
     var count = TopicLayout.byteCount(settings.layout.statusShape, base: settings.base)
-    func add(_ kind: TapKind, _ name: [UInt8], _ index: Int, _ roles: [TopicRole]) {
-      let names = TopicNames(layout: settings.layout, kind: kind, base: settings.base, name: name, number: index + 1)
-      for role in roles { count += names.byteCount(role) }
-    }
+    // Written out: an array of roles, put together for each tap, was wrong code in the Embedded build.
     for (index, output) in settings.outputs.enumerated() {
-      add(.output, output.name, index, [.state, .set, .pulse, .offPulse, .fault] + (output.hasStats ? [.stats] : []))
+      let names = names(settings, .output, output.name, index)
+      count += names.byteCount(.state) + names.byteCount(.set) + names.byteCount(.pulse) + names.byteCount(.offPulse)
+      count += names.byteCount(.fault) + (output.hasStats ? names.byteCount(.stats) : 0)
     }
     for (index, input) in settings.inputs.enumerated() {
-      add(.input, input.name, index, [.state, .fault] + (input.events == nil ? [] : [.event]))
+      let names = names(settings, .input, input.name, index)
+      count += names.byteCount(.state) + names.byteCount(.fault) + (input.events == nil ? 0 : names.byteCount(.event))
     }
     for (index, counter) in settings.counters.enumerated() {
-      add(.counter, counter.name, index, [.state, .set, .fault] + (counter.rate == nil ? [] : [.rate]))
+      let names = names(settings, .counter, counter.name, index)
+      count += names.byteCount(.state) + names.byteCount(.set) + names.byteCount(.fault)
+      count += counter.rate == nil ? 0 : names.byteCount(.rate)
     }
     for (index, sensor) in settings.sensors.enumerated() {
-      add(.sensor, sensor.topicName, index, [.state, .fault])
+      let names = names(settings, .sensor, sensor.topicName, index)
+      count += names.byteCount(.state) + names.byteCount(.fault)
     }
-    for (index, level) in settings.levels.enumerated() { add(.pwm, level.name, index, [.state, .set, .fault]) }
+    for (index, level) in settings.levels.enumerated() {
+      let names = names(settings, .pwm, level.name, index)
+      count += names.byteCount(.state) + names.byteCount(.set) + names.byteCount(.fault)
+    }
     return count
   }
 
@@ -253,6 +259,10 @@ public final class TapTable {
     count += settings.counters.count * (FaultReport.textBytesMax + 2 * CounterTap.textBytesMax)
     count += settings.levels.count * (FaultReport.textBytesMax + LevelTap.payloadBytesMax)
     return count + settings.sensors.count * (FaultReport.textBytesMax + SensorTap.payloadBytesMax)
+  }
+
+  private static func names(_ settings: TapSettings, _ kind: TapKind, _ name: [UInt8], _ index: Int) -> TopicNames {
+    TopicNames(layout: settings.layout, kind: kind, base: settings.base, name: name, number: index + 1)
   }
 
   func names(_ kind: TapKind, _ name: [UInt8], _ index: Int) -> TopicNames {
