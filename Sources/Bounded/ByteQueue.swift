@@ -17,11 +17,12 @@ public struct ByteQueue: BitwiseCopyable {
   }
 }
 
-/// The chunks of all byte queues. One chunk for each queue is kept back for control packets, so that they
-/// always find room however full the data is (FEATURES A6): they share the other chunks while these last,
-/// then take the reserved one, which data never enters; while it is held, the queue takes no data.
+/// The chunks of all byte queues. Two for each queue are kept back: the first that it takes for whatever it sends, so
+/// that readers that are stuck cannot leave another without any, and one for control packets, so that they always find
+/// room however full the data is (FEATURES A6): they share the other chunks while these last, then take the reserved
+/// one, which data never enters; while it is held, the queue takes no data.
 ///
-/// Invariant: free chunks >= queues that do not hold their reserved chunk.
+/// Invariant: free chunks >= queues that do not hold their reserved chunk + queues that hold no other chunk.
 public struct ByteQueuePool: ~Copyable {
   public enum Use: BitwiseCopyable { case data, control }
 
@@ -36,6 +37,8 @@ public struct ByteQueuePool: ~Copyable {
   private(set) var chunks: BlockPool
   let queueCount: Int
   private(set) var reservesHeld = 0
+  /// Queues with at least one chunk that is not their reserved one.
+  private(set) var holderCount = 0
   /// Chunks one queue may hold for data.
   public let chunksPerQueueMax: Int
   private static var headerBytes: Int { MemoryLayout<ChunkHeader>.stride }
@@ -45,7 +48,7 @@ public struct ByteQueuePool: ~Copyable {
     in reservation: inout Reservation
   ) {
     chunks = BlockPool(
-      blockCount: queueCount + sharedChunkCount, blockBytes: chunkBytes, name: name, in: &reservation)
+      blockCount: 2 * queueCount + sharedChunkCount, blockBytes: chunkBytes, name: name, in: &reservation)
     self.queueCount = queueCount
     self.chunksPerQueueMax = chunksPerQueueMax
   }
@@ -71,12 +74,20 @@ public struct ByteQueuePool: ~Copyable {
     !queue.holdsReserve || tailRoom(queue, use: .control) >= byteCount
   }
 
-  /// Chunks that `queue` may take beside the reserved ones: no more than it would leave free, so that a few queues
-  /// whose readers are stuck cannot take all and leave the others without.
+  /// Chunks that are kept back, of those that are free.
+  var keptBackCount: Int { 2 * queueCount - reservesHeld - holderCount }
+
+  /// Chunks that `queue` may take beside its reserved one: its first, and of those that are shared no more than it
+  /// would leave free, so that a few queues whose readers are stuck cannot take all.
   private func sharedRoom(_ queue: ByteQueue) -> Int {
-    let free = chunks.gauge.free - (queueCount - reservesHeld)
-    return max(0, min(chunksPerQueueMax - queue.chunkCount, (free - queue.chunkCount) / 2))
+    let free = chunks.gauge.free - keptBackCount
+    let held = ByteQueuePool.ordinaryCount(queue)
+    let shared = held == 0 ? 1 + free / 2 : (free - (held - 1)) / 2
+    return max(0, min(chunksPerQueueMax - queue.chunkCount, shared))
   }
+
+  /// Chunks that are not the reserved one.
+  private static func ordinaryCount(_ queue: ByteQueue) -> Int { queue.chunkCount - (queue.holdsReserve ? 1 : 0) }
 
   /// Copies `bytes` to the end; all or nothing.
   public mutating func append(_ bytes: Bytes, to queue: inout ByteQueue, use: Use) -> Bool {
@@ -203,6 +214,8 @@ public struct ByteQueuePool: ~Copyable {
     if isReserve {
       queue.holdsReserve = true
       reservesHeld += 1
+    } else if ByteQueuePool.ordinaryCount(queue) == 0 {
+      holderCount += 1
     }
     chunks.memory(chunk).assumingMemoryBound(to: ChunkHeader.self).initialize(
       to: ChunkHeader(start: 0, end: 0, body: .null, isReserve: isReserve))
@@ -218,10 +231,13 @@ public struct ByteQueuePool: ~Copyable {
     if header.isReserve {
       queue.holdsReserve = false
       reservesHeld -= 1
+      queue.count(chunks: -1, bytes: 0)
+    } else {
+      queue.count(chunks: -1, bytes: 0)
+      if ByteQueuePool.ordinaryCount(queue) == 0 { holderCount -= 1 }
     }
     queue.head = chunks.next(chunk)
     if queue.head == 0 { queue.tail = 0 }
     chunks.giveBackBlock(chunk)
-    queue.count(chunks: -1, bytes: 0)
   }
 }

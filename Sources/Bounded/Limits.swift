@@ -11,6 +11,15 @@ public struct Limits: Sendable {
   public var sessionsMax = 128
   /// Connections that have not sent CONNECT yet, of `connectionsMax`.
   public var pendingConnectionsMax = 32
+  /// The same, of one address. Of an address, too: connections a second in the long run, and how many at once before
+  /// that. A router's whole network may have one address, and all of it may come back at the same moment.
+  public var pendingPerAddressMax = 16
+  public var connectsPerSecond = 20
+  public var connectBurst = 128
+  /// Takeovers of one client identifier within so many seconds; more are refused, so that two clients that throw each
+  /// other out come to rest.
+  public var takeoversMax = 10
+  public var takeoverSeconds = 60
   /// Seconds a new connection may take to its CONNECT.
   public var connectSeconds = 10
   /// Seconds a packet that has begun may take to be complete.
@@ -18,6 +27,9 @@ public struct Limits: Sendable {
 
   /// Largest packet taken or sent, fixed header included; told to clients as Maximum Packet Size (§3.2.2.3.6).
   public var packetBytesMax = 65_536
+  /// What a receiver's copy has more (Property Length, expiry, alias, a subscription identifier for each of
+  /// `entriesMax` subscriptions) still fits a Variable Byte Integer then (§1.5.5).
+  public static var packetBytesLargest: Int { 128 << 20 }
   /// A partial packet up to this many bytes waits in a small framer buffer, a larger one in a large buffer
   /// of `packetBytesMax`.
   public var framerSmallBytes = 1024
@@ -59,6 +71,9 @@ public struct Limits: Sendable {
   /// one class cannot starve another.
   public var blocksKeptForQoS = 512
   public var blocksKeptForRetained = 256
+  /// Blocks that messages of more than 8 blocks leave free, so that a queue of large ones does not keep the small ones
+  /// of all others out.
+  public var blocksKeptForSmall: Int { blockCount / 32 }
   public var retainedMax = 1024
 
   /// Deliveries waiting or in flight, all sessions together.
@@ -71,13 +86,15 @@ public struct Limits: Sendable {
   /// Unacknowledged QoS 1 and 2 messages per session, each way; told to clients as Receive Maximum (§3.2.2.3.3).
   /// MQTT 3.1.1 cannot be told: more than the 20 that mosquitto's and paho's clients have under way of themselves.
   public var inflightMax = 32
-  /// Topic aliases a client may set per connection; told as Topic Alias Maximum (§3.2.2.3.8).
+  /// Topic aliases per connection, each way; told as Topic Alias Maximum (§3.2.2.3.8). A client may set them for any
+  /// topic, the broker for topics up to `topicAliasBytesMax`.
   public var topicAliasMax = 8
   public var topicAliasBytesMax = 128
   /// Subscription identifiers beyond the first that waiting deliveries carry.
   public var subscriptionIDCellsMax = 512
 
-  /// Bytes going out are copied into chunks of this size; one is kept for each connection's control packets.
+  /// Bytes going out are copied into chunks of this size; one each is kept for a connection's control packets
+  /// and for the first of its data.
   public var outboxChunkBytes = 1024
   public var outboxChunksShared = 192
   /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.
@@ -111,12 +128,17 @@ public struct Limits: Sendable {
     // A connection always has a session, so sessions must never be what runs out first.
     if sessionsMax < connectionsMax { return "limits: sessions must be at least connections" }
     if pendingConnectionsMax > connectionsMax { return "limits: pending_connections must be at most connections" }
-    // The topic tree's root takes a node, and each connection a chunk, of the entries that 20 bits name.
-    if topicNodesMax >= Limits.entriesMax { return "limits: topic_nodes must be at most 1048575" }
-    if connectionsMax + outboxChunksShared > Limits.entriesMax {
-      return "limits: connections and outbox_chunks must be at most 1048576 together"
+    if min(connectsPerSecond, connectBurst, pendingPerAddressMax, takeoversMax, takeoverSeconds) < 1 {
+      return "limits: connects_per_second, connect_burst, pending_per_address and takeovers must be at least 1"
     }
-    if packetBytesMax < 1024 { return "limits: packet_bytes must be at least 1024" }
+    // The topic tree's root takes a node, and each connection two chunks, of the entries that 20 bits name.
+    if topicNodesMax >= Limits.entriesMax { return "limits: topic_nodes must be at most 1048575" }
+    if 2 * connectionsMax + outboxChunksShared > Limits.entriesMax {
+      return "limits: outbox_chunks and twice connections must be at most 1048576 together"
+    }
+    if packetBytesMax < 1024 || packetBytesMax > Limits.packetBytesLargest {
+      return "limits: packet_bytes must be 1024 to 134217728"
+    }
     if framerSmallBytes > packetBytesMax { return "limits: framer_small_bytes must be at most packet_bytes" }
     if framerLargeCount < 1 || framerSmallCount < 1 { return "limits: at least one framer buffer of each size" }
     // The longest topic of $SYS has 40 bytes, a client identifier of ours 24.
@@ -131,7 +153,8 @@ public struct Limits: Sendable {
       return "limits: blocks kept for QoS and retained must be at most half of blocks"
     }
     // The largest message must be storable beside the reserves, or no publisher could ever send it.
-    if (packetBytesMax + blockBytes - 1) / blockBytes > blockCount - blocksKeptForQoS - blocksKeptForRetained {
+    let blocksKept = blocksKeptForQoS + blocksKeptForRetained + blocksKeptForSmall
+    if (packetBytesMax + blockBytes - 1) / blockBytes > blockCount - blocksKept {
       return "limits: blocks are too few for one packet of packet_bytes"
     }
     if filtersPerPacketMax + 16 > outboxChunkBytes - 64 {

@@ -84,6 +84,8 @@ public struct Listener: Sendable {
     let fd = try check(clinux_stream_socket(address.family))
     do throws(LinuxError) {
       try check(clinux_set_option(fd, Int32(CLINUX_REUSE_ADDRESS), 1))
+      // Its connections inherit it: a peer without keep alive of its own that is gone is found out after all.
+      try check(clinux_set_option(fd, Int32(CLINUX_KEEP_ALIVE), 1))
       if address.family == Int32(CLINUX_IPV6) { try check(clinux_set_option(fd, Int32(CLINUX_V6_ONLY), 1)) }
       try check(clinux_bind(fd, &address))
       try check(clinux_listen(fd, Int32(backlog)))

@@ -17,6 +17,7 @@ public struct Broker: ~Copyable {
   public internal(set) var counters = Counters()
 
   var connections: Slab<Connection>
+  var sources: SourceTable
   var sessions: Slab<Session>
   var sessionIndex: HashIndex<Session>
   let clientIDs: TextTable  // a row a session
@@ -35,6 +36,7 @@ public struct Broker: ~Copyable {
   var bodies: BlockPool
   var retained: Slab<Retained>
   var retainedAge: UInt64 = 0
+  var sweep = RetainedSweep()
   var deliveries: Slab<Delivery>
   var identifierCells: Slab<IdentifierCell>
 
@@ -72,8 +74,12 @@ public struct Broker: ~Copyable {
     self.limits = limits
     self.seed = seed
     connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)
+    sources = SourceTable(
+      capacity: 4 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
+      burst: limits.connectBurst, pendingMax: limits.pendingPerAddressMax, name: "source addresses", in: &reservation)
+    // One byte more than a topic may have: a topic that is too long is kept as one that is too long.
     aliases = TextTable(
-      count: limits.connectionsMax * limits.topicAliasMax, textBytesMax: limits.topicAliasBytesMax,
+      count: limits.connectionsMax * limits.topicAliasMax, textBytesMax: min(limits.topicBytesMax + 1, 65_535),
       name: "topic aliases", in: &reservation)
     sentAliases = TextTable(
       count: limits.connectionsMax * limits.topicAliasMax, textBytesMax: limits.topicAliasBytesMax,
@@ -112,7 +118,7 @@ public struct Broker: ~Copyable {
       in: &reservation)
 
     timers = TimerWheel(
-      capacity: limits.connectionsMax + limits.sessionsMax + 1, name: "timers", in: &reservation)
+      capacity: limits.connectionsMax + limits.sessionsMax + 2, name: "timers", in: &reservation)
     ready = IndexQueue(count: limits.connectionsMax, name: "ready connections", in: &reservation)
     starved = IndexQueue(count: limits.connectionsMax, name: "starved connections", in: &reservation)
     notices = Ring(capacity: 32, name: "notices", in: &reservation)
@@ -131,18 +137,23 @@ public struct Broker: ~Copyable {
 
   // MARK: Connections
 
-  /// Takes a new connection in; `nil`, counted as refused, when there is no room for it.
+  /// Takes a new connection in; `nil`, counted as refused, when there is no room for it, or none for one more from
+  /// this address.
   /// `allowsAnonymous`: whether its listener lets clients in without a user name.
   public mutating func attach(
-    allowsAnonymous: Bool, policy: FramerPolicy = .disconnect, at now: Instant
+    allowsAnonymous: Bool, policy: FramerPolicy = .disconnect, from source: SourceAddress = .local, at now: Instant
   ) -> ConnectionID? {
-    guard pendingCount < limits.pendingConnectionsMax else {
+    guard pendingCount < limits.pendingConnectionsMax, connections.hasRoom else {
       connections.gauge.refused &+= 1
       return nil
     }
-    let connection = Connection(
+    var connection = Connection(
       allowsAnonymous: allowsAnonymous,
       framer: PacketFramer(packetBytesMax: limits.packetBytesMax, policy: policy), lastReceived: now)
+    if !source.isLocal {
+      guard let place = admit(source, at: now) else { return nil }
+      connection.source = UInt32(place + 1)
+    }
     guard let id = connections.lend(connection) else { return nil }
     forgetAliases(id)
     pendingCount += 1
@@ -324,6 +335,10 @@ public struct Broker: ~Copyable {
   /// What happened that the log may tell; call until nil.
   public mutating func nextNotice() -> Notice? { notices.pop() }
 
+  mutating func note(_ notice: Notice) {
+    if !notices.push(notice) { notices.gauge.dropped &+= 1 }
+  }
+
   // MARK: Ending
 
   /// Ends a connection for a reason of the caller's: an administrator's, or a peer that takes no bytes.
@@ -342,9 +357,7 @@ public struct Broker: ~Copyable {
   mutating func fail(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
     guard connections[id].state != .closing else { return }
     counters.countClosed(reason)
-    if !notices.push(Notice(kind: .connectionFailed, reason: reason, session: connections[id].session)) {
-      notices.gauge.dropped &+= 1
-    }
+    note(Notice(kind: .connectionFailed, reason: reason, session: connections[id].session))
     if connections[id].state == .connected, connections[id].version == .v5 {
       sendControl(on: id) { writer in
         Disconnect(reason: reason).encode(into: &writer, version: .v5)
@@ -356,7 +369,7 @@ public struct Broker: ~Copyable {
   /// From here on the connection only drains; its session, if it still has one, is on its own.
   mutating func end(_ id: ConnectionID, publishesWill: Bool, at now: Instant) {
     precondition(connections[id].state != .closing)
-    if connections[id].state == .awaitingConnect { pendingCount -= 1 }
+    if connections[id].state == .awaitingConnect { endPending(id) }
     connections[id].state = .closing
     giveBackBuffer(id)
     // A peer that does not take its last bytes is cut off.

@@ -37,6 +37,11 @@ extension Broker {
       refuse(id, .packetTooLarge, at: now)  // §3.1.2-24: it could not even be told that it is welcome
       return
     }
+    let existing = findSession(clientID)
+    if let existing, !mayTakeOver(existing, at: now) {
+      refuse(id, .connectionRateExceeded, notice: takeoverNotice(existing), at: now)
+      return
+    }
     var will = Handle<Message>.null
     if let wanted = connect.will {
       guard let stored = storeWill(wanted) else {
@@ -45,7 +50,6 @@ extension Broker {
       }
       will = stored
     }
-    let existing = findSession(clientID)
     guard existing != nil || sessions.hasRoom else {
       sessions.gauge.refused &+= 1
       if !will.isNull { release(will) }
@@ -53,6 +57,8 @@ extension Broker {
       return
     }
 
+    var takeovers = Takeovers()
+    if let existing { takeovers = sessions[existing].takeovers }
     if let existing, !sessions[existing].connection.isNull {
       fail(sessions[existing].connection, .sessionTakenOver, at: now)  // §3.1.4-3; its Will as for any loss
     }
@@ -65,6 +71,7 @@ extension Broker {
     }
 
     if !sessions[session].will.isNull { dropWill(session) }  // its delay has not passed (§3.1.3-9)
+    sessions[session].takeovers = takeovers
     sessions[session].connection = id
     sessions[session].version = connect.version
     sessions[session].expirySeconds = expirySeconds
@@ -75,7 +82,7 @@ extension Broker {
     sessions[session].window = min(Int(connect.receiveMaximum), limits.inflightMax)
     armSession(session)
 
-    pendingCount -= 1
+    endPending(id)
     connections[id].state = .connected
     connections[id].session = session
     connections[id].keepAliveNanoseconds = Int64(keepAliveSeconds) * 1_500_000_000  // 1.5 times (§3.1.2-22)
@@ -100,19 +107,19 @@ extension Broker {
     if connect.clientID.isEmpty, connect.version == .v311, !connect.cleanStart { return .clientIdentifierNotValid }
     if !connections[id].allowsAnonymous { return .notAuthorized }
     if let will = connect.will {
-      guard will.topic.count <= limits.topicBytesMax, Topic.levelCount(will.topic) <= limits.topicLevelsMax else {
-        return .topicNameInvalid
-      }
+      if let reason = objection(to: will.topic) { return reason }
       if will.retain, limits.retainedMax == 0 { return .retainNotSupported }  // §3.2.2-13
     }
     return nil
   }
 
   private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
+    refuse(id, reason, notice: Notice(kind: .connectRefused, reason: reason), at: now)
+  }
+
+  private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, notice: Notice?, at now: Instant) {
     counters.connectsRefused &+= 1
-    if !notices.push(Notice(kind: .connectRefused, reason: reason, session: .null)) {
-      notices.gauge.dropped &+= 1
-    }
+    if let notice { note(notice) }
     sendConnAck(ConnAck(sessionPresent: false, reason: reason), on: id)
     end(id, publishesWill: false, at: now)
   }

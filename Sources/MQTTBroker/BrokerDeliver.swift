@@ -72,7 +72,7 @@ extension Broker {
   private mutating func sendQueued(_ session: Handle<Session>, on id: ConnectionID, at now: Instant) -> Bool {
     while !sessions[session].queued.head.isNull, sessions[session].inflight.count < sessions[session].window {
       let delivery = sessions[session].queued.head
-      if messages[deliveries[delivery].message].expiresAt <= now {  // §3.3.2-5
+      if hasExpired(deliveries[delivery].message, at: now) {  // §3.3.2-5
         free(popFirst(&sessions.address(session).pointee.queued))
         counters.expired &+= 1
         continue
@@ -347,7 +347,7 @@ extension Broker {
     at now: Instant
   ) -> Bool {
     let message = retained[slot].message
-    guard messages[message].expiresAt > now else {
+    guard !hasExpired(message, at: now) else {
       removeRetained(slot)
       counters.expired &+= 1
       return true

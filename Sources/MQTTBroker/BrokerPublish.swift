@@ -38,8 +38,8 @@ extension Broker {
       guard sessions[session].incomingCount < limits.inflightMax else { throw .init(.receiveMaximumExceeded) }
     }
 
-    guard topic.count <= limits.topicBytesMax, Topic.levelCount(topic) <= limits.topicLevelsMax else {
-      refusePublish(packet, .topicNameInvalid, .empty, on: id, at: now)
+    if let reason = objection(to: topic) {
+      refusePublish(packet, reason, .empty, on: id, at: now)
       return
     }
     var forwarded = Bytes.empty
@@ -78,12 +78,19 @@ extension Broker {
     guard Int(alias) <= limits.topicAliasMax, alias > 0 else { throw .init(.topicAliasInvalid) }
     let row = id.index * limits.topicAliasMax + Int(alias) - 1
     if !packet.topic.isEmpty {
-      // A name too long to keep is our limit, not the client's mistake; there is no softer answer.
-      guard aliases.set(row, to: packet.topic) else { throw .init(.quotaExceeded) }
+      precondition(aliases.set(row, to: packet.topic.first(min(packet.topic.count, aliases.textBytesMax))))
       return packet.topic
     }
     guard !aliases[row].isEmpty else { throw .protocolError }
     return aliases[row]
+  }
+
+  /// Why a client may not publish to a topic, as far as its name tells.
+  func objection(to topic: Bytes) -> ReasonCode? {
+    guard topic.count <= limits.topicBytesMax, Topic.levelCount(topic) <= limits.topicLevelsMax else {
+      return .topicNameInvalid
+    }
+    return topic.hasPrefix(Bytes("$SYS/")) ? .notAuthorized : nil  // what stands there is the broker's own word
   }
 
   /// The last connection in this place may have left some.

@@ -51,7 +51,9 @@ extension Broker {
     if needed > 0 || keepsRetained || isLarge {
       let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
       let alsoKept = needed > 0 || keepsRetained ? 0 : limits.blocksKeptForQoS
-      guard let handle = storeMessage(message, keepingFree: kept + alsoKept) else {
+      let isSmall = keepsRetained || message.byteCount <= 8 * limits.blockBytes
+      let keptForSmall = isSmall ? 0 : limits.blocksKeptForSmall
+      guard let handle = storeMessage(message, keepingFree: kept + alsoKept + keptForSmall) else {
         if keepsRetained { abandonRetained(slot) }
         // QoS 0 alone may be lost, with its counter; a promise may not.
         guard needed == 0, !keepsRetained else { return .quotaExceeded }
@@ -62,7 +64,7 @@ extension Broker {
     }
 
     // From here on nothing fails.
-    if keepsRetained { commitRetained(slot, stored) }
+    if keepsRetained { commitRetained(slot, stored, at: now) }
     deliver(message, stored, at: now)
     if !stored.isNull { release(stored) }
     return receiverCount > 0 || keepsRetained ? .success : .noMatchingSubscribers
@@ -333,53 +335,6 @@ extension Broker {
     return UInt32(min((nanoseconds + 999_999_999) / 1_000_000_000, Int64(UInt32.max)))
   }
 
-  // MARK: Retained messages
-
-  /// A slot for the topic's retained message; null when the message removes it; nil when there is no room.
-  private mutating func prepareRetained(_ message: Inbound) -> Handle<Retained>? {
-    if message.payload.isEmpty {  // §3.3.1.3: an empty payload removes it
-      if let node = topics.find(message.topic), !topics[node].retained.isNull { removeRetained(topics[node].retained) }
-      return .null
-    }
-    guard let node = topics.intern(message.topic) else { return nil }
-    if !topics[node].retained.isNull { return topics[node].retained }
-    guard let slot = retained.lend(Retained(node: node, message: .null, age: 0)) else {
-      topics.prune(node)
-      return nil
-    }
-    topics[node].retained = slot
-    return slot
-  }
-
-  /// What is kept already can always be replaced (FEATURES A3): where messages have run out, the old one goes first.
-  private mutating func giveWay(_ slot: Handle<Retained>, to message: Inbound) {
-    let old = retained[slot].message
-    guard !messages.hasRoom, !old.isNull, messages[old].owners == 1 else { return }
-    guard bodies.hasRoom(for: message.byteCount, keepingFree: 0) else { return }
-    release(old)
-    retained[slot].message = .null
-  }
-
-  private mutating func abandonRetained(_ slot: Handle<Retained>) {
-    if retained[slot].message.isNull { removeRetained(slot) }
-  }
-
-  private mutating func commitRetained(_ slot: Handle<Retained>, _ message: Handle<Message>) {
-    if !retained[slot].message.isNull { release(retained[slot].message) }
-    messages[message].owners += 1
-    retained[slot].message = message
-    retainedAge += 1
-    retained[slot].age = retainedAge
-  }
-
-  mutating func removeRetained(_ slot: Handle<Retained>) {
-    let node = retained[slot].node
-    if !retained[slot].message.isNull { release(retained[slot].message) }
-    topics[node].retained = .null
-    retained.giveBack(slot)
-    topics.prune(node)
-  }
-
   // MARK: Stored messages
 
   mutating func storeMessage(_ message: Inbound, keepingFree: Int) -> Handle<Message>? {
@@ -397,6 +352,9 @@ extension Broker {
         body: body, topicByteCount: UInt16(message.topic.count), propertyByteCount: UInt32(message.forwarded.count),
         qos: message.qos, retain: message.retain, expiresAt: message.expiresAt))
   }
+
+  /// Message Expiry Interval 0 is for whoever can be sent it at once, with every QoS (§3.3.2.3.3).
+  func hasExpired(_ message: Handle<Message>, at now: Instant) -> Bool { messages[message].expiresAt < now }
 
   mutating func release(_ message: Handle<Message>) {
     messages[message].owners -= 1

@@ -10,12 +10,11 @@ extension Broker {
     var codes = messageScratch.writer()
     var filters = packet.filters
     while let entry = filters.next() {
-      let code = subscribe(session, entry.filter, entry.options, identifier: packet.subscriptionID)
-      // 3.1.1 knows one failure code (3.1.1 §3.9.3).
-      codes.write(code.isError && version == .v311 ? ReasonCode.unspecifiedError.rawValue : code.rawValue)
+      codes.write(subscribe(session, entry.filter, entry.options, identifier: packet.subscriptionID).rawValue)
     }
     sendControl(on: id) { writer in
-      SubAck(packetID: packet.packetID, reasonCodes: codes.written).encode(into: &writer, version: version)
+      SubAck(packetID: packet.packetID, reasonCodes: codes.written)
+        .encode(type: .subAck, into: &writer, version: version)
     }
     pump(session, at: now)  // retained messages follow the SUBACK
   }
@@ -76,7 +75,8 @@ extension Broker {
     var filters = packet.filters
     while let text = filters.next() { codes.write(unsubscribe(session, text).rawValue) }
     sendControl(on: id) { writer in
-      UnsubAck(packetID: packet.packetID, reasonCodes: codes.written).encode(into: &writer, version: version)
+      SubAck(packetID: packet.packetID, reasonCodes: codes.written)
+        .encode(type: .unsubAck, into: &writer, version: version)
     }
   }
 

@@ -13,6 +13,8 @@ extension Broker {
         if let id = connections.handle(at: timer) { connectionDue(id, at: now) }
       } else if timer < limits.connectionsMax + limits.sessionsMax {
         if let session = sessions.handle(at: timer - limits.connectionsMax) { sessionDue(session, at: now) }
+      } else if timer == sweepTimer {
+        sweepRetained(at: now)
       } else {
         publishSys(at: now)
         timers.arm(timer, at: now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds))))
@@ -101,7 +103,11 @@ extension Broker {
     sys("$SYS/tapline/publish/queue_refused", counters.queueRefusals, at: now)
     sys("$SYS/tapline/publish/expired", counters.expired, at: now)
     sys("$SYS/tapline/publish/oversize", counters.oversizeDropped, at: now)
-    sys("$SYS/tapline/clients/refused", counters.connectsRefused &+ connections.gauge.refused, at: now)
+    sys("$SYS/tapline/clients/refused", refusedCount, at: now)
+    sys("$SYS/tapline/clients/refused_rate", counters.rateRefused, at: now)
+    sys("$SYS/tapline/clients/refused_pending", counters.pendingRefused, at: now)
+    sys("$SYS/tapline/clients/takeovers", counters.takeovers, at: now)
+    sys("$SYS/tapline/clients/refused_takeover", counters.takeoversRefused, at: now)
     sys("$SYS/tapline/closed/malformed", counters.malformedClosed, at: now)
     sys("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed, at: now)
     sys("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed, at: now)
@@ -117,6 +123,10 @@ extension Broker {
       publishPool(pool, at: now)
       pool += 1
     }
+  }
+
+  private var refusedCount: UInt64 {
+    counters.connectsRefused &+ connections.gauge.refused &+ counters.rateRefused &+ counters.pendingRefused
   }
 
   private mutating func sys(_ topic: StaticString, _ value: UInt64, at now: Instant) {

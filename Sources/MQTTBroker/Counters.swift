@@ -6,6 +6,12 @@ public struct Counters: BitwiseCopyable, Sendable {
   public internal(set) var connectionsAccepted: UInt64 = 0
   public internal(set) var connectsAccepted: UInt64 = 0
   public internal(set) var connectsRefused: UInt64 = 0
+  /// Connections closed before their CONNECT, as their address connects too fast or has too many that await it.
+  public internal(set) var rateRefused: UInt64 = 0
+  public internal(set) var pendingRefused: UInt64 = 0
+  /// Connections that another one with the same client identifier ended, and those that were not let do so.
+  public internal(set) var takeovers: UInt64 = 0
+  public internal(set) var takeoversRefused: UInt64 = 0
   public internal(set) var bytesReceived: UInt64 = 0
   public internal(set) var bytesSent: UInt64 = 0
   public internal(set) var packetsReceived: UInt64 = 0
@@ -57,8 +63,18 @@ public struct Notice: BitwiseCopyable {
   public enum Kind: UInt8, BitwiseCopyable {
     case connectionFailed  // with the Reason Code
     case connectRefused  // with the Reason Code
+    case sourceRefused  // of an address; once until it is quiet again
+    case takeoverRefused  // of a session; once in a window
   }
   public let kind: Kind
   public let reason: ReasonCode
   public let session: Handle<Session>
+  public let source: SourceAddress
+
+  init(kind: Kind, reason: ReasonCode, session: Handle<Session> = .null, source: SourceAddress = .local) {
+    self.kind = kind
+    self.reason = reason
+    self.session = session
+    self.source = source
+  }
 }

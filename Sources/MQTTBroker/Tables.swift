@@ -119,7 +119,15 @@ public struct Session: BitwiseCopyable {
   /// The routing in which `matched` was collected.
   var matchSerial: UInt64 = 0
   var matched: Handle<Subscription> = .null
+  var takeovers = Takeovers()
   var droppedCount: UInt64 = 0
+}
+
+/// How often a client identifier was taken over lately.
+struct Takeovers: BitwiseCopyable {
+  var windowEnds = Instant(nanoseconds: 0)
+  var count: UInt32 = 0
+  var isTold = false
 }
 
 /// One network connection, whatever carries its bytes.
@@ -132,6 +140,7 @@ public struct Connection: BitwiseCopyable {
   var state = State.awaitingConnect
   var version = ProtocolVersion.v5
   let allowsAnonymous: Bool
+  var source: UInt32 = 0  // its address's place in `sources` + 1 while it awaits CONNECT; 0: local
   var session: Handle<Session> = .null
   var framer: PacketFramer
   var buffer: LentBuffer = .none

@@ -192,11 +192,12 @@ extension Server {
         try? poller.remove(listeners[index].listener.fd)
         listeners[index].pausedUntil = now.adding(seconds: 1)
         return
-      case .connection(let fd, _):
+      case .connection(let fd, let peer):
         let settings = listeners[index].settings
         guard
           let id = broker.attach(
-            allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy, at: now)
+            allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy, from: SourceAddress(peer),
+            at: now)
         else {
           Transport.close(fd)  // counted by the broker
           continue
@@ -357,7 +358,18 @@ extension Server {
     while let notice = broker.nextNotice() {
       guard noticeBudget.allows(at: now) else { continue }
       log.line(.notice) { line in
-        line.write(notice.kind == .connectRefused ? "tapline: client refused: " : "tapline: connection closed: ")
+        switch notice.kind {
+        case .connectionFailed: line.write("tapline: connection closed: ")
+        case .connectRefused: line.write("tapline: client refused: ")
+        case .sourceRefused:
+          line.write("tapline: connections refused from ")
+          notice.source.write(into: &line)
+          line.write(": ")
+        case .takeoverRefused:
+          line.write("tapline: two clients are called '")
+          line.write(broker.clientID(of: notice))
+          line.write("', the newer is refused: ")
+        }
         line.write(notice.reason.text)
       }
     }
@@ -379,6 +391,18 @@ extension Server {
         line.write(" ")
         gauge.write(into: &line)
       }
+    }
+  }
+}
+
+extension SourceAddress {
+  init(_ peer: PeerAddress) {
+    var prefix: UInt64 = 0
+    for index in 0..<8 { prefix = prefix << 8 | UInt64(peer.ip[index]) }
+    switch peer.family {
+    case .unix: self = .local
+    case .ipv4: self = peer.isLoopback ? .local : SourceAddress(ipv4: UInt32(prefix >> 32))
+    case .ipv6: self = peer.isLoopback ? .local : SourceAddress(ipv6Prefix: prefix)
     }
   }
 }

@@ -243,6 +243,7 @@ struct ByteQueueTests {
       #expect(pair.queues[0].isEmpty)
       check(pair.append([], to: 0, use: .data))
       check(pair.append([], to: 0, use: .control))
+      check(pair.appendBody([1, 2, 3], from: 2, to: 0))  // its first chunk
       check(!pair.appendBody([1, 2, 3], from: 2, to: 0))
       pair.checkInvariants()
     }
@@ -273,6 +274,23 @@ struct ByteQueueTests {
       }
       pair.checkInvariants()
       check(pair.append([7], to: 7, use: .data))
+    }
+  }
+
+  /// However many are stuck, whatever was shared: the first chunk is there for each, again and again.
+  @Test(arguments: [0, 1, 2, 7, 32]) func eachQueueHasItsFirstChunk(sharedChunkCount: Int) {
+    withReservation { reservation in
+      var pair = Pair(queueCount: 24, sharedChunkCount: sharedChunkCount, chunksPerQueueMax: 20, in: &reservation)
+      for queue in 0..<23 {
+        while pair.append([UInt8(queue)], to: queue, use: .data) {}
+        while pair.append([UInt8(queue)], to: queue, use: .control) {}
+      }
+      let whole = Array(repeating: UInt8(9), count: pair.pool.chunkCapacity)
+      for _ in 0..<5 {
+        check(pair.append(whole, to: 23, use: .data))
+        pair.checkInvariants()
+        pair.consume(whole.count, from: 23)
+      }
     }
   }
 

@@ -12,6 +12,10 @@ struct LimitsTests {
     var testDescription: String { text }
   }
 
+  private static var atLeastOne: String {
+    "limits: connects_per_second, connect_burst, pending_per_address and takeovers must be at least 1"
+  }
+
   /// Each relation, broken by one step.
   static let broken: [Row] = [
     Row(text: "limits: sessions must be at least connections") { $0.sessionsMax = $0.connectionsMax - 1 },
@@ -19,10 +23,16 @@ struct LimitsTests {
       $0.pendingConnectionsMax = $0.connectionsMax + 1
     },
     Row(text: "limits: topic_nodes must be at most 1048575") { $0.topicNodesMax = 1 << 20 },
-    Row(text: "limits: connections and outbox_chunks must be at most 1048576 together") {
-      $0.outboxChunksShared = (1 << 20) - $0.connectionsMax + 1
+    Row(text: "limits: outbox_chunks and twice connections must be at most 1048576 together") {
+      $0.outboxChunksShared = (1 << 20) - 2 * $0.connectionsMax + 1
     },
-    Row(text: "limits: packet_bytes must be at least 1024") { $0.packetBytesMax = 1023 },
+    Row(text: "limits: packet_bytes must be 1024 to 134217728") { $0.packetBytesMax = 1023 },
+    Row(text: "limits: packet_bytes must be 1024 to 134217728") { $0.packetBytesMax = (128 << 20) + 1 },
+    Row(text: atLeastOne) { $0.connectsPerSecond = 0 },
+    Row(text: atLeastOne) { $0.connectBurst = 0 },
+    Row(text: atLeastOne) { $0.pendingPerAddressMax = 0 },
+    Row(text: atLeastOne) { $0.takeoversMax = 0 },
+    Row(text: atLeastOne) { $0.takeoverSeconds = 0 },
     Row(text: "limits: framer_small_bytes must be at most packet_bytes") {
       $0.framerSmallBytes = $0.packetBytesMax + 1
     },
@@ -41,7 +51,8 @@ struct LimitsTests {
       $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained + 1
     },
     Row(text: "limits: blocks are too few for one packet of packet_bytes") {
-      $0.packetBytesMax = ($0.blockCount - $0.blocksKeptForQoS - $0.blocksKeptForRetained) * $0.blockBytes + 1
+      $0.packetBytesMax =
+        ($0.blockCount - $0.blocksKeptForQoS - $0.blocksKeptForRetained - $0.blocksKeptForSmall) * $0.blockBytes + 1
     },
     Row(text: "limits: the answer to filters_per_packet must fit outbox_chunk_bytes") {
       $0.filtersPerPacketMax = $0.outboxChunkBytes - 64 - 16 + 1
@@ -67,8 +78,15 @@ struct LimitsTests {
     { $0.sessionsMax = $0.connectionsMax },
     { $0.pendingConnectionsMax = $0.connectionsMax },
     { $0.topicNodesMax = (1 << 20) - 1 },
-    { $0.outboxChunksShared = (1 << 20) - $0.connectionsMax },
+    { $0.outboxChunksShared = (1 << 20) - 2 * $0.connectionsMax },
     { $0.packetBytesMax = 1024 },
+    {
+      $0.packetBytesMax = 128 << 20
+      $0.blockBytes = 65_536
+      $0.blockCount = 4096
+      $0.outboxChunkBytes = 1 << 20
+      $0.outboxChunksPerConnection = 192
+    },
     { $0.framerSmallBytes = $0.packetBytesMax },
     { $0.framerLargeCount = 1 },
     { $0.topicBytesMax = 48 },

@@ -162,9 +162,11 @@ struct Audit {
   private mutating func connections(_ broker: borrowing Broker) {
     var chunks = 0
     var reserves = 0
+    var holders = 0
     var small = 0
     var large = 0
     var pending = 0
+    var distant = 0
     for index in 0..<broker.limits.connectionsMax {
       let isArmed = broker.timers.isArmed(index)
       if isArmed { armedTimers += 1 }
@@ -180,6 +182,7 @@ struct Audit {
       switch connection.state {
       case .awaitingConnect:
         pending += 1
+        if connection.source > 0 { distant += 1 }
         check(isArmed && connection.session.isNull, "\(name) awaits CONNECT")
       case .connected:
         let isMutual =
@@ -195,15 +198,22 @@ struct Audit {
       let (count, reserve) = outbox(broker, connection.outbox, name)
       chunks += count
       reserves += reserve
+      if count > reserve { holders += 1 }
     }
     check(chunks == broker.outboxes.gauge.used, "outbox chunks: \(chunks) of \(broker.outboxes.gauge.used) owned")
     check(reserves == broker.outboxes.reservesHeld, "reserved chunks")
+    check(holders == broker.outboxes.holderCount, "connections that hold chunks")
     check(
-      broker.outboxes.gauge.free >= broker.outboxes.queueCount - reserves, "a connection's control chunk is taken")
+      broker.outboxes.gauge.free >= broker.outboxes.keptBackCount, "a connection's first or control chunk is taken")
     check(small == broker.smallBuffers.gauge.used, "small framer buffers")
     check(large == broker.largeBuffers.gauge.used, "large framer buffers")
     check(pending == broker.pendingCount, "pending connections")
+    check(distant == broker.sources.pendingCount, "pending connections by address")
     if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }
+    if broker.timers.isArmed(broker.sweepTimer) { armedTimers += 1 }
+    check(
+      broker.timers.isArmed(broker.sweepTimer) || broker.sweep.position == 0 && broker.sweep.nextExpiry == .never,
+      "retained messages are never swept")
     check(armedTimers == broker.timers.armedCount, "timers armed for nobody")
   }
 

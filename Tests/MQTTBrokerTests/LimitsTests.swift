@@ -234,6 +234,22 @@ import Testing
     world.finish()
   }
 
+  /// A queue of large messages does not keep the small ones of others out.
+  @Test func largeMessagesLeaveRoomForSmallOnes() {
+    let world = World(clients: ["pub"], limits: limits { $0.queuedMax = 1000 })
+    world.connect("sub", sessionExpiry: 100)
+    world.subscribe("sub", "#", qos: 1)
+    world.lose("sub")
+    func publish(_ byteCount: Int) -> Bool {
+      world.send("pub", .publish(topic: "t", payload: String(repeating: "x", count: byteCount), qos: 1, packetID: 1))
+      return world.takeFirst("pub") == .pubAck(1)
+    }
+    while publish(10_000) {}
+    for _ in 0..<64 { #expect(publish(10)) }  // a 32nd of 2048 blocks
+    #expect(!publish(10_000))
+    world.finish()
+  }
+
   @Test func filtersInOnePacket() {
     let world = World(clients: ["a", "b"], limits: limits { $0.filtersPerPacketMax = 4 })
     world.send("a", .subscribe(1, ["1", "2", "3", "4"]))

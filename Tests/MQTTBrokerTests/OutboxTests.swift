@@ -82,10 +82,34 @@ import Testing
     world.finish()
   }
 
+  /// More of them than it takes to have every chunk that is shared.
+  @Test(arguments: [UInt8(0), 1, 2]) func manyStuckReadersStarveNobody(qos: UInt8) {
+    let stuck = (0..<13).map { "stuck\($0)" }
+    let world = World(clients: ["pub", "sub"] + stuck)
+    world.subscribe("sub", "t", qos: qos)
+    for name in stuck {
+      world.subscribe(name, "#")
+      world.read(name, bytesPerFlush: 0)
+    }
+    for _ in 0..<600 { world.send("pub", .publish(topic: "other", payload: String(repeating: "x", count: 900))) }
+    for round in 1...50 {
+      let payload = String(repeating: "y", count: 900) + "\(round)"
+      world.send("pub", .publish(topic: "t", payload: payload, qos: qos, packetID: qos == 0 ? 0 : 1))
+      world.expect("sub", .publish(topic: "t", payload: payload, qos: qos, packetID: qos == 0 ? 0 : UInt16(round)))
+      if qos == 1 { world.send("sub", .pubAck(UInt16(round))) }
+      if qos == 2 {
+        world.send("sub", .pubRec(UInt16(round)), .pubComp(UInt16(round)))
+        world.send("pub", .pubRel(1))
+        _ = world.takeAll("sub")
+      }
+    }
+    world.finish()
+  }
+
   @Test func roomThatOthersGiveBackIsUsed() {  // by a client that is silent and has nothing under way
     var limits = Limits.forTests
-    limits.packetBytesMax = 1024
-    limits.outboxChunksPerConnection = 5
+    limits.packetBytesMax = 2048
+    limits.outboxChunksPerConnection = 6
     limits.outboxChunksShared = 6
     let stuck = (0..<10).map { "stuck\($0)" }
     let world = World(clients: ["pub", "late"] + stuck, limits: limits)
@@ -94,7 +118,7 @@ import Testing
       world.read(name, bytesPerFlush: 0)
     }
     world.subscribe("late", "t", qos: 1)
-    let payload = String(repeating: "x", count: 990)
+    let payload = String(repeating: "x", count: 1990)  // three chunks
     for _ in 0..<100 { world.send("pub", .publish(topic: "o", payload: payload)) }
     for _ in 0..<3 { world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1)) }
     world.expectNothing("late")

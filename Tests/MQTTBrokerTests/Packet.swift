@@ -198,10 +198,10 @@ extension Packet {
       let ack = try Ack(type: header.type, body: body, flags: header.flags, version: version)
       self = Packet(ack, header.type)
     case .subAck:
-      let answer = try SubAck(body: body, flags: header.flags, version: version)
+      let answer = try SubAck(type: .subAck, body: body, flags: header.flags, version: version)
       self = .subAck(answer.packetID, codes(answer.reasonCodes))
     case .unsubAck:
-      let answer = try UnsubAck(body: body, flags: header.flags, version: version)
+      let answer = try SubAck(type: .unsubAck, body: body, flags: header.flags, version: version)
       self = .unsubAck(answer.packetID, codes(answer.reasonCodes))
     case .pingResp: self = .pingResp
     case .disconnect:

@@ -233,6 +233,28 @@ import Testing
     world.finish()
   }
 
+  @Test func aliasMayStandForEveryTopic() {  // as long as one may be; a longer one is refused each time
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "#")
+    for (alias, length) in [(UInt32(1), 129), (2, 512), (8, 511)] {
+      let topic = String(repeating: "n", count: length)
+      for name in [topic, "", ""] {
+        world.send("pub", .publish(topic: name, qos: 1, packetID: 1, properties: [.alias(alias)]))
+        world.expect("pub", .pubAck(1))
+        world.expect("sub", .publish(topic: topic))
+      }
+    }
+    for name in [String(repeating: "n", count: 513), "", String(repeating: "n", count: 60_000), ""] {
+      world.send("pub", .publish(topic: name, qos: 1, packetID: 1, properties: [.alias(2)]))
+      world.expect("pub", .pubAck(1, .topicNameInvalid))
+      world.send("pub", .publish(topic: name, properties: [.alias(2)]))
+    }
+    world.expectNothing("pub", "sub")
+    world.send("pub", .publish(topic: "short", properties: [.alias(2)]), .publish(topic: "", properties: [.alias(2)]))
+    world.expect("sub", .publish(topic: "short"), .publish(topic: "short"))
+    world.finish()
+  }
+
   @Test func aliasOutOfRangeEndsIt() {  // 0, over the maximum: 0x94; never set: 0x82
     let cases: [(UInt32, ReasonCode)] = [(0, .topicAliasInvalid), (9, .topicAliasInvalid), (5, .protocolError)]
     for (alias, reason) in cases {

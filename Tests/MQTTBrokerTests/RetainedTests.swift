@@ -207,6 +207,79 @@ import Testing
     world.finish()
   }
 
+  @Test func expiredOnesGiveWay() {  // nobody asks for them, and still their place is free
+    var limits = Limits.forTests
+    limits.retainedMax = 3
+    limits.messagesMax = 3
+    let world = World(clients: ["pub"], limits: limits)
+    for round in 0..<4 {
+      for topic in ["a", "b", "c"] {
+        world.send(
+          "pub",
+          .publish(
+            topic: "\(topic)\(round)", payload: "x", qos: 1, packetID: 1, retain: true, properties: [.expiry(5)]))
+        world.expect("pub", .pubAck(1))
+      }
+      world.send("pub", .publish(topic: "d", payload: "x", qos: 1, packetID: 1, retain: true))
+      world.expect("pub", .pubAck(1, .quotaExceeded))
+      world.advance(seconds: 6)
+      #expect(world.pool("retained").used == 0)
+      #expect(world.pool("topic_nodes").used == 1)
+    }
+    #expect(world.broker.counters.expired == 12)
+    world.finish()
+  }
+
+  @Test func aSweepTakesSomeOfThemATurn() {  // and misses none, whatever is stored while it goes on
+    var limits = Limits.forTests
+    limits.retainedMax = 1000
+    limits.messagesMax = 1000
+    limits.topicNodesMax = 2047
+    let world = World(clients: ["pub"], limits: limits)
+    func store(_ number: Int, expiry: UInt32?) {
+      world.send(
+        "pub",
+        .publish(topic: "\(number)", payload: "x", retain: true, properties: expiry.map { [.expiry($0)] } ?? []))
+    }
+    for number in 0..<900 { store(number, expiry: [10, 20, nil][number % 3]) }
+    world.advance(seconds: 9.999)
+    #expect(world.pool("retained").used == 900)
+    var used = 900
+    for turn in 0..<4 {
+      world.advance(seconds: 0.001)
+      let now = world.pool("retained").used
+      #expect(used - now <= 256)
+      used = now
+      if turn == 1 { store(3, expiry: 1) }  // a place that it has left behind
+    }
+    #expect(used == 601)
+    world.advance(seconds: 5)
+    #expect(world.pool("retained").used == 600)
+    world.advance(seconds: 10)
+    #expect(world.pool("retained").used == 300)
+    world.finish()
+  }
+
+  /// §3.3.2.3.3: for those who can have it at once, whatever the QoS; for nobody later.
+  @Test(arguments: [UInt8(0), 1, 2]) func expiryOfZero(qos: UInt8) {
+    let world = World(clients: ["pub", "sub"])
+    world.connect("away", sessionExpiry: 100)
+    for name in ["sub", "away"] { world.subscribe(name, "t", qos: qos) }
+    world.lose("away")
+    let id: UInt16 = qos == 0 ? 0 : 1
+    world.send(
+      "pub", .publish(topic: "t", payload: "x", qos: qos, packetID: id, retain: true, properties: [.expiry(0)]))
+    world.expect("sub", .publish(topic: "t", payload: "x", qos: qos, packetID: id, properties: [.expiry(0)]))
+    world.advance(seconds: 0.001)
+    world.connect("away", cleanStart: false, sessionExpiry: 100)
+    world.connect("new")
+    world.subscribe("new", "t", qos: qos)
+    world.expectNothing("away", "new")
+    world.advance(seconds: 2)
+    #expect(world.pool("retained").used == 0)
+    world.finish()
+  }
+
   @Test func propertiesAreKept() {
     let world = World(clients: ["pub"], old: ["old"])
     let properties: [Prop] = [.text(.contentType, "c"), .user("k", "v")]

@@ -122,6 +122,11 @@ final class Simulation {
     limits.sysIntervalSeconds = 7
     var other = random
     limits.queueFull = [.dropOldest, .dropOldest, .dropNewest, .refuse][other.below(4)]
+    limits.pendingPerAddressMax = 1 + other.below(3)
+    limits.connectsPerSecond = 1 + other.below(3)
+    limits.connectBurst = 1 + other.below(6)
+    limits.takeoversMax = 1 + other.below(4)
+    limits.takeoverSeconds = 1 + other.below(20)
     return limits
   }
 
@@ -213,7 +218,8 @@ final class Simulation {
     if let line = client.line, line.isOpen, given == nil, !random.oneIn(6) { return }
     let version: ProtocolVersion = given?.version ?? (random.oneIn(3) ? .v311 : .v5)
     let isAllowed = client.isHonest || !random.oneIn(20)
-    guard let id = event(.other, { broker.attach(allowsAnonymous: isAllowed, at: now) }) else { return }
+    let source = client.isHonest ? SourceAddress.local : SourceAddress(ipv4: UInt32(client.mark % 2))
+    guard let id = event(.other, { broker.attach(allowsAnonymous: isAllowed, from: source, at: now) }) else { return }
     let line = Line(id: id, client: client, version: version)
     lines.append(line)
     guard client.isHonest || !random.oneIn(12) else { return }  // says nothing

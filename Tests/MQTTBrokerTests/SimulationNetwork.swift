@@ -207,10 +207,10 @@ extension Simulation {
       line.session?.unreleased[ack.packetID] = nil
       line.replies.append(Line.Reply(type: .pubComp, id: ack.packetID))
     case .subAck:
-      let answer = try SubAck(body: body, flags: header.flags, version: line.version)
+      let answer = try SubAck(type: .subAck, body: body, flags: header.flags, version: line.version)
       expect(line, .subAck, answer.packetID, answer.reasonCodes.array().map { $0 < 0x80 })
     case .unsubAck:
-      let answer = try UnsubAck(body: body, flags: header.flags, version: line.version)
+      let answer = try SubAck(type: .unsubAck, body: body, flags: header.flags, version: line.version)
       expect(line, .unsubAck, answer.packetID, [])
     case .pingResp: expect(line, .pingResp, 0, [])
     case .disconnect: if !broker.isClosing(line.id) { fail("DISCONNECT, but the connection lives") }

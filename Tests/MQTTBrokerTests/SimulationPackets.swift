@@ -101,7 +101,7 @@ extension Simulation {
     if let alias = packet.topicAlias {
       if topic.isEmpty {
         topic = line.aliases[alias] ?? []
-      } else if Int(alias) <= limits.topicAliasMax, topic.count <= limits.topicAliasBytesMax {
+      } else if Int(alias) <= limits.topicAliasMax, topic.count <= limits.topicBytesMax {
         line.aliases[alias] = topic
       }
     }

@@ -80,8 +80,8 @@ import Testing
       ("sport/#", ["sport", "sport/", "sport/a", "sport/a/b"], ["sports", "/sport", "a/sport"]),
       ("sport/+", ["sport/", "sport/a"], ["sport", "sport/a/b"]),
       ("+", ["a"], ["/a", "a/"]), ("+/+", ["/a", "a/", "/"], ["a", "a/b/c"]), ("/+", ["/a", "/"], ["a", "a/b"]),
-      ("#", ["a", "/", "a/b"], ["$x", "$SYS/a"]), ("+/b", ["a/b", "/b"], ["$a/b"]), ("$SYS/#", ["$SYS", "$SYS/a"], []),
-      ("$SYS/+", ["$SYS/a"], ["$SYS"]), ("a//b", ["a//b"], ["a/b"]), ("a/+/b", ["a//b", "a/x/b"], ["a/b"]),
+      ("#", ["a", "/", "a/b"], ["$x", "$own/a"]), ("+/b", ["a/b", "/b"], ["$a/b"]), ("$own/#", ["$own", "$own/a"], []),
+      ("$own/+", ["$own/a"], ["$own"]), ("a//b", ["a//b"], ["a/b"]), ("a/+/b", ["a//b", "a/x/b"], ["a/b"]),
     ]
     for row in rows {
       let world = World(clients: ["pub", "sub"])

@@ -62,11 +62,11 @@ final class World {
   // MARK: Clients
 
   /// A connection that has sent nothing yet; `false` when the broker refuses it.
-  @discardableResult func attach(_ name: String, _ version: ProtocolVersion = .v5, allowsAnonymous: Bool = true)
-    -> Bool
-  {
+  @discardableResult func attach(
+    _ name: String, _ version: ProtocolVersion = .v5, allowsAnonymous: Bool = true, from source: SourceAddress = .local
+  ) -> Bool {
     if clients[name]?.isOpen == true { preconditionFailure("\(name) is connected already") }
-    guard let id = broker.attach(allowsAnonymous: allowsAnonymous, at: now) else { return false }
+    guard let id = broker.attach(allowsAnonymous: allowsAnonymous, from: source, at: now) else { return false }
     clients[name] = Client(id: id, version: version)
     names[id.key] = name
     return true
@@ -316,7 +316,9 @@ final class World {
   func finish(sourceLocation: SourceLocation = #_sourceLocation) {
     for client in clients.values where client.isOpen { detach(client) }
     advance(seconds: Double(broker.limits.sessionExpirySecondsMax + 10))
-    for topic in retainedTopics.sorted() { publish(topic: topic, retain: true) }
+    for topic in retainedTopics.sorted() where topic.utf8.count <= broker.limits.topicBytesMax {
+      publish(topic: topic, retain: true)
+    }
     removeOtherRetained()
     for index in 0..<Broker.poolCount {
       let (name, gauge) = broker.pool(index)

@@ -8,9 +8,8 @@ enum AnyPacket {
   case publish(Publish)
   case ack(PacketType, Ack)
   case subscribe(Subscribe)
-  case subAck(SubAck)
+  case subAck(PacketType, SubAck)
   case unsubscribe(Unsubscribe)
-  case unsubAck(UnsubAck)
   case ping(PacketType)
   case disconnect(Disconnect)
   case auth(Auth)
@@ -25,9 +24,9 @@ enum AnyPacket {
     case .pubAck, .pubRec, .pubRel, .pubComp:
       self = .ack(type, try Ack(type: type, body: body, flags: flags, version: version))
     case .subscribe: self = .subscribe(try Subscribe(body: body, flags: flags, version: version))
-    case .subAck: self = .subAck(try SubAck(body: body, flags: flags, version: version))
+    case .subAck, .unsubAck:
+      self = .subAck(type, try SubAck(type: type, body: body, flags: flags, version: version))
     case .unsubscribe: self = .unsubscribe(try Unsubscribe(body: body, flags: flags, version: version))
-    case .unsubAck: self = .unsubAck(try UnsubAck(body: body, flags: flags, version: version))
     case .pingReq, .pingResp:
       guard body.isEmpty else { throw .malformedPacket }
       self = .ping(type)
@@ -43,9 +42,8 @@ enum AnyPacket {
     case .publish(let packet): packet.encode(into: &writer, version: version)
     case .ack(let type, let packet): packet.encode(type: type, into: &writer, version: version)
     case .subscribe(let packet): packet.encode(into: &writer, version: version)
-    case .subAck(let packet): packet.encode(into: &writer, version: version)
+    case .subAck(let type, let packet): packet.encode(type: type, into: &writer, version: version)
     case .unsubscribe(let packet): packet.encode(into: &writer, version: version)
-    case .unsubAck(let packet): packet.encode(into: &writer, version: version)
     case .ping(.pingReq): Ping.encodeRequest(into: &writer)
     case .ping: Ping.encodeResponse(into: &writer)
     case .disconnect(let packet): packet.encode(into: &writer, version: version)
@@ -61,9 +59,8 @@ enum AnyPacket {
     case .publish(let packet): return fields(packet)
     case .ack(let type, let packet): return "\(type) " + fields(packet)
     case .subscribe(let packet): return fields(packet)
-    case .subAck(let packet): return fields(packet)
+    case .subAck(let type, let packet): return "\(type) " + fields(packet)
     case .unsubscribe(let packet): return fields(packet)
-    case .unsubAck(let packet): return fields(packet)
     case .ping(let type): return "\(type)"
     case .disconnect(let packet): return fields(packet)
     case .auth(let packet): return fields(packet)

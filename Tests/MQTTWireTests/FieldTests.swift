@@ -137,9 +137,10 @@ private func good(_ name: String, _ version: ProtocolVersion) -> Bytes {
 
   @Test func subAck311KnowsOneFailure() {
     let subAck = SubAck(packetID: 1, reasonCodes: lent([0, 1, 2, 0x87, 0x8F]))
-    #expect(written { subAck.encode(into: &$0, version: .v311) } == [0x90, 7, 0, 1, 0, 1, 2, 0x80, 0x80])
-    let unsubAck = UnsubAck(packetID: 1, reasonCodes: lent([0, 0x11]))
-    #expect(written { unsubAck.encode(into: &$0, version: .v311) } == [0xB0, 2, 0, 1])
+    #expect(
+      written { subAck.encode(type: .subAck, into: &$0, version: .v311) } == [0x90, 7, 0, 1, 0, 1, 2, 0x80, 0x80])
+    let unsubAck = SubAck(packetID: 1, reasonCodes: lent([0, 0x11]))
+    #expect(written { unsubAck.encode(type: .unsubAck, into: &$0, version: .v311) } == [0xB0, 2, 0, 1])
   }
 
   /// The answer to a CONNECT that does not decode is written in the nearest version.

@@ -163,7 +163,7 @@ struct ConfigurationErrorTests {
       "limits: {inflight: -1}", "t.yaml:1:20: 'inflight' is '-1'; expected a number from 1 to 65535"),
     WrongCase(
       "limits: {packet_bytes: 64x}",
-      "t.yaml:1:24: 'packet_bytes' is '64x'; expected bytes such as 4096, 64k or 1M, from 1024 to 268435456"),
+      "t.yaml:1:24: 'packet_bytes' is '64x'; expected bytes such as 4096, 64k or 1M, from 1024 to 134217728"),
     WrongCase(
       "limits: {connect_seconds: 500ms}",
       "t.yaml:1:27: 'connect_seconds' is '500ms'; expected seconds such as 10, 10s, 5m or 7d, from 1 to 3600"),

@@ -32,9 +32,16 @@ extension LimitKey {
       LimitKey("sessions", .count, entries, { $0.sessionsMax }, { $0.sessionsMax = $1 }),
       LimitKey(
         "pending_connections", .count, 1...65_536, { $0.pendingConnectionsMax }, { $0.pendingConnectionsMax = $1 }),
+      LimitKey(
+        "pending_per_address", .count, 1...65_536, { $0.pendingPerAddressMax }, { $0.pendingPerAddressMax = $1 }),
+      LimitKey("connects_per_second", .count, 1...1_000_000, { $0.connectsPerSecond }, { $0.connectsPerSecond = $1 }),
+      LimitKey("connect_burst", .count, 1...65_536, { $0.connectBurst }, { $0.connectBurst = $1 }),
+      LimitKey("takeovers", .count, 1...65_536, { $0.takeoversMax }, { $0.takeoversMax = $1 }),
+      LimitKey("takeover_seconds", .seconds, 1...86_400, { $0.takeoverSeconds }, { $0.takeoverSeconds = $1 }),
       LimitKey("connect_seconds", .seconds, 1...3600, { $0.connectSeconds }, { $0.connectSeconds = $1 }),
       LimitKey("packet_seconds", .seconds, 1...3600, { $0.packetSeconds }, { $0.packetSeconds = $1 }),
-      LimitKey("packet_bytes", .bytes, 1024...(256 << 20), { $0.packetBytesMax }, { $0.packetBytesMax = $1 }),
+      LimitKey(
+        "packet_bytes", .bytes, 1024...Limits.packetBytesLargest, { $0.packetBytesMax }, { $0.packetBytesMax = $1 }),
       LimitKey("framer_small_bytes", .bytes, 16...(1 << 20), { $0.framerSmallBytes }, { $0.framerSmallBytes = $1 }),
       LimitKey("framer_small_count", .count, entries, { $0.framerSmallCount }, { $0.framerSmallCount = $1 }),
       LimitKey("framer_large_count", .count, entries, { $0.framerLargeCount }, { $0.framerLargeCount = $1 }),

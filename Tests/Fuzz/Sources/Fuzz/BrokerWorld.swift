@@ -322,7 +322,7 @@ final class BrokerWorld {
         }
       case .connAck(let answer):
         if let assigned = answer.assignedClientID { client.clientID = assigned.array() }
-      case .ack, .subAck, .unsubAck, .ping(.pingResp), .disconnect: break
+      case .ack, .subAck, .ping(.pingResp), .disconnect: break
       default: fatalError("\(header.type) from a server")
       }
     }

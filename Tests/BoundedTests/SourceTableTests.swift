@@ -1,0 +1,113 @@
+import Bounded
+import Testing
+
+@Suite struct SourceTableTests {
+  private static let second: Int64 = 1_000_000_000
+
+  private func withTable(
+    capacity: Int = 8, connectsPerSecond: Int = 1, burst: Int = 3, pendingMax: Int = 100,
+    _ body: (inout SourceTable) -> Void
+  ) {
+    withReservation { reservation in
+      var table = SourceTable(
+        capacity: capacity, connectsPerSecond: connectsPerSecond, burst: burst, pendingMax: pendingMax, name: "sources",
+        in: &reservation)
+      body(&table)
+    }
+  }
+
+  private func address(_ number: Int) -> SourceAddress { SourceAddress(ipv4: 0x0A00_0000 + UInt32(number)) }
+  private func seconds(_ count: Double) -> Instant { Instant(nanoseconds: Int64(count * 1e9)) }
+
+  private func isAdmitted(_ answer: SourceTable.Answer) -> Bool {
+    if case .admitted = answer { true } else { false }
+  }
+
+  @Test func text() {
+    let cases: [(SourceAddress, String)] = [
+      (.local, "this machine"), (SourceAddress(ipv4: 0xC000_0207), "192.0.2.7"), (SourceAddress(ipv4: 0), "0.0.0.0"),
+      (SourceAddress(ipv6Prefix: 0x2001_0DB8_0000_00AF), "2001:db8:0:af::/64"),
+      (SourceAddress(ipv6Prefix: 0), "0:0:0:0::/64"),
+    ]
+    for (address, text) in cases {
+      withReservation { reservation in
+        var writer = Scratch(byteCount: 64, name: "text", in: &reservation).writer()
+        address.write(into: &writer)
+        #expect(String(decoding: writer.written.array(), as: UTF8.self) == text)
+      }
+      #expect(address.isLocal == (text == "this machine"))
+    }
+  }
+
+  @Test func aBurstThenTheRate() {
+    withTable { table in
+      for _ in 0..<3 { #expect(isAdmitted(table.admit(address(1), at: seconds(10)))) }
+      #expect(table.admit(address(1), at: seconds(10)) == .tooFast(isNews: true))
+      #expect(table.admit(address(1), at: seconds(10.999)) == .tooFast(isNews: false))
+      #expect(isAdmitted(table.admit(address(2), at: seconds(10))))  // has a bucket of its own
+      #expect(isAdmitted(table.admit(address(1), at: seconds(11))))
+      #expect(table.admit(address(1), at: seconds(11.5)) == .tooFast(isNews: false))
+      for _ in 0..<3 { #expect(isAdmitted(table.admit(address(1), at: seconds(20)))) }  // no more than the bucket holds
+      #expect(table.admit(address(1), at: seconds(20)) == .tooFast(isNews: true))
+    }
+  }
+
+  @Test func noMoreThanSoManyPending() {
+    withTable(burst: 100, pendingMax: 2) { table in
+      guard case .admitted(let place) = table.admit(address(1), at: seconds(1)) else { return #expect(Bool(false)) }
+      #expect(isAdmitted(table.admit(address(1), at: seconds(1))))
+      #expect(table.admit(address(1), at: seconds(1)) == .tooManyPending(isNews: true))
+      #expect(table.admit(address(1), at: seconds(1)) == .tooManyPending(isNews: false))
+      #expect(isAdmitted(table.admit(address(2), at: seconds(1))))
+      #expect(table.pendingCount == 3)
+      table.leave(place)
+      #expect(isAdmitted(table.admit(address(1), at: seconds(1))))
+      #expect(table.pendingCount == 3)
+    }
+  }
+
+  @Test func whoIsForgotten() {  // nobody who is pending, and first whose bucket is the fullest
+    withTable(capacity: 3, burst: 1) { table in
+      guard case .admitted(let one) = table.admit(address(1), at: seconds(10)) else { return #expect(Bool(false)) }
+      guard case .admitted(let two) = table.admit(address(2), at: seconds(10.2)) else { return #expect(Bool(false)) }
+      #expect(isAdmitted(table.admit(address(3), at: seconds(10.1))))
+      table.leave(two)
+      #expect(isAdmitted(table.admit(address(4), at: seconds(10.3))))  // in the place of 2
+      table.leave(one)
+      #expect(table.admit(address(1), at: seconds(10.3)) == .tooFast(isNews: true))
+      #expect(isAdmitted(table.admit(address(2), at: seconds(10.3))))  // in the place of 1
+      #expect(isAdmitted(table.admit(address(2), at: seconds(11.3))))
+    }
+  }
+
+  /// Against credit that grows with time, at room for every address.
+  @Test(arguments: modelCapacities) func againstAModel(burst: Int) {
+    let rate = 7
+    let cost = SourceTableTests.second / Int64(rate)
+    withTable(connectsPerSecond: rate, burst: burst, pendingMax: 4) { table in
+      var random = SeededGenerator(seed: UInt64(burst))
+      var now = Instant(nanoseconds: 0)
+      var credit = Array(repeating: Int64(burst) * cost, count: 8)
+      var pending: [[Int]] = Array(repeating: [], count: 8)
+      for _ in 0..<20_000 {
+        let elapsed = Int64(random.below(random.oneIn(50) ? 3_000_000_000 : 100_000_000))
+        now = now.adding(nanoseconds: elapsed)
+        for index in credit.indices { credit[index] = min(Int64(burst) * cost, credit[index] + elapsed) }
+        let index = random.below(8)
+        if random.oneIn(2), let place = pending[index].popLast() {
+          table.leave(place)
+          continue
+        }
+        switch table.admit(address(index), at: now) {
+        case .admitted(let place):
+          check(credit[index] >= cost && pending[index].count < 4, "let in")
+          credit[index] -= cost
+          pending[index].append(place)
+        case .tooFast: check(credit[index] < cost && pending[index].count < 4, "too fast")
+        case .tooManyPending: check(pending[index].count == 4, "too many pending")
+        }
+        check(table.pendingCount == pending.reduce(0) { $0 + $1.count }, "count")
+      }
+    }
+  }
+}

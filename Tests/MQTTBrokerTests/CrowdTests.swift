@@ -1,0 +1,170 @@
+import Bounded
+import MQTTBroker
+import MQTTWire
+import Testing
+
+/// Who comes too often: many connections of one address, two clients with one client identifier.
+@Suite struct CrowdTests {
+  private let here = SourceAddress(ipv4: 0xC000_0201)
+  private let there = SourceAddress(ipv6Prefix: 0x2001_0DB8_0000_0001)
+
+  private func limits(_ change: (inout Limits) -> Void) -> Limits {
+    var limits = Limits.forTests
+    change(&limits)
+    return limits
+  }
+
+  /// What the log is told.
+  private func notices(_ world: World) -> [Notice.Kind] {
+    var kinds: [Notice.Kind] = []
+    while let notice = world.broker.nextNotice() { kinds.append(notice.kind) }
+    return kinds
+  }
+
+  // MARK: Addresses
+
+  @Test func anAddressConnectsSoOften() {
+    let world = World(
+      limits: limits {
+        $0.connectBurst = 3
+        $0.connectsPerSecond = 1
+      })
+    func comeAndGo(_ name: String, from source: SourceAddress) -> Bool {
+      guard world.attach(name, from: source) else { return false }
+      world.send(name, .connect(ConnectFields(clientID: name)))
+      world.lose(name)
+      return true
+    }
+    for round in 0..<3 { #expect(comeAndGo("a\(round)", from: here)) }
+    for _ in 0..<20 { #expect(!comeAndGo("a", from: here)) }
+    #expect(world.broker.counters.rateRefused == 20)
+    #expect(notices(world) == [.sourceRefused])  // once
+    for round in 0..<3 { #expect(comeAndGo("b\(round)", from: there)) }
+    for round in 0..<20 { #expect(comeAndGo("c\(round)", from: .local)) }
+    world.advance(seconds: 1)
+    #expect(comeAndGo("a", from: here))
+    #expect(!comeAndGo("a", from: here))
+    #expect(notices(world).isEmpty)
+    world.advance(seconds: 60)  // quiet again
+    for round in 0..<4 { #expect(comeAndGo("a\(round)", from: here) == (round < 3)) }
+    #expect(notices(world) == [.sourceRefused])
+    world.finish()
+  }
+
+  @Test func anAddressHasSoManyThatAwaitConnect() {  // FEATURES A8, whatever way they leave
+    let world = World(limits: limits { $0.pendingPerAddressMax = 2 })
+    for round in 0..<4 {
+      #expect(world.attach("a\(round)", from: here))
+      #expect(world.attach("b\(round)", from: here))
+      #expect(!world.attach("c\(round)", from: here))
+      #expect(world.attach("d\(round)", from: there))
+      #expect(world.attach("e\(round)", from: .local))
+      switch round {
+      case 0: for name in ["a0", "b0", "d0", "e0"] { world.lose(name) }
+      case 1: world.advance(seconds: 11)
+      case 2: for name in ["a2", "b2", "d2", "e2"] { world.send(name, .pingReq) }
+      default: for name in ["a3", "b3", "d3", "e3"] { world.send(name, .connect(ConnectFields(clientID: name))) }
+      }
+    }
+    #expect(world.attach("f", from: here))
+    #expect(world.broker.counters.pendingRefused == 4)
+    #expect(world.pool("connections").refused == 0)
+    world.finish()
+  }
+
+  // MARK: Takeovers
+
+  @Test(arguments: [false, true]) func pingPongComesToRest(cleanStart: Bool) {
+    let world = World(
+      clients: ["pub"],
+      limits: limits {
+        $0.takeoversMax = 3
+        $0.takeoverSeconds = 60
+      })
+    let expiry: UInt32? = cleanStart ? nil : 100
+    world.connect("0", clientID: "x", cleanStart: cleanStart, sessionExpiry: expiry)
+    for round in 1...3 {
+      world.advance(seconds: 1)
+      world.connect("\(round)", clientID: "x", cleanStart: cleanStart, sessionExpiry: expiry)
+      world.expectClosed("\(round - 1)", .disconnect(.sessionTakenOver))
+    }
+    world.subscribe("3", "t")
+    #expect(notices(world) == [.connectionFailed, .connectionFailed, .connectionFailed])
+    for round in 0..<20 {
+      world.connect("new\(round)", clientID: "x", cleanStart: cleanStart, reason: .connectionRateExceeded)
+      world.expectClosed("new\(round)")
+    }
+    world.connect("old", .v311, clientID: "x", cleanStart: cleanStart, reason: .serverUnavailable)
+    world.expectClosed("old")
+    #expect(world.broker.counters.takeovers == 3)
+    #expect(world.broker.counters.takeoversRefused == 21)
+    #expect(notices(world) == [.takeoverRefused])  // once
+    world.send("pub", .publish(topic: "t"))
+    world.expect("3", .publish(topic: "t"))  // it stays
+    world.connect("y", clientID: "y")  // others are let in
+    world.advance(seconds: 58)
+    world.connect("4", clientID: "x", cleanStart: cleanStart, sessionExpiry: expiry)
+    world.expectClosed("3", .disconnect(.sessionTakenOver))
+    world.finish()
+  }
+
+  @Test func whoComesBackTakesNothingOver() {
+    let world = World(limits: limits { $0.takeoversMax = 1 })
+    for round in 0..<20 {
+      world.connect("\(round)", clientID: "x", cleanStart: false, sessionExpiry: 100)
+      world.lose("\(round)")
+    }
+    #expect(world.broker.counters.takeovers == 0)
+    world.connect("a", clientID: "x", cleanStart: false, sessionExpiry: 100)
+    world.connect("b", clientID: "x", cleanStart: false, sessionExpiry: 100)
+    world.connect("c", clientID: "x", reason: .connectionRateExceeded)
+    world.lose("b")  // it has gone by itself: there is a place
+    world.connect("c", clientID: "x", cleanStart: false, sessionExpiry: 100)
+    world.finish()
+  }
+
+  /// Deliveries of every state are in flight; each newcomer reads a little and loses its connection to the next.
+  @Test func takeoverStormWithDeliveriesInFlight() {
+    let world = World(clients: ["pub"], limits: limits { $0.takeoversMax = 100_000 })
+    world.connect("first", clientID: "x", cleanStart: false, sessionExpiry: 100)
+    world.subscribe("first", "t", qos: 2)
+    var random = SeededGenerator(seed: 9)
+    var name = "first"
+    for round in 1...300 {
+      for id in UInt16(1)...3 {
+        world.send("pub", .publish(topic: "t", payload: String(repeating: "x", count: 900), qos: 2, packetID: id))
+        world.send("pub", .pubRel(id))
+      }
+      for packet in world.takeAll(name) {
+        guard case .publish(_, _, _, let id, _, _, _) = packet, random.oneIn(2) else { continue }
+        world.send(name, .pubRec(id))
+        if random.oneIn(2) { world.send(name, .pubComp(id)) }
+      }
+      let next = "\(round)"
+      world.attach(next)
+      world.client(next).bytesPerFlush = [0, 1, 700, .max][random.below(4)]
+      world.send(
+        next,
+        .connect(ConnectFields(clientID: "x", cleanStart: random.oneIn(20), properties: [.sessionExpiry(100)])),
+        .subscribe(1, [Filter("t", qos: 2)]))
+      #expect(!world.isOpen(name) || world.isClosing(name))
+      if world.isOpen(name) { world.lose(name) }
+      name = next
+    }
+    _ = world.takeAll("pub")
+    #expect(world.broker.counters.takeovers == 300)
+    world.finish()
+  }
+
+  @Test func sysTellsOfThem() {
+    let world = World(clients: ["a"])
+    world.broker.startSys(at: world.now)
+    world.advance(seconds: 1)
+    world.subscribe("a", "$SYS/tapline/clients/+")
+    let topics = Set(world.takeAll("a").compactMap(\.topic))
+    for name in ["refused", "refused_rate", "refused_pending", "refused_takeover", "takeovers"] {
+      #expect(topics.contains("$SYS/tapline/clients/" + name))
+    }
+    world.finish()
+  }
+}
