@@ -125,7 +125,7 @@ extension Server {
     var verdict = TapVerdict(retain: false)  // a retained command would switch the pin at every restart
     let (output, action) = taps.commandReceived(
       place: place, message.payload, isRetained: message.retain,
-      by: author(of: message), at: message.now)
+      by: author(of: message), at: Clock.now())  // the line may have changed since the turn began
     switch action {
     case .refuse(let reason, let text):
       verdict.reason = reason

@@ -51,7 +51,8 @@ extension Server {
   }
 
   private func carryOut(_ action: RuleAction, at now: Instant) {
-    switch taps.perform(action.command, output: action.output, by: ruleBy, at: now) {
+    // The line may have changed since the turn began, by the rule before in the chain.
+    switch taps.perform(action.command, output: action.output, by: ruleBy, at: Clock.now()) {
     case .refuse:
       rules.counters.refused &+= 1
     case .set(let sets):

@@ -10,6 +10,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+import raw
 from daemon import REPOSITORY, wait
 
 sys.path.append(str(REPOSITORY / "board"))
@@ -303,3 +304,15 @@ taps:
             assert client.publish(topic, "50", qos=1) == 0
         assert client.publish("b/door/set", "", qos=1, retain=True) == 0
     assert set(daemon.values("b/#")) == {"b/door", "b/gas/total", "b/status"}
+
+
+def test_commands_of_one_segment_are_all_carried_out(make_daemon):
+    """They come in one turn of the loop, each after the line has changed for the one before."""
+    daemon = make_daemon(OUTPUTS)
+    with daemon.connect("fast") as client:
+        client.send(b"".join(
+            raw.publish("b/lamp/set", "ON" if number % 2 == 0 else "OFF", 1, number + 1) for number in range(20)))
+        for _ in range(20):
+            got = client.expect(raw.PUBACK)
+            assert len(got.body) <= 2 or got.body[2] in (0, 0x10), got.body
+    assert daemon.values("b/lamp") == {"b/lamp": "OFF"}
