@@ -14,7 +14,7 @@ struct TopicNode: BitwiseCopyable {
   var taps: UInt16 = 0  // index + 1 of the first
   var retained: Handle<Retained> = .null
   let nameByteCount: UInt16
-  let name: InlineArray<24, UInt8>
+  var name: InlineArray<24, UInt8>
   let nameRest: Body  // the bytes after the first 24
 
   var isUsed: Bool {
@@ -145,11 +145,13 @@ struct TopicTree: ~Copyable {
   }
 
   private func isNamed(_ node: Handle<TopicNode>, _ level: Bytes) -> Bool {
-    guard Int(nodes[node].nameByteCount) == level.count else { return false }
+    let entry = nodes.address(node)
+    guard Int(entry.pointee.nameByteCount) == level.count else { return false }
     let inlineCount = min(level.count, TopicTree.inlineNameBytes)
-    let isSame = withUnsafeBytes(of: nodes[node].name) { Bytes($0).first(inlineCount) == level.first(inlineCount) }
+    // By its address: passed by value, the name would be copied byte by byte.
+    let isSame = withUnsafeBytes(of: &entry.pointee.name) { Bytes($0).first(inlineCount) == level.first(inlineCount) }
     guard isSame, level.count > inlineCount else { return isSame }
-    var cursor = names.cursor(nodes[node].nameRest)
+    var cursor = names.cursor(entry.pointee.nameRest)
     var rest = level.from(inlineCount)
     while !rest.isEmpty {
       let part = names.read(&cursor, most: rest.count)
