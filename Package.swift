@@ -21,7 +21,8 @@ let package = Package(
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
   targets: [
-    .executableTarget(name: "TaplineCommand", dependencies: ["Tapline", "CLinux"], swiftSettings: cold),
+    .executableTarget(
+      name: "TaplineCommand", dependencies: ["Tapline", "CLinux", "CAllocations"], swiftSettings: cold),
     .executableTarget(
       name: "TaplineExample", dependencies: ["Tapline", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: strict),
@@ -35,6 +36,7 @@ let package = Package(
     .target(name: "Bounded", swiftSettings: strict),
 
     .target(name: "CLinux", cSettings: strictC),
+    .target(name: "CAllocations", cSettings: strictC),
     .target(name: "CGPIOD", cSettings: strictC, linkerSettings: [.linkedLibrary("gpiod")]),
     .target(name: "CYAML", cSettings: strictC, linkerSettings: [.linkedLibrary("yaml")]),
 

@@ -193,4 +193,10 @@ int32_t clinux_map(size_t count, void **memory) {
 }
 
 int32_t clinux_unmap(void *memory, size_t count) { return or_errno(munmap(memory, count)); }
+
+__attribute__((noinline)) void clinux_touch_stack(size_t count) {
+  volatile char stack[count];
+  for (size_t depth = 1; depth <= count; depth += 4096) stack[count - depth] = 0;  // downwards, as it grows
+}
+
 size_t clinux_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }

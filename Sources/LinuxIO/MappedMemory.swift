@@ -23,5 +23,8 @@ public struct MappedMemory: @unchecked Sendable {
 
   public var buffer: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: base, count: byteCount) }
 
+  /// Touches this much of the calling thread's stack, for the same reason.
+  public static func touchStack(byteCount: Int) { clinux_touch_stack(byteCount) }
+
   public func release() { _ = clinux_unmap(base, byteCount) }
 }

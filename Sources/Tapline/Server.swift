@@ -9,8 +9,8 @@ import Taps
 /// nothing.
 ///
 /// Rooms of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers),
-/// ServerLines, ServerInputs, ServerSensors and ServerLevels (the board), ServerState (what outlives it), ServerStop
-/// (the orderly end).
+/// ServerLines, ServerInputs, ServerSensors and ServerLevels (the board), ServerState (what outlives it), ServerFigures
+/// ($SYS), ServerStop (the orderly end).
 public final class Server {
   let configuration: Configuration
   let log = Log()
@@ -63,6 +63,13 @@ public final class Server {
   var rulesMustWait = false
   /// The broker is in the middle of a call and must not be called.
   var isBrokerBusy = false
+
+  var turnTimes = TurnTimes()
+  var figuresAt = Instant.never
+  /// Calls that took memory on the thread that asks; nil where nobody counts them.
+  public var allocationCount: (() -> UInt64)?
+  var allocationsAtStart: UInt64 = 0
+  var publishedAllocations: UInt64?
 
   var noticeBudget = NoticeBudget()
   var watchdogAt = Instant.never
@@ -151,7 +158,7 @@ public final class Server {
     return Plan(
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
-      threadStackBytes: laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
+      threadStackBytes: stackBytes + laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
         + configuration.taps.levels.count * LevelLane.stackBytes,
       taps: PlanTaps.list(configuration.taps))
   }
@@ -159,6 +166,9 @@ public final class Server {
   private static func pendingQueue(_ limits: Limits, in reservation: inout Reservation) -> IndexQueue {
     IndexQueue(count: limits.connectionsMax, name: "readable connections", in: &reservation)
   }
+
+  /// Of the loop's stack: touched before READY. Turns are seen to take 52 KiB with what lies above.
+  static var stackBytes: Int { 48 * 1024 }
 
   /// What the kernel lets one TCP connection hold by default: tcp_rmem and tcp_wmem, middle values.
   private static var socketBytes: Int { 131_072 + 16_384 }

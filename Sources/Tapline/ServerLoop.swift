@@ -28,15 +28,18 @@ extension Server {
       return 70
     }
     start()
-    while !isStopping { turn() }
+    var before = Clock.now()
+    while !isStopping { before = turn(from: before) }
     stop()
     return 0
   }
 
   /// Starts and serves; what keeps it from starting is in the log. The process's exit status: 0, or 70.
-  public static func run(_ configuration: Configuration) -> Int32 {
+  public static func run(_ configuration: Configuration, allocationCount: (() -> UInt64)? = nil) -> Int32 {
     do throws(StartError) {
-      return try Server(configuration).run()
+      let server = try Server(configuration)
+      server.allocationCount = allocationCount
+      return server.run()
     } catch {
       let log = Log()
       log.line(.error) { line in
@@ -48,6 +51,7 @@ extension Server {
   }
 
   private func start() {
+    MappedMemory.touchStack(byteCount: Server.stackBytes)
     let now = Clock.now()
     publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     tellWhatTheKernelKeeps()
@@ -72,10 +76,12 @@ extension Server {
       line.write(" sensors")
     }
     service.ready()
+    figuresAt = now
+    allocationsAtStart = allocationCount?() ?? 0
   }
 
-  private func turn() {
-    let before = Clock.now()
+  /// `before` is now; when the turn is over it is what is returned.
+  private func turn(from before: Instant) -> Instant {
     let deadline = broker.hasReady || !pending.isEmpty ? before : nextDeadline
     let count = poller.wait(until: deadline, now: before)
     let now = Clock.now()
@@ -89,6 +95,9 @@ extension Server {
     advanceBoard(at: now)
     flushReady(at: now)
     logNotices(at: now)
+    let ended = Clock.now()
+    turnTimes.add(nanoseconds: ended.since(now))
+    return ended
   }
 
   private func advanceBroker(to now: Instant) {
@@ -109,7 +118,8 @@ extension Server {
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
     deadline = min(deadline, watchdogAt, noticeBudget.nextDeadline)
-    return min(deadline, tapCountersDeadline, stateKeeper?.dueAt ?? .never)
+    deadline = min(deadline, tapCountersDeadline, figuresAt)
+    return min(deadline, stateKeeper?.dueAt ?? .never)
   }
 
   private func advanceBoard(at now: Instant) {
@@ -123,6 +133,7 @@ extension Server {
     advanceState(at: now)
     publishTapCounters(at: now)
     advanceDiscovery(at: now)
+    publishFigures(at: now)
     for line in 0..<retryAt.count where retryAt[line] <= now { openLine(line, at: now) }
     for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
       listeners[index].pausedUntil = .never
@@ -214,9 +225,9 @@ extension Server {
     }
   }
 
-  /// One read for each connection that has bytes; who has more is read again next turn.
+  /// One read for each connection that has bytes, 64 in all; the others, and who has more, are read next turn.
   private func readPending(at now: Instant) {
-    var remaining = pending.count
+    var remaining = min(pending.count, 64)
     while remaining > 0, let index = pending.pop() {
       remaining -= 1
       if let id = broker.connection(at: index) { read(id, at: now) }

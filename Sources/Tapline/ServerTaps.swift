@@ -169,9 +169,7 @@ extension Server {
 
   func publishCounter(_ topic: StaticString, _ value: UInt64, _ before: UInt64, at now: Instant) {
     guard value != before else { return }
-    var writer = loop.scratch.writer()
-    writer.writeDecimal(value)
-    _ = broker.publish(topic: Bytes(topic), payload: writer.written, retain: true, at: now)
+    publishFigure(topic, value, at: now)
   }
 }
 

@@ -1,3 +1,4 @@
+import CAllocations
 import CLinux
 import Tapline
 
@@ -63,7 +64,8 @@ enum Command {
     }
     do throws(ConfigurationErrors) {
       switch subcommand.kind {
-      case .run: return ExitStatus(rawValue: Server.run(try arguments.configuration()))
+      case .run:
+        return ExitStatus(rawValue: Server.run(try arguments.configuration(), allocationCount: callocations_count))
       case .check: return check(try arguments.configuration())
       case .plan: return plan(try arguments.configuration(), json: arguments.json)
       case .lines: return lines(try arguments.boardProfile())

@@ -186,6 +186,8 @@ int32_t clinux_signal_self(int32_t signal);
 int32_t clinux_map(size_t count, void **memory);
 /// munmap(2). 0 or -errno.
 int32_t clinux_unmap(void *memory, size_t count);
+/// Touches this much of the calling thread's stack, below what it uses.
+void clinux_touch_stack(size_t count);
 /// Bytes of a page.
 size_t clinux_page_size(void);
 
