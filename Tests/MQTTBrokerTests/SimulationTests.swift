@@ -2,6 +2,9 @@ import Foundation
 import Glibc
 import Testing
 
+@testable import Bounded
+@testable import MQTTBroker
+
 /// Many seeds, many steps: see docs/simulation.md.
 ///
 ///     TAPLINE_FIRST_SEED=1 TAPLINE_SEEDS=1000 TAPLINE_STEPS=10000 swift test --filter Simulation
@@ -22,6 +25,7 @@ import Testing
     var told = start
     var failures = 0
     var totals = (steps: 0, events: 0, packets: 0, messages: 0)
+    var load = SimulationLoad()
     for seed in first..<(first + seeds) {
       let simulation = Simulation(seed: UInt64(seed))
       underway.seed = seed
@@ -34,6 +38,7 @@ import Testing
       totals.events += simulation.eventCount
       totals.packets += simulation.packetCount
       totals.messages += simulation.messageCount
+      load.add(simulation)
       if let failure = simulation.failure {
         failures += 1
         let step = simulation.stepCount
@@ -46,6 +51,7 @@ import Testing
     }
     if isTold {
       say("\(totals.events) calls, \(totals.packets) packets in, \(totals.messages) messages out, \(seconds(start)) s")
+      say(load.text)
       say("\(seeds) seeds, \(totals.steps) steps, \(failures) failures")
     }
   }
@@ -60,6 +66,27 @@ import Testing
   private func seconds(_ start: Date) -> Int { Int(Date().timeIntervalSince(start)) }
 
   private func say(_ line: String) { FileHandle.standardError.write(Data("simulation: \(line)\n".utf8)) }
+}
+
+/// What an hour of the simulation's clock asks of the broker: the measure of Tests/integration/hostile.py.
+private struct SimulationLoad {
+  private var hours = 0.0
+  private var connections: UInt64 = 0
+  private var packets: UInt64 = 0
+  private var bytes: UInt64 = 0
+
+  mutating func add(_ simulation: Simulation) {
+    hours += Double(simulation.now.nanoseconds) / 3.6e12
+    connections += simulation.broker.counters.connectionsAccepted
+    packets += simulation.broker.counters.packetsReceived
+    bytes += simulation.broker.counters.bytesReceived
+  }
+
+  var text: String {
+    func perHour(_ count: UInt64) -> Int { Int(Double(count) / hours) }
+    return "\(Int(hours)) hours; in each \(perHour(connections)) connections, \(perHour(packets)) packets, "
+      + "\(perHour(bytes)) bytes in"
+  }
 }
 
 /// What runs now, for the last words of a run that traps.

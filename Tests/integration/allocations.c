@@ -1,4 +1,5 @@
-// Counts the calls that take memory, on the main thread and on the others, from the moment in which the process
+// Counts the calls that take memory (behind the binary's own counting, CAllocations.c, which calls glibc's functions by
+// these names), on the main thread and on the others, from the moment in which the process
 // writes its "tapline: ready" line, and keeps where the first ones came from. Preloaded; results are in the file that
 // TAPLINE_ALLOCATIONS names, for as long as the process runs: see `struct report`, which test_allocations.py reads.
 #define _GNU_SOURCE
@@ -13,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum kind { MALLOC, CALLOC, REALLOC, POSIX_MEMALIGN, ALIGNED_ALLOC, MEMALIGN, MMAP, BRK, KINDS };
+enum kind { MALLOC, CALLOC, REALLOC, MEMALIGN, MMAP, BRK, KINDS };
 enum { OFFENDERS = 16, FRAMES = 30, MAPPINGS = 32 };
 
 struct offender {
@@ -36,9 +37,8 @@ static struct report *report;
 static __thread int is_inside __attribute__((tls_model("initial-exec")));
 static __thread int is_main __attribute__((tls_model("initial-exec")));  // 0: not asked yet, 1: yes, 2: no
 
-// glibc's own names: no dlsym, which takes memory itself.
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
-extern void *__libc_memalign(size_t, size_t);
+// glibc's own; a dlsym that finds its symbol takes no memory.
+#define NEXT(type, name) ((type)dlsym(RTLD_NEXT, name))
 
 static void record(enum kind kind, size_t byte_count) {
   struct offender entry = {.kind = kind, .byte_count = byte_count};
@@ -87,37 +87,32 @@ ssize_t write(int file, const void *bytes, size_t byte_count) {
   return syscall(SYS_write, file, bytes, byte_count);
 }
 
-void *malloc(size_t byte_count) {
+void *__libc_malloc(size_t byte_count) {
+  static void *(*next)(size_t);
+  if (!next) next = NEXT(void *(*)(size_t), "__libc_malloc");
   count(MALLOC, byte_count);
-  return __libc_malloc(byte_count);
+  return next(byte_count);
 }
 
-void *calloc(size_t entries, size_t byte_count) {
+void *__libc_calloc(size_t entries, size_t byte_count) {
+  static void *(*next)(size_t, size_t);
+  if (!next) next = NEXT(void *(*)(size_t, size_t), "__libc_calloc");
   count(CALLOC, entries * byte_count);
-  return __libc_calloc(entries, byte_count);
+  return next(entries, byte_count);
 }
 
-void *realloc(void *place, size_t byte_count) {
+void *__libc_realloc(void *place, size_t byte_count) {
+  static void *(*next)(void *, size_t);
+  if (!next) next = NEXT(void *(*)(void *, size_t), "__libc_realloc");
   count(REALLOC, byte_count);
-  return __libc_realloc(place, byte_count);
+  return next(place, byte_count);
 }
 
-int posix_memalign(void **place, size_t alignment, size_t byte_count) {
-  count(POSIX_MEMALIGN, byte_count);
-  void *memory = __libc_memalign(alignment, byte_count);
-  if (!memory) return ENOMEM;
-  *place = memory;
-  return 0;
-}
-
-void *aligned_alloc(size_t alignment, size_t byte_count) {
-  count(ALIGNED_ALLOC, byte_count);
-  return __libc_memalign(alignment, byte_count);
-}
-
-void *memalign(size_t alignment, size_t byte_count) {
+void *__libc_memalign(size_t alignment, size_t byte_count) {
+  static void *(*next)(size_t, size_t);
+  if (!next) next = NEXT(void *(*)(size_t, size_t), "__libc_memalign");
   count(MEMALIGN, byte_count);
-  return __libc_memalign(alignment, byte_count);
+  return next(alignment, byte_count);
 }
 
 void *mmap(void *place, size_t byte_count, int protection, int flags, int file, off_t offset) {

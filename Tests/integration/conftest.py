@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("clients", "daemon", "raw", "soak")
+pytest.register_assert_rewrite("clients", "daemon", "hostile", "raw", "soak")
 
 from daemon import Binary, Daemon  # noqa: E402
 

@@ -59,7 +59,7 @@ def free_port():
 
 
 class Daemon:
-    """`configuration` is YAML without listeners; `limits` are the keys of its section of that name."""
+    """`configuration` is YAML without listeners, in which FOLDER is the daemon's own; `limits` are the keys of its section of that name."""
 
     def __init__(self, binary, folder, configuration="", listeners=None, environment=None, **limits):
         self.binary = binary
@@ -74,7 +74,7 @@ class Daemon:
         self.configuration.write_text(
             "listeners: [" + ", ".join(lines) + "]\n"
             + "limits: {" + ", ".join(f"{name}: {value}" for name, value in limits.items()) + "}\n"
-            + configuration)
+            + configuration.replace("FOLDER", str(folder)))
         self.log_file = folder / "log"
 
     @property

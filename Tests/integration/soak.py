@@ -1,6 +1,7 @@
 """A day of a broker in a few seconds: every packet type, good and bad, and every way in which a connection, a session or
 a message begins and ends. Each `work_...` leaves nothing behind but counters, and may be repeated."""
 
+import json
 import signal
 import socket
 import time
@@ -11,18 +12,38 @@ CONFIGURATION = """
 board: simulated
 taps:
   base: home
+  persist: {file: FOLDER/state, interval: 1s}
   outputs:
     relay: {pin: GPIO17}
     pump: {pin: GPIO99}
     lamp: {pin: GPIO18, pulse: 50ms}
+    gate: {pin: GPIO2, pulse: 30ms, stats: true}
+    slow: {pin: GPIO3, pulse: 30ms, retrigger: extend}
+    once: {pin: GPIO4, retrigger: ignore, active: low, drive: open-drain}
+    heater: {pin: GPIO5, initial: restore, max_on: 100ms, min_on: 20ms, min_off: 50ms}
+    guarded: {pin: GPIO6, lease: {client: thermostat, grace: 50ms, on_lost: on}}
+    up: {pin: GPIO7, group: shutter, max_on: 1s}
+    down: {pin: GPIO8, group: shutter}
+    left: {pin: GPIO9, group: door, lease: {client: thermostat, grace: 0s}}
+    right: {pin: GPIO10, group: door}
+  groups:
+    shutter: {interlock: exclusive, dead_time: 50ms, mode: wait}
+    door: {interlock: exclusive, dead_time: 50ms, mode: refuse}
   inputs:
     button: {pin: GPIO27, bias: pull-up, active: low, debounce: 20ms, events: true, link: {press: toggle lamp, on: on pump}}
+    bell: {pin: GPIO26, bias: pull-up, active: low, debounce: {time: 5ms, mode: leading}, events: {long: 50ms, multi: 100ms}}
+    hold: {pin: GPIO25, events: {long: 50ms, multi: 30ms}}
+    motion: {pin: GPIO24, on_delay: 20ms, off_delay: 100ms}
+  counters:
+    water: {pin: GPIO23, glitch: 3ms, pulses_per_unit: 450, unit: L, rate: {unit: L/min, timeout: 200ms}, publish: {throttle: 0s}}
+    power: {pin: GPIO22, edge: both, rate: {unit: Wh/h}, publish: {delta: 2, throttle: 100ms}}
   rules:
     echo: {when: rules/echo/#, publish: {topic: rules/echo/again}}
     below: {when: rules/level < 5, hysteresis: 0.5, set: {lamp: toggle, pump: on}, publish: {topic: rules/set, qos: 1}}
     member: {when: rules/json .n >= 2, every: true, pulse: {lamp: 10ms}, publish: {topic: home/lamp/set, payload: "OFF"}}
     lasting: {when: rules/level > 7, for: 100ms, publish: {topic: rules/lasting, payload: "yes", retain: true}}
   sensors:
+    fickle: {file: FOLDER/fickle, interval: 50ms, scale: 0.001, valid: [0, 50], reject: [42], stale_after: 1s, refresh: 200ms}
     wave: {simulated: wave, interval: 100ms}
     gone: {file: /nowhere/at/all, interval: 100ms}
     number: {file: /proc/sys/kernel/pid_max, interval: 100ms}
@@ -30,9 +51,14 @@ taps:
 simulation:
   presses:
     - {line: GPIO27, every: 500ms, for: 100ms}
+    - {line: GPIO26, every: 70ms, for: 20ms}
+    - {line: GPIO25, every: 300ms, for: 100ms}
+    - {line: GPIO24, every: 400ms, for: 200ms}
+    - {line: GPIO23, every: 20ms, for: 10ms}
+    - {line: GPIO22, every: 10ms, for: 5ms}
 """
 # So that what is limited runs out in a soak.
-LIMITS = {"queued": 100, "retained": 128, "connect_seconds": 1, "packet_seconds": 1, "connections": 16, "sessions": 24,
+LIMITS = {"queued": 100, "retained": 192, "connect_seconds": 1, "packet_seconds": 1, "connections": 16, "sessions": 24,
           "pending_connections": 8}
 
 MALFORMED = {
@@ -250,6 +276,81 @@ def work_taps(daemon):
         client.message("home/number")
 
 
+def work_outputs(daemon):
+    """Pulses, timed states, limits of time, interlocks and leases: commands that are taken, that wait, that are refused, and
+    the deadlines that end them."""
+    with daemon.connect("operator", keep_alive=30) as client:
+        client.subscribe("home/#", "answers", qos=1)
+
+        def command(topic, payload="", seconds=0.0):
+            for qos in (0, 1, 2):
+                client.publish(f"home/{topic}", payload, qos=qos, props=[(0x08, "answers"), (0x09, "1"), (raw.USER, ("a", "b"))])
+            time.sleep(seconds)
+
+        for topic in ("gate/pulse", "slow/pulse", "once/pulse"):
+            for payload in ("", "20", '{"for":"20ms","level":"ON"}', '{"for":"20ms","level":"OFF"}', '{"for":"31d"}', "never", "-1"):
+                command(topic, payload)
+        for name in ("relay", "gate", "slow", "once", "heater", "up", "left"):
+            for payload in ('{"state":"ON","for":"30ms"}', '{"state":"OFF","for":"10ms"}', '{"state":"TOGGLE"}', '{"state":', "{}",
+                            '{"state":"ON","for":"30 parsecs"}', '{"state":"ON","state":"OFF"}', "[" * 100):
+                command(f"{name}/set", payload)
+            command(f"{name}/set", "ON")
+            command(f"{name}/set", "OFF")
+        for first, second in (("up", "down"), ("down", "up"), ("left", "right"), ("right", "left")):
+            command(f"{first}/set", "ON", 0.06)
+            command(f"{second}/set", "ON", 0.12)
+            command(f"{second}/pulse", "20")
+            command(f"{second}/set", "OFF")
+        command("heater/set", "ON", 0.3)
+        while client.message("home/heater").payload != b"OFF":
+            pass
+        for clean in (True, False):
+            tenant = daemon.connect("thermostat", clean=clean)
+            command("guarded/set", "OFF", 0.1)
+            command("left/set", "ON")
+            tenant.close()
+            time.sleep(0.1)
+            command("guarded/set", "OFF")
+        while client.message("home/guarded").payload != b"ON":
+            pass
+        client.message("answers")
+
+
+def work_inputs(daemon):
+    """Presses of every kind, delays, and counters that are read and set."""
+    with daemon.connect("watcher") as client:
+        client.subscribe("home/#", qos=1)
+        kinds = set()
+        while not kinds >= {"press_start", "press_end", "long_press_start", "long_press_end", "multi_press_ongoing"}:
+            kinds.add(json.loads(client.message("home/bell/event").payload)["event_type"])
+            kinds.add(json.loads(client.message("home/hold/event").payload)["event_type"])
+        client.message("home/motion")
+        for value in ("100.5", "0", "-1", "9" * 40, "bogus", ""):
+            for qos in (0, 1, 2):
+                client.publish("home/water/total/set", value, qos=qos)
+                client.publish("home/power/total/set", value, qos=qos)
+        for topic in ("home/water/total", "home/water/rate", "home/power/total", "home/power/rate"):
+            client.message(topic)
+
+
+def work_sensors(daemon):
+    """A file that is good, out of range, rejected, no number, empty, too long, and not there."""
+    file = daemon.folder / "fickle"
+    with daemon.connect("watcher") as client:
+        client.subscribe("home/fickle/#", qos=1)
+        for text, is_good in (("20000\n", True), ("99000\n", False), ("42000\n", False), ("warm\n", False), ("", False),
+                              ("1" * 5000, False), ("21000\n", True), (None, False), ("22000\n", True)):
+            if text is None:
+                file.unlink()
+            else:
+                file.write_text(text)
+            if is_good:
+                while client.message("home/fickle").payload != text[:2].encode() + b".000":
+                    pass
+            else:
+                time.sleep(0.2)
+
+
 def work_signals(daemon):
     daemon.process.send_signal(signal.SIGHUP)
     daemon.process.send_signal(signal.SIGUSR1)
@@ -258,4 +359,4 @@ def work_signals(daemon):
 
 
 WORK = [work_connect, work_takeover, work_subscribe, work_publish, work_retained, work_wills, work_malformed, work_partial,
-        work_overflow, work_taps, work_rules, work_signals]
+        work_overflow, work_taps, work_rules, work_outputs, work_inputs, work_sensors, work_signals]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import hostile
 import soak
 
 pytestmark = pytest.mark.memory
@@ -71,3 +72,20 @@ def test_idle_memory(make_daemon, build, note):
     note(f"idle, {build.name} build: {daemon.memory} KiB, of which {plan(daemon)['loop_bytes'] // 1024} are reserved")
     if build.is_embedded:
         assert daemon.memory["VmRSS"] < 4096
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_hostile_clients_move_nothing(make_daemon, build, note, seed):
+    """Hours as hostile.py counts them: memory stays as it was at READY."""
+    daemon = hostile.start(make_daemon, build)
+    before = hostile.resident(daemon.pid)
+    done = hostile.play(daemon, 1, seed)
+    after = hostile.resident(daemon.pid)
+    note(f"hostile clients, {build.name} build: {done}; {before} KiB at READY, {after} KiB after")
+    assert daemon.is_running
+    # Of the Embedded build, pages of the other threads' stacks. The ordinary build's runtime has data of its own beside.
+    assert after["Anonymous"] - before["Anonymous"] <= (16 if build.is_embedded else 64)
+    # Code, as it is paged in from files that the kernel can drop again: libc's, and that of Swift's runtime.
+    assert after["Rss"] - before["Rss"] <= (256 if build.is_embedded else 1024)
+    assert hostile.ask(daemon, "$SYS/tapline/memory/allocations_after_ready") == {
+        "$SYS/tapline/memory/allocations_after_ready": "0"}
