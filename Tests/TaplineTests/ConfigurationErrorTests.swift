@@ -169,8 +169,27 @@ struct ConfigurationErrorTests {
       "t.yaml:1:27: 'connect_seconds' is '500ms'; expected seconds such as 10, 10s, 5m or 7d, from 1 to 3600"),
     WrongCase(
       "limits:\n  connections: 64\n  sessions: 32", "t.yaml:3:3: limits: sessions must be at least connections"),
-    WrongCase("limits:\n  connections: 1024", "t.yaml:1:1: limits: sessions must be at least connections"),
+    WrongCase(
+      "limits:\n  connections: 8\n  pending_connections: 9",
+      "t.yaml:3:3: limits: pending_connections must be at most connections"),
+    WrongCase("limits:\n  retained: 50\n  messages: 49", "t.yaml:3:3: limits: messages must be at least retained"),
   ]
+
+  @Test func aWrongPinHidesNothing() {
+    let yaml = """
+      taps:
+        outputs:
+          gate: {pin: {header: 2}, group: gates, max_on: long}
+        inputs:
+          bell: {bias: up}
+        counters:
+          water: {pin: [1], edge: down}
+      """
+    #expect(
+      errorLines([UInt8](yaml.utf8)).map { String($0.prefix(12)) } == [
+        "t.yaml:3:26:", "t.yaml:3:37:", "t.yaml:3:52:", "t.yaml:5:5: ", "t.yaml:5:18:", "t.yaml:7:18:", "t.yaml:7:29:",
+      ])
+  }
 
   static let lines = [
     WrongCase(output(""), "t.yaml:3:5: 'relay' has no 'pin'; expected a line such as 'pin: GPIO17'"),
@@ -278,6 +297,10 @@ struct ConfigurationErrorTests {
     WrongCase(
       sensor("iio: a, channels: {co2: {digits: 0}}"),
       "t.yaml:3:30: sensor 'co2' has no 'channel'; expected a file of the device such as in_temp_input"),
+    WrongCase(
+      sensor("iio: bme280, channels: {temperatur: {}}"),
+      "t.yaml:3:35: sensor 'temperatur' has no 'channel'; expected a file of the device such as in_temp_input; did you mean 'temperature'?"
+    ),
     WrongCase(sensor("iio: a, channels: {}"), "t.yaml:3:29: 'channels' has no values"),
     WrongCase(
       input("pin: GPIO1, debounce: {mode: leading}"), "t.yaml:3:34: a debounce without a 'time' such as 25ms"),
@@ -287,7 +310,7 @@ struct ConfigurationErrorTests {
     WrongCase(
       input("pin: GPIO1, events: {longer: 1s}"),
       "t.yaml:3:33: unknown key 'longer' in events; expected long or multi; did you mean 'long'?"),
-    WrongCase(counter("edge: up"), "t.yaml:3:5: 'gas' has no 'pin'; expected a line such as 'pin: GPIO17'"),
+    WrongCase(counter("edge: rising"), "t.yaml:3:5: 'gas' has no 'pin'; expected a line such as 'pin: GPIO17'"),
     WrongCase(
       counter("pin: GPIO1, edge: up"), "t.yaml:3:29: 'edge' is 'up'; expected rising, falling or both"),
     WrongCase(

@@ -19,8 +19,7 @@ extension TapsReader {
   mutating func readInput(_ entry: Entry) {
     register(entry, .input)
     let section = Section(entry.value, "an input", keys: TapsReader.inputKeys, errors: errors)
-    guard let pin = pin(section, of: entry) else { return }
-    var input = InputSettings(name: entry.key, pin: pin)
+    var input = InputSettings(name: entry.key, pin: pinOrNone(section, of: entry))
     input.active = TapsReader.active(section)
     input.bias = TapsReader.bias(section)
     readDebounce(section, &input)
@@ -71,8 +70,7 @@ extension TapsReader {
   mutating func readCounter(_ entry: Entry) {
     register(entry, .counter)
     let section = Section(entry.value, "a counter", keys: TapsReader.counterKeys, errors: errors)
-    guard let pin = pin(section, of: entry) else { return }
-    var counter = CounterSettings(name: entry.key, pin: pin)
+    var counter = CounterSettings(name: entry.key, pin: pinOrNone(section, of: entry))
     counter.bias = TapsReader.bias(section)
     counter.edge = section.choice(
       "edge", [Choice("rising", CounterEdge.rising), Choice("falling", .falling), Choice("both", .both)],

@@ -108,6 +108,7 @@ extension LimitKey {
         }
       key.set(&limits, value)
     }
+    limits.follow(section)
     limits.queueFull = section.choice(
       "queue_full",
       [
@@ -125,5 +126,16 @@ extension LimitKey {
     guard words.count > 1 else { return nil }
     let name = [UInt8](words[1])
     return all.first { name.equals($0.name) }.flatMap { section.entry($0.name)?.place }
+  }
+}
+
+extension Limits {
+  /// What the file does not name makes room for what it does.
+  fileprivate mutating func follow(_ section: Section) {
+    if !section.has("sessions") { sessionsMax = max(sessionsMax, connectionsMax) }
+    if !section.has("pending_connections") { pendingConnectionsMax = min(pendingConnectionsMax, connectionsMax) }
+    // As many beside retained ones as by default.
+    let others = messagesMax - Limits().retainedMax
+    if !section.has("messages") { messagesMax = max(messagesMax, min(retainedMax + others, Limits.entriesMax)) }
   }
 }

@@ -122,7 +122,9 @@ extension TapsReader {
     {
       return [UInt8](ascii: "in_") + channel.key + [UInt8](ascii: "_raw")
     }
-    return self.channel(section, of: channel, example: isHwmon ? "temp1_input" : "in_temp_input")
+    return self.channel(
+      section, of: channel, example: isHwmon ? "temp1_input" : "in_temp_input",
+      usual: (isHwmon ? TapsReader.hwmonChannels : TapsReader.iioChannels).map { $0.name })
   }
 
   private static var hwmonChannels: [(name: StaticString, file: StaticString)] {
@@ -180,12 +182,16 @@ extension TapsReader {
     return section.choice(kind, [Choice<SensorSource?>("wave", .simulatedWave)], default: nil)
   }
 
-  private func channel(_ section: Section, of entry: Entry, example: StaticString) -> [UInt8]? {
+  /// - Parameter usual: names that would need no `channel`.
+  private func channel(
+    _ section: Section, of entry: Entry, example: StaticString, usual: [StaticString] = []
+  ) -> [UInt8]? {
     guard section.has("channel") else {
       var text = Text("sensor ")
       text.add(quoted: entry.key)
       text.add(" has no 'channel'; expected a file of the device such as ")
       text.add(example)
+      text.addSuggestion(for: entry.key, of: usual)
       errors.add(entry.place, text)
       return nil
     }

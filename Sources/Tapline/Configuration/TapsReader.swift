@@ -117,8 +117,7 @@ struct TapsReader {
   private mutating func readOutput(_ entry: Entry, onExit: OutputExit) {
     register(entry, .output)
     let section = Section(entry.value, "an output", keys: TapsReader.outputKeys, errors: errors)
-    guard let pin = pin(section, of: entry) else { return }
-    var output = OutputSettings(name: entry.key, pin: pin)
+    var output = OutputSettings(name: entry.key, pin: pinOrNone(section, of: entry))
     output.active = TapsReader.active(section)
     output.drive = section.choice(
       "drive",
@@ -258,7 +257,12 @@ struct TapsReader {
 
   // Pins
 
-  mutating func pin(_ section: Section, of entry: Entry) -> Taps.LineAddress? {
+  /// A pin that was complained about hides nothing else that is wrong, nor the tap from rules that name it.
+  mutating func pinOrNone(_ section: Section, of entry: Entry) -> Taps.LineAddress {
+    pin(section, of: entry) ?? LineAddress(line: [])
+  }
+
+  private mutating func pin(_ section: Section, of entry: Entry) -> Taps.LineAddress? {
     guard let value = section.entry("pin")?.value else {
       // A tap that is no mapping has been complained about.
       if entry.value.kind == .mapping || entry.value.kind == .nothing {
