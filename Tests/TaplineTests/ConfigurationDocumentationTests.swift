@@ -11,17 +11,40 @@ struct ConfigurationDocumentationTests {
     String(decoding: try Data(contentsOf: repository.appendingPathComponent(path)), as: UTF8.self)
   }
 
-  /// The bodies of all blocks fenced as YAML.
-  static func examples() throws -> [String] {
-    try text("docs/configuration.md").components(separatedBy: "```yaml\n").dropFirst().map {
-      $0.components(separatedBy: "```")[0]
-    }
+  /// The bodies of all blocks fenced as YAML alone: whole configurations. One of another program has a word more.
+  static func examples(_ page: String = "docs/configuration.md") throws -> [String] {
+    try text(page).components(separatedBy: "```yaml\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
   }
 
-  @Test func everyExampleIsAccepted() throws {
-    let examples = try Self.examples()
-    #expect(examples.count >= 4)
+  @Test(arguments: [("docs/configuration.md", 4), ("docs/gpio.md", 20), ("README.md", 1)])
+  func everyExampleIsAccepted(_ page: String, _ count: Int) throws {
+    let examples = try Self.examples(page)
+    #expect(examples.count >= count)
     for example in examples { #expect(errorLines([UInt8](example.utf8)) == [], "\(example)") }
+  }
+
+  @Test func theExampleFileIsShownWhole() throws {
+    let file = try Self.text("docs/example.yaml")
+    #expect(try Self.examples("docs/gpio.md").contains(file))
+    let taps = try readConfiguration(file).taps
+    #expect(!taps.outputs.isEmpty && !taps.inputs.isEmpty && !taps.counters.isEmpty && !taps.sensors.isEmpty)
+    #expect(!taps.levels.isEmpty && !taps.rules.isEmpty && !taps.groups.isEmpty && taps.discovery != nil)
+  }
+
+  /// By the lists of keys in the reader's own sources, so that a new list cannot be forgotten here.
+  @Test func everyKeyThatIsReadIsInTheReference() throws {
+    let folder = repository.appendingPathComponent("Sources/Tapline/Configuration")
+    var keys: Set<String> = []
+    for file in try FileManager.default.contentsOfDirectory(atPath: folder.path) where file.hasSuffix(".swift") {
+      let source = try Self.text("Sources/Tapline/Configuration/\(file)")
+      for list in source.matches(of: /[kK]eys: (?:\[StaticString\] \{)?([^}()]*?)[\]}]/) {
+        for key in list.1.matches(of: /"([a-z0-9_]+)"/) { keys.insert(String(key.1)) }
+      }
+    }
+    #expect(
+      keys.count > 70 && keys.isSuperset(of: ["pin", "drive", "channels", "listeners", "unix", "presses", "led"]))
+    let reference = try Self.text("docs/configuration.md")
+    for key in keys { #expect(reference.contains("`\(key)`"), "\(key)") }
   }
 
   @Test func theCompleteExampleSaysWhatItSeems() throws {
