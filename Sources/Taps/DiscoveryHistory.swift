@@ -80,10 +80,18 @@ public struct DiscoveryHistory {
 
     /// Of the message that told of it.
     var topic: [UInt8] {
-      let slash = [UInt8(ascii: "/")]
-      let config = Bytes("/config").array()
-      if isDevice { return prefix + Bytes("/device/").array() + id + config }
-      return prefix + slash + platform + slash + id + slash + key + config
+      Discovery.bytes { writer in
+        writer.write(prefix)
+        writer.write("/")
+        if isDevice { writer.write("device") } else { writer.write(platform) }
+        writer.write("/")
+        writer.write(id)
+        if !isDevice {
+          writer.write("/")
+          writer.write(key)
+        }
+        writer.write("/config")
+      }
     }
   }
 }

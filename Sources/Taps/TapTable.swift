@@ -226,7 +226,8 @@ public final class TapTable {
 
   private static func topicByteCount(_ settings: TapSettings) -> Int {
     var count = TopicLayout.byteCount(settings.layout.statusShape, base: settings.base)
-    // Written out: an array of roles, put together for each tap, was wrong code in the Embedded build.
+    // Written out, without constant lists of roles: the Embedded build compiles this function into several modules, and
+    // the linker takes one module's list for another's of the same name.
     for (index, output) in settings.outputs.enumerated() {
       let names = names(settings, .output, output.name, index)
       count += names.byteCount(.state) + names.byteCount(.set) + names.byteCount(.pulse) + names.byteCount(.offPulse)
