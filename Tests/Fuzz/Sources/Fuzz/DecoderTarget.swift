@@ -68,7 +68,7 @@ extension AnyPacket {
       check(bytes?.count == size, "forwardable properties")
       check(packet.topic.isEmpty || Topic.isValidName(packet.topic), "topic")
       check(packet.packetID != 0 || packet.qos == .atMostOnce, "packet id")
-    case .connect, .connAck, .ack, .subAck, .unsubAck, .ping, .disconnect, .auth:
+    case .connect, .connAck, .ack, .subAck, .ping, .disconnect, .auth:
       break
     }
   }
@@ -120,8 +120,8 @@ extension AnyPacket {
         text.add(filter)
         text.add(Int(options.byte))
       }
-    case .subAck(let packet):
-      text.add(Int(packet.packetID))
+    case .subAck(let type, let packet):
+      text.add(Int(type.rawValue), Int(packet.packetID))
       text.add(packet.reasonCodes, packet.reasonString)
       text.add(packet.properties)
     case .unsubscribe(let packet):
@@ -129,10 +129,6 @@ extension AnyPacket {
       text.add(packet.properties)
       var filters = packet.filters
       while let filter = filters.next() { text.add(filter) }
-    case .unsubAck(let packet):
-      text.add(Int(packet.packetID))
-      text.add(packet.reasonCodes, packet.reasonString)
-      text.add(packet.properties)
     case .ping(let type):
       text.add(Int(type.rawValue))
     case .disconnect(let packet):
