@@ -177,6 +177,7 @@ def test_loop_allocates_nothing(counted, note, build):
     assert after["RssAnon"] - before["RssAnon"] <= 16 and after["VmRSS"] - before["VmRSS"] <= 64, (before, after)
 
 
+@pytest.mark.memory
 def test_state_file_allocates_nothing(make_counted, tmp_path):
     """Neither composing nor writing it, nor failing to."""
     folder = tmp_path / "kept"

@@ -76,7 +76,6 @@ def ready(daemon, name="strip", value=None):
     return daemon.wait_for_value(f"home/{name}", lambda text: value is None or text == value)
 
 
-
 def set_and_read(client, payload, topic="home/strip/set", **options):
     packet_id = client.next_id()
     client.send(raw.publish(topic, payload.encode(), qos=1, packet_id=packet_id, **options))
@@ -130,6 +129,7 @@ def test_wrong_commands_are_refused(make_daemon, sysfs, payload, said):
 def test_retained_command_is_not_kept(make_daemon, sysfs):
     daemon = make_daemon(configuration(sysfs))
     ready(daemon)
+    ready(daemon, "act")
     with daemon.connect("panel") as client:
         assert set_and_read(client, "40", retain=True) == (0, "")
     assert sysfs.pwm()["duty_cycle"] == "400000"
