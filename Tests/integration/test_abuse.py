@@ -274,6 +274,62 @@ def test_limit_of_connections(make_daemon, steady):
             client.close()
 
 
+def own_address():
+    """One of this machine's that is not its loopback; from there it is a stranger to itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("203.0.113.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but its loopback")
+        return probe.getsockname()[0]
+
+
+def test_one_address_connects_too_often(make_daemon, steady, served):
+    """Closed at once, counted, logged once with its address; this machine's clients do not notice."""
+    address = own_address()
+    daemon = make_daemon(
+        listeners=["{address: 0.0.0.0, port: PORT, anonymous: true}"], connect_burst=5, connects_per_second=1,
+        pending_per_address=3)
+    others = served(daemon)
+
+    def is_let_in():
+        with socket.create_connection((address, daemon.port), timeout=5) as client:
+            client.sendall(raw.connect("stranger"))
+            try:
+                return client.recv(100) != b""
+            except ConnectionError:
+                return False
+
+    with steady(daemon):
+        clock = time.monotonic()
+        count = sum(is_let_in() for _ in range(100))
+        assert 5 <= count <= 6 + time.monotonic() - clock
+        others.check()
+    counter(daemon, "clients/refused_rate", lambda value: value == 100 - count)
+    assert daemon.log.count(f"connections refused from {address}: Connection rate exceeded") == 1
+
+
+def test_two_clients_with_one_identifier(make_daemon, steady, served):
+    """Both come back at once, again and again: one of them stays."""
+    daemon = make_daemon(takeovers=5)
+    others = served(daemon)
+    with steady(daemon):
+        client = daemon.connect("twin")
+        for _ in range(5):
+            before, client = client, daemon.connect("twin")
+            before.expect_close(0x8E)
+        for version in (5, 4) * 10:
+            newcomer = raw.Client(daemon.port)
+            newcomer.version = version
+            newcomer.send(raw.connect("twin", version=version)).expect(raw.CONNACK)
+            newcomer.expect_close()
+        client.ping()
+        others.check()
+        client.close()
+    counter(daemon, "clients/refused_takeover", lambda value: value == 20)
+    assert daemon.log.count("two clients are called 'twin'") == 1
+
+
 def test_slowloris(make_daemon, steady, served):
     """Without a CONNECT, or with one that takes too long, a connection ends at its deadline."""
     daemon = make_daemon(connect_seconds=1, pending_connections=8)
