@@ -44,7 +44,7 @@ import Testing
   }
 
   @Test func variableByteIntegersRoundTrip() throws {
-    var random = Seeded(155)
+    var random = SeededGenerator(seed: 155)
     for _ in 0..<2_000 {
       let value = random.below(1 << (1 + random.below(28)))
       let bytes = written { $0.writeVariableByteInteger(value) }!
@@ -103,7 +103,7 @@ import Testing
 
   /// Against Swift's own validation.
   @Test func utf8AgainstAModel() {
-    var random = Seeded(154)
+    var random = SeededGenerator(seed: 154)
     let pieces = FieldFormTests.goodText + FieldFormTests.badText + [[0x61], [0x62, 0x63], [0x64, 0x65, 0x66]]
     for iteration in 0..<50_000 {
       var text: [UInt8] = []

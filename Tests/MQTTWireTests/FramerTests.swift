@@ -240,7 +240,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
       if case .failure = modelHeader([UInt8(first)], max: 100) { return true }
       return false
     }.map { UInt8($0) }
-    var random = Seeded(0x5E)
+    var random = SeededGenerator(seed: 0x5E)
     for count in 0..<300 {
       var feed = Feed(max: 100, .resync)
       let garbage = (0..<count).map { _ in starts[random.below(starts.count)] }
@@ -278,7 +278,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
 
   /// Streams of packets, damaged packets and noise, in random pieces, against the model.
   @Test(arguments: [FramerPolicy.disconnect, .resync]) func againstAModel(_ policy: FramerPolicy) {
-    var random = Seeded(policy == .resync ? 71 : 70)
+    var random = SeededGenerator(seed: policy == .resync ? 71 : 70)
     let plausible: [UInt8] = [0x10, 0x20, 0x30, 0x32, 0x40, 0x62, 0x82, 0x90, 0xA2, 0xB0, 0xC0, 0xD0, 0xE0, 0xF0]
     var skipped = 0
     for _ in 0..<5_000 {

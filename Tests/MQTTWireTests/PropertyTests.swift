@@ -120,7 +120,7 @@ struct PropertyRow: CustomTestStringConvertible, Sendable {
   }
 
   @Test func randomBlocksNeverTrap() {
-    var random = Seeded(222)
+    var random = SeededGenerator(seed: 222)
     let scopes = PropertyRow.every.sorted { $0.rawValue < $1.rawValue }
     for iteration in 0..<100_000 {
       var bytes: [UInt8] = []

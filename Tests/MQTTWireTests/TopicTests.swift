@@ -95,7 +95,7 @@ import Testing
       guard let level = name.first else { return false }
       return (first == "+" || first == level) && model(Array(filter.dropFirst()), Array(name.dropFirst()))
     }
-    var random = Seeded(471)
+    var random = SeededGenerator(seed: 471)
     let levels = ["", "a", "b", "ab", "$", "$a", "+", "#"]
     var matched = 0
     for _ in 0..<50_000 {
@@ -120,7 +120,7 @@ import Testing
 
   /// A filter that was not judged, or no filter at all, must not stop the program.
   @Test func matchingAnythingNeverTraps() {
-    var random = Seeded(472)
+    var random = SeededGenerator(seed: 472)
     let alphabet = [UInt8]("/+#$a".utf8)
     for _ in 0..<50_000 {
       let filter = (0..<random.below(7)).map { _ in alphabet[random.below(5)] }
