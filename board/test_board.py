@@ -240,4 +240,6 @@ def test_lines_command_names_the_consumers(board):
     row = next(row for row in rows if re.search(r"\bGPIO17\b", row))
     assert "tapline" in row
     row = next(row for row in rows if re.search(r"\bGPIO16\b", row))
+    assert "tapline:wall" in row
+    row = next(row for row in rows if re.search(r"\bGPIO1\b", row))
     assert "tapline" not in row.replace("tapline-sim", "")
