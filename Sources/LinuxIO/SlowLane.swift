@@ -17,7 +17,8 @@ public struct SensorResult: BitwiseCopyable, Sendable {
 
 /// One thread that reads sensor files, so that a read that takes a second, or for ever, never holds up the loop.
 /// Requests and results go through two rings of fixed size; an eventfd tells the loop. A read that hangs holds up the
-/// other sensors of the lane: each sensor's deadline, kept by the loop, says so. For one submitting thread.
+/// other sensors of the lane, so a device has one of its own: each sensor's deadline, kept by the loop, says so. For one
+/// submitting thread.
 public final class SlowLane {
   private let shared: SlowLaneRings
 
@@ -30,8 +31,8 @@ public final class SlowLane {
     shared = try SlowLaneRings(capacity: requestsMax, files: SensorFile(root: FixedText<256>(sysfsRoot)))
     let context = Unmanaged.passRetained(shared)
     let answer = clinux_thread_start(
-      { Unmanaged<SlowLaneRings>.fromOpaque($0!).takeRetainedValue().run() }, context.toOpaque(), 128 * 1024,
-      "slow-lane")
+      { Unmanaged<SlowLaneRings>.fromOpaque($0!).takeRetainedValue().run() }, context.toOpaque(), SlowLane.stackBytes,
+      "sensors")
     guard answer >= 0 else {
       context.release()
       throw LinuxError(errno: -answer)
@@ -40,6 +41,8 @@ public final class SlowLane {
 
   /// The thread ends after its present read; the rings go with it.
   deinit { shared.stop() }
+
+  public static var stackBytes: Int { 64 * 1024 }
 
   /// Readable when a result waits.
   public var fd: Int32 { shared.resultsReady }

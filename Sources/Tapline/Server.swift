@@ -26,7 +26,9 @@ public final class Server {
   let gatherList = GatherList()
   let poller: Poller
   let signals: Signals
-  let slowLane: SlowLane?
+  let sensorLanes: SensorLanes
+  /// In the order of `sensorLanes`.
+  let slowLanes: [SlowLane]
   let stateKeeper: StateKeeper?
   var stateError: LinuxError?
   /// One a PWM channel or LED.
@@ -99,8 +101,8 @@ public final class Server {
       memory = try MappedMemory(byteCount: max(1, plan.byteCount))
       poller = try Poller(eventsMax: 64)
       edges = try EdgeBuffer(capacity: 64)
-      let sensorCount = configuration.taps.sensors.count
-      slowLane = sensorCount == 0 ? nil : try Server.startSlowLane(configuration, requestsMax: sensorCount)
+      sensorLanes = SensorLanes(configuration.taps.sensors)
+      slowLanes = try Server.startSlowLanes(sensorLanes.counts, sysfsRoot: configuration.sysfsRoot)
       levelLanes = try Server.startLevelLanes(configuration.taps.levels, sysfsRoot: configuration.sysfsRoot)
     } catch {
       throw StartError(text: Server.text("cannot start: ", error))
@@ -138,7 +140,7 @@ public final class Server {
     }
     try openListeners()
     poll(signals.fd, .signals, 0)
-    if let slowLane { poll(slowLane.fd, .slowLane, 0) }
+    for index in 0..<slowLanes.count { poll(slowLanes[index].fd, .slowLane, index) }
     if let stateKeeper { poll(stateKeeper.fd, .stateFile, 0) }
     for index in 0..<levelLanes.count { poll(levelLanes[index].fd, .level, index) }
   }
@@ -153,7 +155,7 @@ public final class Server {
     _ = pendingQueue(configuration.limits, in: &reservation)
     _ = PublicationStash(configuration.limits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
-    let laneBytes = configuration.taps.sensors.isEmpty ? 0 : 128 * 1024
+    let laneBytes = SensorLanes(configuration.taps.sensors).counts.count * SlowLane.stackBytes
     _ = DiscoveryRoom(configuration.taps, in: &reservation)
     return Plan(
       rows: reservation.rows, byteCount: reservation.byteCount,
@@ -172,18 +174,6 @@ public final class Server {
 
   /// What the kernel lets one TCP connection hold by default: tcp_rmem and tcp_wmem, middle values.
   private static var socketBytes: Int { 131_072 + 16_384 }
-
-  private static func startSlowLane(_ configuration: Configuration, requestsMax: Int) throws(LinuxError) -> SlowLane {
-    // A typed throw does not pass through a closure that lends.
-    let result: Result<SlowLane, LinuxError> = configuration.sysfsRoot.lend { root in
-      do throws(LinuxError) {
-        return .success(try SlowLane(requestsMax: requestsMax, sysfsRoot: root))
-      } catch {
-        return .failure(error)
-      }
-    }
-    return try result.get()
-  }
 
   /// The command topics are the first taps of the broker, in the table's order.
   private func addCommandTaps() throws(StartError) {

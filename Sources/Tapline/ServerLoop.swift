@@ -171,7 +171,7 @@ extension Server {
     case .listener: accept(low, at: now)
     case .line: readEdges(line: low, at: now)
     case .signals: takeSignals()
-    case .slowLane: takeReadings(at: now)
+    case .slowLane: takeReadings(lane: low, at: now)
     case .stateFile: takeStateOutcome(at: now)
     case .level: takeLevelResult(low, at: now)
     case nil: break

@@ -3,8 +3,26 @@ import LinuxIO
 import MQTTBroker
 import Taps
 
-/// Sensors: read on the slow lane, published here.
+/// Sensors: read on slow lanes, published here.
 extension Server {
+  static func startSlowLanes(_ counts: [Int], sysfsRoot: [UInt8]) throws(LinuxError) -> [SlowLane] {
+    var lanes: [SlowLane] = []
+    for count in counts { lanes.append(try slowLane(requestsMax: count, sysfsRoot)) }
+    return lanes
+  }
+
+  private static func slowLane(requestsMax: Int, _ sysfsRoot: [UInt8]) throws(LinuxError) -> SlowLane {
+    // A typed throw does not pass through a closure that lends.
+    let result: Result<SlowLane, LinuxError> = sysfsRoot.lend { root in
+      do throws(LinuxError) {
+        return .success(try SlowLane(requestsMax: requestsMax, sysfsRoot: root))
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+
   func takeDueSensors(at now: Instant) {
     while let action = taps.takeDueSensor(at: now, wallNanoseconds: Clock.wallNanoseconds()) {
       switch action {
@@ -15,7 +33,7 @@ extension Server {
   }
 
   private func submit(_ sensor: Int, at now: Instant) {
-    guard let slowLane else { return }
+    let slowLane = slowLanes[sensorLanes.lane(of: sensor)]
     let number = UInt32(sensor)
     let isTaken: Bool
     switch configuration.taps.sensors[sensor].source {
@@ -46,8 +64,8 @@ extension Server {
   /// ENOENT: a device without this file. A device that is not there is ENODEV.
   private static var noSuchFile: Int32 { 2 }
 
-  func takeReadings(at now: Instant) {
-    while let result = slowLane?.takeResult() {
+  func takeReadings(lane: Int, at now: Instant) {
+    while let result = slowLanes[lane].takeResult() {
       let sensor = Int(result.sensor)
       let wall = Clock.wallNanoseconds()
       let update: TapUpdate

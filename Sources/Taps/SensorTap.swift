@@ -274,11 +274,6 @@ public struct SensorTap: BitwiseCopyable {
 }
 
 extension SensorSource {
-  fileprivate var isSimulated: Bool {
-    if case .simulatedWave = self { return true }
-    return false
-  }
-
   /// A raw IIO channel.
   fileprivate var hasDeviceScale: Bool {
     guard case .iio(_, let channel) = self else { return false }

@@ -226,8 +226,8 @@ def hang(path):
     os.mkfifo(path)
 
 
-def test_hung_read_holds_up_nothing_but_sensors(sensors, tree):
-    """A driver that does not answer, as a stuck I2C bus: clients and pins are served, and the sensor comes back."""
+def test_hung_read_holds_up_nothing_else(sensors, tree):
+    """A driver that does not answer: the other sensors are read, clients and pins are served, and it comes back."""
     path = tree.root / "bus/w1/devices/28-3c01d607a1b2/temperature"
     sensors.expect("cellar/boiler", "54.31")
     mark = sensors.mark()
@@ -238,6 +238,14 @@ def test_hung_read_holds_up_nothing_but_sensors(sensors, tree):
         for payload in ("ON", "OFF"):
             slowest = max(slowest, sensors.publish("cellar/relay/set", payload).seconds)
     assert slowest < 2
+    mark = sensors.mark()
+    for file, topic, text, value in (
+        ("class/thermal/thermal_zone0/temp", "cpu", "55000", "55.0"),
+        ("bus/iio/devices/iio:device1/in_temp_input", "air/temperature", "-5000", "-5.0"),
+        ("class/hwmon/hwmon2/in1_input", "supply/voltage", "11000", "11.000"),
+    ):
+        tree.put(file, text)
+        sensors.expect(f"cellar/{topic}", value, since=mark)
     mark = sensors.mark()
     # The driver answers after all, then the file is as before.
     with path.open("w") as late:
