@@ -126,6 +126,8 @@ class Guest:
             kernel_options += "console=ttyS1,115200 maxcpus=1"
         else:
             command += ["-cpu", "cortex-a53", "-smp", "1", "-m", "512", "-nodefaults", "-serial", "stdio"]
+            # A keyboard, for its LEDs; its driver wants virtio 1. The guest numbers these devices from the last one on.
+            command += ["-global", "virtio-mmio.force-legacy=false", "-device", "virtio-keyboard-device"]
             command += ["-netdev", network, "-device", "virtio-net-device,netdev=net"]
             command += ["-chardev", f"socket,id=agent,path={self.agent_path},server=on,wait=off"]
             command += ["-device", "virtio-serial-device", "-device", "virtserialport,chardev=agent"]

@@ -8,6 +8,8 @@ import re
 
 import pytest
 
+from test_levels import pwm
+
 # A reading comes once a second, and the processor is slow.
 READING_SECONDS = 60
 
@@ -66,6 +68,15 @@ def test_interlock(board, mqtt):
     mqtt.expect("pi/down", "ON", since=mark, seconds=30)
     assert (pin(board, 5).split()[-1], pin(board, 6).split()[-1]) == ("lo", "hi")
     mqtt.publish("pi/down/set", "OFF")
+
+
+def test_pwm_of_the_processor(board, mqtt):
+    """The kernel's driver pwm-bcm2835 does it; QEMU has nothing behind its registers, so that is where this ends."""
+    assert pwm(board, 0) == (True, 1_000_000, 0, "normal")
+    assert pwm(board, 1) == (True, 20_000_000, 2_000_000, "inverse")
+    for payload, duty in (("25", 250_000), ("ON", 250_000), ("TOGGLE", 0), ("100", 1_000_000), ("OFF", 0)):
+        assert mqtt.publish("pi/lamp/set", payload).reason == 0
+        assert pwm(board, 0) == (True, 1_000_000, duty, "normal"), payload
 
 
 def test_input_has_its_line(board, mqtt):

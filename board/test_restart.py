@@ -7,6 +7,7 @@ a Raspberry Pi's does (/sys/module/gpio_sim/parameters/keep). The first test end
 import pytest
 
 from rig import GuestError
+from test_levels import led, pwm
 
 KEEP = "/sys/module/gpio_sim/parameters/keep"
 # Lines of guest/restart.yaml
@@ -130,6 +131,31 @@ def test_restore_is_in_the_request(restarted, mqtt):
     board.serve("restart.yaml")
     mqtt.another("after").subscribe("board/restored").expect("board/restored", "ON")
     assert [level for _, level in board.levels(RESTORED)] == [True]
+
+
+def test_levels_at_the_end(restarted, mqtt):
+    board = restarted
+    for name in ("vent", "strip"):
+        assert mqtt.publish(f"board/{name}/set", "80").reason == 0
+    assert (pwm(board, 0)[2], pwm(board, 1)[2]) == (800_000, 800_000)
+    assert board.stop()[0] == 0
+    assert pwm(board, 0) == (True, 1_000_000, 100_000, "normal")  # safe: 10
+    assert pwm(board, 1)[0] is False  # released
+    assert led(board) == 255  # kept
+
+
+def test_pain21_levels_are_safe_after_kill(restarted, mqtt):
+    board = restarted
+    for name in ("vent", "strip"):
+        assert mqtt.publish(f"board/{name}/set", "80").reason == 0
+    assert board.stop("KILL")[0] == 137
+    assert (pwm(board, 0)[2], pwm(board, 1)[2]) == (800_000, 800_000)
+    rows = board.sh("tapline safe -c /etc/restart.yaml").splitlines()
+    for name in ("vent", "strip", "white"):
+        assert any(name in row for row in rows), rows
+    assert pwm(board, 0) == (True, 1_000_000, 100_000, "normal")
+    assert pwm(board, 1)[2] == 0
+    assert led(board) == 255
 
 
 @pytest.mark.parametrize("keeps", [True, False])
