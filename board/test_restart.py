@@ -142,6 +142,9 @@ def test_levels_at_the_end(restarted, mqtt):
     assert pwm(board, 0) == (True, 1_000_000, 100_000, "normal")  # safe: 10
     assert pwm(board, 1)[0] is False  # released
     assert led(board) == 255  # kept
+    board.serve("restart.yaml")
+    mqtt.another("after").subscribe("board/vent").expect("board/vent", "80")  # initial: restore
+    assert pwm(board, 0)[2] == 800_000
 
 
 def test_pain21_levels_are_safe_after_kill(restarted, mqtt):

@@ -129,6 +129,7 @@ extension Server {
     case .write(let level):
       keep(write(level, index, by: author(of: message), at: message.now))
       if case .driven = taps.levels[index].state {
+        stateChanged(at: message.now)
       } else {
         verdict.reason = .implementationSpecificError
         verdict.reasonString = taps.levels[index].faultText

@@ -5,7 +5,7 @@ import Taps
 
 /// The state file in the loop's turns; a thread of its own writes it.
 extension Server {
-  /// Something of a counter or an output is different.
+  /// Something of a counter, an output or a level is different.
   func stateChanged(at now: Instant) { stateKeeper?.changed(at: now) }
 
   func advanceState(at now: Instant) {

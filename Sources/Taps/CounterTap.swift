@@ -58,6 +58,8 @@ public struct CounterTap: BitwiseCopyable {
   private let rate: RateWindow.Settings?
   private var window = RateWindow()
   private var rateText: TextBuffer
+  /// Nothing has been on the rate's topic yet: 0 is to be.
+  private var firstRateAt = Instant.never
   private var isRateDue = false
   private var wallOffset: Int64 = 0
 
@@ -174,6 +176,7 @@ public struct CounterTap: BitwiseCopyable {
     self.seesBothEdges = seesBothEdges
     wallOffset = wallNanoseconds &- now.nanoseconds
     state = .counting
+    if rate != nil, rateText.bytes.isEmpty { firstRateAt = now }
     let cleared = fault.clear(wallNanoseconds: wallNanoseconds)
     var update = total(mustPublish: cleared != nil, wallNanoseconds: wallNanoseconds)
     update.fault = cleared
@@ -194,13 +197,17 @@ public struct CounterTap: BitwiseCopyable {
   public var nextDeadline: Instant {
     let deadline = min(debounce.deadline, reportAt)
     guard let rate else { return deadline }
-    return min(deadline, window.endsAt(rate))
+    return min(min(deadline, firstRateAt), window.endsAt(rate))
   }
 
   /// What has become due up to `now`, one message at a time; call until nil.
   public mutating func advance(to now: Instant) -> TapUpdate? {
     if let change = debounce.advance(to: now), isPulse(change.level) { count(1, change.moment) }
     let wall = now.nanoseconds &+ wallOffset
+    if firstRateAt <= now {
+      firstRateAt = .never
+      return rateUpdate(0, wallNanoseconds: wall)
+    }
     if reportAt <= now {
       if pulses &- (publishedPulses ?? 0) >= deltaPulses || publishedPulses == nil {
         let update = total(mustPublish: false, wallNanoseconds: wall)

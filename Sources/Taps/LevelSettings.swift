@@ -17,6 +17,8 @@ public struct LevelSettings: Sendable {
   public var target: LevelTarget
   /// From the daemon's start on.
   public var initial = 0
+  /// In place of `initial` the level of the last life, where that is known.
+  public var isRestored = false
   /// At the end, for `onExit` and for whoever cleans up after a crash.
   public var safe = 0
   public var onExit = OutputExit.safe

@@ -134,6 +134,7 @@ public struct LevelTap: BitwiseCopyable {
   /// Commands that were refused.
   public private(set) var refusedCount: UInt64 = 0
   private let scale: LevelScale
+  private let isRestored: Bool
   private var levelWhenOn: Int
   private var fault: FaultReport
   private var payload: TextBuffer
@@ -152,6 +153,7 @@ public struct LevelTap: BitwiseCopyable {
     level = settings.initial
     levelWhenOn = settings.initial > 0 ? settings.initial : LevelSettings.levelMax
     scale = settings.scale
+    isRestored = settings.isRestored
     retryAt = now
   }
 
@@ -160,6 +162,13 @@ public struct LevelTap: BitwiseCopyable {
   public var faultText: Bytes { state == .faulted ? fault.text.bytes : .empty }
   /// In 2^-32 of the full power.
   public func share(of level: Int) -> UInt64 { scale.share(of: level) }
+
+  /// What an earlier life left it with, for `initial: restore`; before it is opened.
+  mutating func restore(level: Int) {
+    guard isRestored else { return }
+    self.level = level
+    if level > 0 { levelWhenOn = level }
+  }
 
   /// A message on `<tap>/set`. Retained or not, who forwards it does not store it.
   public mutating func commandReceived(_ payload: Bytes, isRetained: Bool) -> LevelAction {

@@ -16,6 +16,7 @@ public struct SavedEntry: Sendable, Equatable {
 ///     tapline-state 1
 ///     counter water 8205576
 ///     output heater on 12 3600000     cycles, milliseconds that it was on
+///     level strip 3500                hundredths of a percent
 ///     entry homeassistant/device/cellar/config heater
 ///     crc32 6cbc0a26                  of all before it, as in zlib
 ///
@@ -27,6 +28,7 @@ public struct SavedState: Sendable {
     enum Kind: Sendable, Equatable {
       case counter(pulses: UInt64)
       case output(isActive: Bool, cycleCount: UInt64, onMilliseconds: UInt64)
+      case level(Int)
       case entry(value: [UInt8])
     }
     let kind: Kind
@@ -89,6 +91,9 @@ public struct SavedState: Sendable {
         let cycles = SavedFields.number(fields.next()), let milliseconds = SavedFields.number(fields.next())
       else { return false }
       kind = .output(isActive: level == Bytes("on"), cycleCount: cycles, onMilliseconds: milliseconds)
+    } else if word == Bytes("level") {
+      guard let level = SavedFields.number(fields.next()), level <= UInt64(LevelSettings.levelMax) else { return false }
+      kind = .level(Int(level))
     } else if word == Bytes("entry") {
       guard let value = SavedFields.text(fields.next()) else { return false }
       kind = .entry(value: value)
@@ -117,6 +122,7 @@ public struct SavedState: Sendable {
     switch line.kind {
     case .counter: return settings.counters.contains { $0.name == line.name }
     case .output: return settings.outputs.contains { $0.name == line.name }
+    case .level: return settings.levels.contains { $0.name == line.name }
     case .entry: return settings.savedEntries.contains { $0.name == line.name }
     }
   }
@@ -204,9 +210,10 @@ extension SavedState {
   /// What `writeSaved` of a field takes.
   static func byteCount(_ field: [UInt8]) -> Int { field.reduce(0) { $0 + (isEscaped($1) ? 3 : 1) } }
 
-  /// `counter NAME PULSES`, `output NAME off CYCLES MS` and `entry NAME VALUE` with the longest numbers.
+  /// `counter NAME PULSES`, `output NAME off CYCLES MS`, `level NAME LEVEL` and `entry NAME VALUE` with the longest numbers.
   private static func counterByteCount(_ name: [UInt8]) -> Int { 8 + byteCount(name) + 22 }
   private static func outputByteCount(_ name: [UInt8]) -> Int { 7 + byteCount(name) + 4 + 43 }
+  private static func levelByteCount(_ name: [UInt8]) -> Int { 6 + byteCount(name) + 7 }
   private static func byteCount(_ entry: SavedEntry) -> Int {
     6 + byteCount(entry.name) + 1 + byteCount(entry.value) + 1
   }
@@ -219,6 +226,7 @@ extension SavedState {
     var count = header.count + lastLineByteCount + unknownBytesMax
     for counter in settings.counters { count += counterByteCount(counter.name) }
     for output in settings.outputs { count += outputByteCount(output.name) }
+    for level in settings.levels { count += levelByteCount(level.name) }
     for entry in settings.savedEntries { count += byteCount(entry) }
     return count
   }
@@ -227,6 +235,7 @@ extension SavedState {
     switch line.kind {
     case .counter: return counterByteCount(line.name)
     case .output: return outputByteCount(line.name)
+    case .level: return levelByteCount(line.name)
     case .entry(let value): return byteCount(SavedEntry(name: line.name, value: value))
     }
   }
@@ -238,6 +247,7 @@ extension SavedState {
       case .counter(let pulses): writer.write(savedCounter: line.name, pulses: pulses)
       case .output(let isActive, let cycles, let milliseconds):
         writer.write(savedOutput: line.name, isActive: isActive, cycleCount: cycles, onMilliseconds: milliseconds)
+      case .level(let level): writer.write(savedLevel: line.name, level: level)
       case .entry(let value): writer.write(SavedEntry(name: line.name, value: value))
       }
     }
@@ -263,6 +273,14 @@ extension ByteWriter {
     writeDecimal(cycleCount)
     write(" ")
     writeDecimal(onMilliseconds)
+    write("\n")
+  }
+
+  mutating func write(savedLevel name: [UInt8], level: Int) {
+    write("level ")
+    writeSaved(name)
+    write(" ")
+    writeDecimal(UInt64(level))
     write("\n")
   }
 
@@ -342,6 +360,10 @@ extension TapTable {
           outputs[index].restoreFigures(cycleCount: cycles, onMilliseconds: milliseconds)
           outputs[index].restoreLevel(active: isActive)
         }
+      case .level(let level):
+        for index in 0..<levels.count where settings.levels[index].name == line.name {
+          levels[index].restore(level: level)
+        }
       case .entry: break
       }
     }
@@ -359,6 +381,11 @@ extension TapTable {
       writer.write(
         savedOutput: settings.outputs[index].name, isActive: outputs[index].savedActive,
         cycleCount: outputs[index].cycleCount, onMilliseconds: outputs[index].onMilliseconds(at: now))
+      index += 1
+    }
+    index = 0
+    while index < levels.count {
+      writer.write(savedLevel: settings.levels[index].name, level: levels[index].level)
       index += 1
     }
   }

@@ -70,8 +70,13 @@ struct ConfigurationLevelTests {
       "pwm: {a: {chip: x, frequency: 1GHz}}",
       "2:33: 'frequency' is '1GHz'; expected a frequency such as 50Hz, 1kHz or 25000, from 0.1Hz to 10MHz"
     ),
-    ("pwm: {a: {chip: x, initial: 101}}", "2:31: 'initial' is '101'; expected a percentage from 0 to 100"),
-    ("pwm: {a: {chip: x, safe: on}}", "2:28: 'safe' is 'on'; expected a decimal number such as 0.001"),
+    ("pwm: {a: {chip: x, initial: 101}}", "2:31: 'initial' is '101'; expected a percentage from 0 to 100, or restore"),
+    ("pwm: {a: {chip: x, safe: on}}", "2:28: 'safe' is 'on'; expected a percentage from 0 to 100"),
+    ("pwm: {a: {chip: x, initial: [1]}}", "2:31: 'initial' is a list; expected a percentage from 0 to 100, or restore"),
+    (
+      "leds: {a: {led: x, initial: restore}}",
+      "2:31: 'initial: restore' needs a file to restore from; expected 'persist: /var/lib/tapline/taps' in 'taps'"
+    ),
     ("pwm: {a: {chip: x, gamma: 6}}", "2:29: 'gamma' is '6'; expected a number from 0.1 to 5 with at most 2 decimals"),
     (
       "pwm: {a: {chip: x, gamma: 2.222}}",
@@ -99,6 +104,13 @@ struct ConfigurationLevelTests {
     #expect(
       errorLines([UInt8]("taps:\n  leds: {\(list)}".utf8))
         == ["t.yaml:2:3: at most 32 PWM channels and LEDs together"])
+  }
+
+  @Test func restore() throws {
+    let configuration = try readConfiguration(
+      "taps:\n  persist: /x\n  pwm: {a: {chip: x, initial: Restore}, b: {chip: y, initial: 5}}")
+    #expect(configuration.taps.levels.map(\.isRestored) == [true, false])
+    #expect(configuration.taps.levels.map(\.initial) == [0, 500])
   }
 
   /// Each thread's stack is in the plan.

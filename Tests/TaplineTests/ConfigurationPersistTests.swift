@@ -62,6 +62,7 @@ struct ConfigurationPersistTests {
         persist: /x
         outputs: {'\(name)': {pin: GPIO1}, r: {pin: GPIO2}}
         counters: {'\(name.dropLast())g': {pin: GPIO3}}
+        leds: {'\(name.dropLast())h': {led: x, initial: 100}}
       """
     let configuration = try readConfiguration(yaml)
     let settings = configuration.taps
@@ -69,7 +70,7 @@ struct ConfigurationPersistTests {
     let row = try #require(plan.rows.first { Bytes($0.name) == Bytes("state file") })
     #expect(row.entryCount == SavedState.byteCountMax(settings))
     let without = try Server.plan(readConfiguration(yaml.replacing("persist: /x", with: "base: x")))
-    #expect(without.threadStackBytes == Server.stackBytes)  // the loop's own
+    #expect(without.threadStackBytes == Server.stackBytes + 64 * 1024)  // the loop's own, and the LED's
     #expect(plan.threadStackBytes == without.threadStackBytes + 128 * 1024)
     #expect(without.byteCount < plan.byteCount)
 

@@ -5,7 +5,7 @@ import Testing
 @testable import Taps
 
 @Suite struct SavedStateTests {
-  private func settings() -> TapSettings {
+  private func settings(_ change: (inout TapSettings) -> Void = { _ in }) -> TapSettings {
     var settings = TapSettings(base: [UInt8]("b".utf8))
     var heater = OutputSettings(name: [UInt8]("heater".utf8), pin: LineAddress(line: [UInt8]("GPIO17".utf8)))
     heater.initial = .restore
@@ -13,7 +13,11 @@ import Testing
     settings.counters = [
       CounterSettings(name: [UInt8]("water meter %".utf8), pin: LineAddress(line: [UInt8]("GPIO16".utf8)))
     ]
+    var strip = LevelSettings(name: [UInt8]("strip".utf8), target: .led(name: [1], trigger: []))
+    strip.isRestored = true
+    settings.levels = [strip]
     settings.savedEntries = [SavedEntry(name: [UInt8]("a/b c".utf8), value: [0, 1, 0x7F, 0x20])]
+    change(&settings)
     return settings
   }
 
@@ -51,7 +55,7 @@ import Testing
   @Test func theFileIsPlainText() {
     let table = makeTable(settings(), at: Instant(nanoseconds: 0))
     table.counters[0].restore(pulses: 8_205_576)
-    let text = "counter water%20meter%20%25 8205576\noutput heater off 0 0\nentry a/b%20c %00%01%7f%20\n"
+    let text = "counter water%20meter%20%25 8205576\noutput heater off 0 0\nlevel strip 0\nentry a/b%20c %00%01%7f%20\n"
     #expect(file(table, at: Instant(nanoseconds: 0)) == withChecksum(text))
     let written = String(decoding: withChecksum("counter water 8205576\noutput heater on 12 3600000\n"), as: UTF8.self)
     #expect(written == "tapline-state 1\ncounter water 8205576\noutput heater on 12 3600000\ncrc32 3404a656\n")
@@ -63,12 +67,13 @@ import Testing
     table.outputs[0].restoreFigures(cycleCount: .max, onMilliseconds: 3_600_000)
     table.outputs[0].restoreLevel(active: true)
     _ = table.requestLevel(output: 0, found: nil)
+    _ = table.levels[0].written(1250, by: .empty, wallNanoseconds: 0)
     let saved = try #require(read(file(table, at: Instant(nanoseconds: 0))))
     let heater = SavedState.Line.Kind.output(isActive: true, cycleCount: .max, onMilliseconds: 3_600_000)
     #expect(
       saved.lines.dropLast() == [
         .init(kind: .counter(pulses: .max), name: [UInt8]("water meter %".utf8)),
-        .init(kind: heater, name: [UInt8]("heater".utf8)),
+        .init(kind: heater, name: [UInt8]("heater".utf8)), .init(kind: .level(1250), name: [UInt8]("strip".utf8)),
       ])
     #expect(saved.entries == settings().savedEntries)
 
@@ -77,6 +82,10 @@ import Testing
     #expect(next.counters[0].pulses == .max)
     #expect(next.outputs[0].cycleCount == .max)
     #expect(next.requestLevel(output: 0, found: nil))
+    #expect(next.levels[0].level == 1250)
+    let other = makeTable(settings { $0.levels[0].isRestored = false }, at: Instant(nanoseconds: 0))
+    other.restore(saved)
+    #expect(other.levels[0].level == 0)
   }
 
   @Test func aFileCutAnywhereOrWithOneByteChangedIsDamaged() {
@@ -101,7 +110,8 @@ import Testing
     "counter\n", "counter \n", "counter water\n", "counter water -1\n", "counter water 1 \n", "counter water 1 2\n",
     "counter water 18446744073709551616\n", "counter water 01\n", "counter wa%2 1\n", "counter wa%GG 1\n",
     "counter wa%2G 1\n", "counter  1\n", "output heater 1 2 3\n", "output heater on 2\n", "output heater on 2 3 4\n",
-    "entry a\n", "entry a b c\n", "entry  b\n", "sensor a 1\n", "\n", " \n", "counter water 1", "counter wa\tter 1\n",
+    "entry a\n", "entry a b c\n", "entry  b\n", "sensor a 1\n", "level a\n", "level a 10001\n", "level a on\n", "\n",
+    " \n", "counter water 1", "counter wa\tter 1\n",
   ]) func aLineThatMeansNothingIsDamage(text: String) {
     #expect(read(withChecksum(text)) == nil)
   }

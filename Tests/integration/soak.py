@@ -2,17 +2,21 @@
 a message begins and ends. Each `work_...` leaves nothing behind but counters, and may be repeated."""
 
 import json
+import shutil
 import signal
 import socket
 import time
 
 import raw
+from daemon import wait
 
 CONFIGURATION = """
 board: simulated
+sysfs_root: FOLDER/sys
 taps:
   base: home
   persist: {file: FOLDER/state, interval: 1s}
+  discovery: {home_assistant: {mode: component, id: soak}}
   outputs:
     relay: {pin: GPIO17}
     pump: {pin: GPIO99}
@@ -48,6 +52,14 @@ taps:
     gone: {file: /nowhere/at/all, interval: 100ms}
     number: {file: /proc/sys/kernel/pid_max, interval: 100ms}
     words: {file: /proc/version, interval: 100ms}
+    boiler: {w1: 28-3c01d607a1b2, interval: 100ms}
+    cpu: {thermal: cpu-thermal, interval: 100ms}
+    rail: {hwmon: ina219, channel: in1_input, interval: 100ms}
+    level: {iio: ads1015, channel: in_voltage0_raw, interval: 100ms}
+  pwm:
+    strip: {chip: fe20c000.pwm, gamma: 2.2, initial: restore}
+  leds:
+    act: {led: ACT, min: 10}
 simulation:
   presses:
     - {line: GPIO27, every: 500ms, for: 100ms}
@@ -351,6 +363,38 @@ def work_sensors(daemon):
                 time.sleep(0.2)
 
 
+def work_levels(daemon):
+    """A PWM channel that is not there, and a LED that comes, goes and comes back; commands of every kind."""
+    led = daemon.folder / "sys/class/leds/ACT"
+    with daemon.connect("dimmer") as client:
+        client.subscribe("home/act/#", qos=1).subscribe("home/strip/#", qos=1)
+        for is_there in (True, False, True):
+            if is_there:
+                led.mkdir(parents=True, exist_ok=True)
+                for name, text in {"max_brightness": "255", "trigger": "none [mmc0]", "brightness": "0"}.items():
+                    (led / name).write_text(f"{text}\n")
+
+                def is_lit():
+                    client.publish("home/act/set", "100", qos=1)
+                    return (led / "brightness").read_text().strip() == "255"
+
+                wait(is_lit, "light")
+            else:
+                shutil.rmtree(led)
+            for payload in ("50", "12.5", "ON", "OFF", "toggle", '{"state":"ON","brightness":7}', "{", "101", "x" * 300, ""):
+                for name in ("act", "strip"):
+                    for retain in (False, True):
+                        client.publish(f"home/{name}/set", payload, qos=1, retain=retain)
+
+
+def work_discovery(daemon):
+    with daemon.connect("home-assistant") as client:
+        for payload in ("offline", "online", "online", "x"):
+            client.publish("homeassistant/status", payload, qos=1)
+        client.subscribe("homeassistant/#", qos=1)
+        client.message("homeassistant/light/soak/act/config")
+
+
 def work_signals(daemon):
     daemon.process.send_signal(signal.SIGHUP)
     daemon.process.send_signal(signal.SIGUSR1)
@@ -359,4 +403,5 @@ def work_signals(daemon):
 
 
 WORK = [work_connect, work_takeover, work_subscribe, work_publish, work_retained, work_wills, work_malformed, work_partial,
-        work_overflow, work_taps, work_rules, work_outputs, work_inputs, work_sensors, work_signals]
+        work_overflow, work_taps, work_rules, work_outputs, work_inputs, work_sensors, work_levels,
+        work_discovery, work_signals]

@@ -92,9 +92,17 @@ def test_messages_are_as_documented(make_daemon, mode):
     assert "unit_of_measurement" not in found["scaled"][1]
     assert found["relay"][1]["name"] is None and found["relay"][1]["icon"] == "mdi:fan"
     assert "expire_after" not in found["tank"][1] and found["air_humidity"][1]["expire_after"] == 25
+
+
+@pytest.mark.parametrize("mode", ["device", "component"])
+def test_pain23_availability_is_there_for_every_entity(make_daemon, mode):
+    """An entity whose availability topic has never been published, or whose value expires too early, stays unavailable."""
+    daemon = make_daemon(configuration(mode))
+    found = entities(daemon)
+    assert len(found) > 30
     assert all(keys["availability"] == [{"topic": "home/cellar/status"}] for _, keys in found.values())
-    # pain23: an entity whose availability has never been published stays unavailable.
     assert daemon.values("home/cellar/status") == {"home/cellar/status": "online"}
+    assert all(keys["expire_after"] > 20 for _, keys in found.values() if "expire_after" in keys and "cpu" not in keys["unique_id"])
 
 
 def test_an_announced_switch_and_button_work(make_daemon):

@@ -55,7 +55,12 @@ extension TapsReader {
 
   private mutating func read(_ section: Section, of entry: Entry, _ level: LevelSettings, _ onExit: OutputExit) {
     var level = level
-    level.initial = section.level("initial", default: 0)
+    if section.says("initial", "restore") {
+      level.isRestored = true
+      if settings.persist == nil { complainAboutRestore(section) }
+    } else {
+      level.initial = section.level("initial", default: 0, "a percentage from 0 to 100, or restore")
+    }
     level.safe = section.level("safe", default: 0)
     level.onExit = TapsReader.onExit(section, default: onExit)
     level.scale.lowest = section.level("min", default: 0)
@@ -86,13 +91,20 @@ extension PlainDecimal {
 
 extension Section {
   /// A percentage in hundredths.
-  fileprivate func level(_ key: StaticString, default fallback: Int) -> Int {
-    guard let number = decimal(key) else { return fallback }
-    guard let level = number.level else {
-      complain(key, "a percentage from 0 to 100")
+  fileprivate func level(
+    _ key: StaticString, default fallback: Int, _ expected: StaticString = "a percentage from 0 to 100"
+  ) -> Int {
+    guard has(key) else { return fallback }
+    guard let word = entry(key)?.value.text, let level = word.lend({ try? PlainDecimal(parsing: $0) })?.level else {
+      complain(key, expected)
       return fallback
     }
     return level
+  }
+
+  fileprivate func says(_ key: StaticString, _ word: StaticString) -> Bool {
+    guard let value = entry(key)?.value, value.kind == .scalar else { return false }
+    return Values.equalsIgnoringCase(value.text, word)
   }
 
   /// `1kHz`, `62.5Hz`, `25000`, as the nanoseconds of its period.
