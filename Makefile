@@ -18,7 +18,7 @@ PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integ
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 
-.PHONY: help run build test device board-test board-test-full fuzz simulate bench bench-gpio bench-instructions check clean
+.PHONY: help run build test device deb tarball board-test board-test-full fuzz simulate bench bench-gpio bench-instructions check clean
 
 help:
 	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
@@ -27,6 +27,8 @@ help:
 	@echo 'make simulate    run the broker against its model, SEEDS=100 days of STEPS=10000 steps each'
 	@echo 'make check       format, static checks, and a build in which warnings are errors'
 	@echo 'make device      the aarch64 binary for boards, with a report of its size and needs'
+	@echo 'make deb         the Debian package for boards, .build/deb/tapline_arm64.deb (docs/install.md)'
+	@echo 'make tarball     the same as a tarball, the binary static, .build/deb/tapline-aarch64.tar.gz'
 	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
 	@echo 'make board-test-full  the same, and on a Raspberry Pi 3 under QEMU with its own pins'
 	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
@@ -45,7 +47,7 @@ run: .build/needs/build .build/needs/run $(TAPLINE).built
 build: .build/needs/build $(TAPLINE).built
 	@echo '.build/release/tapline is ready'
 
-test: .build/needs/build .build/needs/test .build/needs/device .build/needs/board
+test: .build/needs/build .build/needs/test .build/needs/device .build/needs/deb .build/needs/board
 	@cross/stage --begin
 	@cross/stage 'unit tests' swift test $(IMPORTS)
 	@cross/stage 'host build' $(MAKE) --no-print-directory build
@@ -53,12 +55,17 @@ test: .build/needs/build .build/needs/test .build/needs/device .build/needs/boar
 	@cross/stage 'device build' cross/build-device gpiod2 gpiod1
 	@cross/stage 'device gpiod2 with real clients' cross/under-qemu gpiod2 $(PYTEST)
 	@cross/stage 'device gpiod1 with real clients' cross/under-qemu gpiod1 $(PYTEST)
+	@cross/stage 'Debian package' cross/check-deb
 	@cross/stage 'QEMU board' board/test
 	@cross/stage 'fuzz targets, briefly' Tests/Fuzz/run --seconds 5
 	@cross/stage --end
 
 device: .build/needs/device
 	@cross/build-device gpiod2 gpiod1
+
+deb: .build/needs/device .build/needs/deb
+	@cross/build-device gpiod2
+	@cross/build-deb
 
 board-test: .build/needs/test .build/needs/device .build/needs/board
 	@cross/build-device gpiod2 gpiod1

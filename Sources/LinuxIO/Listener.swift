@@ -74,6 +74,8 @@ public enum AcceptResult: Sendable {
 public struct Listener: Sendable {
   public let fd: Int32
   public let isUnix: Bool
+  /// The service manager's: its socket file is not ours to remove.
+  public var isPassed = false
 
   /// Listens on a numeric IPv4 or IPv6 address (no names; EINVAL otherwise). Port 0 lets the kernel choose. An IPv6
   /// listener takes no IPv4 clients, whatever the system's default, so that `::` and `0.0.0.0` can be listened on
@@ -152,7 +154,7 @@ public struct Listener: Sendable {
     return clinux_peer_credentials(fd, &uid, &gid, &pid) == 0 ? uid : nil
   }
 
-  private static func parse(_ text: Bytes) throws(LinuxError) -> clinux_address {
+  static func parse(_ text: Bytes) throws(LinuxError) -> clinux_address {
     for family in [Int32(CLINUX_IPV4), Int32(CLINUX_IPV6)] {
       var address = clinux_address()
       address.family = family

@@ -204,16 +204,20 @@ public final class Server {
     {
       log.warning("the limit of open files is below limits: connections; see ulimit -n")
     }
+    var passed = PassedSockets()
     for (index, settings) in configuration.listeners.enumerated() {
       let opened: Result<Listener, LinuxError>
       switch settings.endpoint {
       case .tcp(let address, let port):
         opened = address.lend { address in
-          Server.catching { () throws(LinuxError) in try Listener.tcp(address: address, port: port, backlog: 128) }
+          if let listener = passed.tcp(address: address, port: port) { return .success(listener) }
+          return Server.catching { () throws(LinuxError) in try Listener.tcp(address: address, port: port, backlog: 128)
+          }
         }
       case .unix(let path, let mode):
         opened = path.lend { path in
-          Server.catching { () throws(LinuxError) in try Listener.unix(path: path, mode: mode, backlog: 128) }
+          if let listener = passed.unix(path: path) { return .success(listener) }
+          return Server.catching { () throws(LinuxError) in try Listener.unix(path: path, mode: mode, backlog: 128) }
         }
       }
       switch opened {
@@ -229,6 +233,9 @@ public final class Server {
         listeners.append(OpenListener(listener: listener, settings: settings))
         poll(listener.fd, .listener, index)
       }
+    }
+    if passed.leftCount > 0 {
+      log.warning("the socket unit listens where no listener of the configuration does: nobody is served there")
     }
   }
 

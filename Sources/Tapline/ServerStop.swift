@@ -19,7 +19,9 @@ extension Server {
     for line in 0..<taps.lineCount { closeLine(line) }
     for listener in listeners {
       listener.listener.close()
-      if case .unix(let path, _) = listener.settings.endpoint, path.first != UInt8(ascii: "@") {
+      if !listener.listener.isPassed, case .unix(let path, _) = listener.settings.endpoint,
+        path.first != UInt8(ascii: "@")
+      {
         path.lend { Listener.unlink($0) }
       }
     }

@@ -190,3 +190,43 @@ import Testing
     Transport.close(near)
   }
 }
+
+/// sd_listen_fds(3)
+struct PassedSocketsTests {
+  private func passed(firstFD: Int32 = 3, count: String?, pid: String?) -> PassedSockets {
+    withBytes(count ?? "") { count in
+      withBytes(pid ?? "") { pid in
+        PassedSockets(firstFD: firstFD, count: count.isEmpty ? nil : count, pid: pid.isEmpty ? nil : pid)
+      }
+    }
+  }
+
+  @Test func onlySocketsForThisProcessCount() throws {
+    let pid = "\(getpid())"
+    #expect(passed(count: "2", pid: pid).leftCount == 2)
+    #expect(passed(count: "64", pid: pid).leftCount == 64)
+    #expect(passed(count: "99999", pid: pid).leftCount == 64)
+    for count in [nil, "0", "-1", "x"] { #expect(passed(count: count, pid: pid).leftCount == 0) }
+    for pid in [nil, "1", "x"] { #expect(passed(count: "2", pid: pid).leftCount == 0) }
+  }
+
+  @Test func oneIsTakenOnceForItsOwnAddress() throws {
+    let made = try Listener.tcp(address: Bytes("127.0.0.1"), port: 0, backlog: 1)
+    var sockets = passed(firstFD: made.fd, count: "1", pid: "\(getpid())")
+    let wrong = [
+      sockets.tcp(address: Bytes("127.0.0.2"), port: made.port),
+      sockets.tcp(address: Bytes("127.0.0.1"), port: made.port &+ 1),
+      sockets.tcp(address: Bytes("localhost"), port: made.port),
+      sockets.unix(path: Bytes("@tapline-of-nobody")),
+    ]
+    for listener in wrong { #expect(listener == nil) }
+    #expect(sockets.leftCount == 1)
+    let found = sockets.tcp(address: Bytes("127.0.0.1"), port: made.port)
+    let taken = try #require(found)
+    #expect(taken.fd == made.fd && taken.isPassed && !taken.isUnix && !made.isPassed)
+    #expect(sockets.leftCount == 0)
+    let again = sockets.tcp(address: Bytes("127.0.0.1"), port: made.port)
+    #expect(again == nil)
+    made.close()
+  }
+}

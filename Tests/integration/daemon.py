@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,18 @@ import raw
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Seconds to wait for what should come at once, on a machine that has other things to do as well.
 PATIENCE_SECONDS = 15
+
+
+# Becomes the command, with these descriptors from 3 on: its process's number is known only there.
+PASS_SOCKETS = """
+import os, sys
+copies = [os.dup(int(fd)) for fd in sys.argv[1].split(",")]
+copies = [os.dup2(fd, 100 + index) for index, fd in enumerate(copies)]
+for index, fd in enumerate(copies):
+    os.dup2(fd, 3 + index)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(copies))}
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass
@@ -61,11 +74,12 @@ def free_port():
 class Daemon:
     """`configuration` is YAML without listeners, in which FOLDER is the daemon's own; `limits` are the keys of its section of that name."""
 
-    def __init__(self, binary, folder, configuration="", listeners=None, environment=None, **limits):
+    def __init__(self, binary, folder, configuration="", listeners=None, environment=None, sockets=(), **limits):
         self.binary = binary
         self.folder = folder
         self.port = free_port()
         self.environment = environment or {}
+        self.sockets = sockets  # passed as a service manager does
         self.process = None
         folder.mkdir()
         lines = [listener.replace("PORT", str(self.port)) for listener in listeners or ["{address: 127.0.0.1, port: PORT}"]]
@@ -89,10 +103,13 @@ class Daemon:
 
     def launch(self):
         """Starts it, without waiting."""
+        command, options = self.binary.command("run", "-c", self.configuration), {}
+        if self.sockets:
+            command = [sys.executable, "-c", PASS_SOCKETS, ",".join(str(socket.fileno()) for socket in self.sockets), *command]
+            options["pass_fds"] = [socket.fileno() for socket in self.sockets]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
-                self.binary.command("run", "-c", self.configuration), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=os.environ | self.environment)
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self.environment, **options)
 
     def start(self):
         self.launch()

@@ -233,6 +233,35 @@ def test_service_manager_is_told(make_daemon, tmp_path):
         assert b"STOPPING=1" in manager.recv(4096)
 
 
+# Sockets of the service manager
+
+
+def test_sockets_of_a_socket_unit_are_used(make_daemon, tmp_path):
+    path = tmp_path / "unit.sock"
+    with socket.socket(socket.AF_UNIX) as unix, socket.create_server(("127.0.0.1", 0)) as tcp:
+        unix.bind(str(path))
+        unix.listen()
+        port = tcp.getsockname()[1]
+        with raw.Client(port) as early:  # waits in the socket until the daemon is there
+            daemon = make_daemon(
+                listeners=["{address: 127.0.0.1, port: PORT}", f"{{unix: {path}}}", f"{{address: 127.0.0.1, port: {port}}}"],
+                sockets=[unix, tcp])
+            early.connect("early")
+        for where in (str(path), daemon.port, port):
+            with raw.Client(where).connect("client") as client:
+                client.ping()
+        assert "nobody is served" not in daemon.log
+        assert daemon.stop() == 0
+        assert path.exists()  # not the daemon's to remove
+
+
+def test_a_socket_that_no_listener_names_is_told(make_daemon):
+    with socket.create_server(("127.0.0.1", 0)) as stray:
+        daemon = make_daemon(sockets=[stray])
+        assert "where no listener of the configuration does" in daemon.log
+        daemon.connect("client").close()
+
+
 # Unix sockets
 
 
