@@ -67,6 +67,10 @@ deb: .build/needs/device .build/needs/deb
 	@cross/build-device gpiod2
 	@cross/build-deb
 
+tarball: .build/needs/device .build/needs/deb
+	@cross/build-device static
+	@cross/build-deb --tarball
+
 board-test: .build/needs/test .build/needs/device .build/needs/board
 	@cross/build-device gpiod2 gpiod1
 	@board/test
