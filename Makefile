@@ -18,7 +18,7 @@ PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integ
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 
-.PHONY: help run build test device deb tarball board-test board-test-full fuzz simulate bench bench-gpio bench-instructions check clean
+.PHONY: help run build test device deb tarball image board-test board-test-full fuzz simulate bench bench-gpio bench-instructions check clean
 
 help:
 	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
@@ -29,8 +29,9 @@ help:
 	@echo 'make device      the aarch64 binary for boards, with a report of its size and needs'
 	@echo 'make deb         the Debian package for boards, .build/deb/tapline_arm64.deb (docs/install.md)'
 	@echo 'make tarball     the same as a tarball, the binary static, .build/deb/tapline-aarch64.tar.gz'
+	@echo 'make image       the SD-card image for Raspberry Pi Zero 2 W, 3 and 4 (docs/flashing.md)'
 	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
-	@echo 'make board-test-full  the same, and on a Raspberry Pi 3 under QEMU with its own pins'
+	@echo 'make board-test-full  the same, on a Raspberry Pi 3 under QEMU with its own pins, and the SD-card image'
 	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
 	@echo 'make bench       measure Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)'
 	@echo 'make bench-gpio  measure commands to a line and edges to a subscriber beside mqtt-io, ROUNDS=5 (docs/gpio-latency.md)'
@@ -47,7 +48,7 @@ run: .build/needs/build .build/needs/run $(TAPLINE).built
 build: .build/needs/build $(TAPLINE).built
 	@echo '.build/release/tapline is ready'
 
-test: .build/needs/build .build/needs/test .build/needs/device .build/needs/deb .build/needs/board
+test: .build/needs/build .build/needs/test .build/needs/device .build/needs/deb .build/needs/board .build/needs/image
 	@cross/stage --begin
 	@cross/stage 'unit tests' swift test $(IMPORTS)
 	@cross/stage 'host build' $(MAKE) --no-print-directory build
@@ -57,6 +58,7 @@ test: .build/needs/build .build/needs/test .build/needs/device .build/needs/deb 
 	@cross/stage 'device gpiod1 with real clients' cross/under-qemu gpiod1 $(PYTEST)
 	@cross/stage 'Debian package' cross/check-deb
 	@cross/stage 'QEMU board' board/test
+	@cross/stage 'SD-card image' board/image/test --quick
 	@cross/stage 'fuzz targets, briefly' Tests/Fuzz/run --seconds 5
 	@cross/stage --end
 
@@ -71,13 +73,18 @@ tarball: .build/needs/device .build/needs/deb
 	@cross/build-device static
 	@cross/build-deb --tarball
 
+image: .build/needs/device .build/needs/image
+	@cross/build-device gpiod2
+	@board/image/build
+
 board-test: .build/needs/test .build/needs/device .build/needs/board
 	@cross/build-device gpiod2 gpiod1
 	@board/test
 
 # The Raspberry Pi takes a minute or two, so it is no part of `make test`.
-board-test-full: board-test
+board-test-full: board-test .build/needs/image
 	@board/test --machine raspi3b
+	@board/image/test
 
 # Each target for SECONDS; `make test` builds and runs them briefly.
 SECONDS ?= 60

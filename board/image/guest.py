@@ -1,0 +1,144 @@
+"""A board under QEMU that starts from the SD-card image: everything it runs is taken back out of the image.
+
+Its one way in beside the network is the serial console, as on a real board.
+"""
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+BOARD = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(BOARD))
+import rig  # noqa: E402  after the line above
+
+SECTOR = 512
+DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
+# For what QEMU's machines lack: more than one awake processor, a watchdog that waits, clocks. Added to the image's own cmdline.txt.
+MORE_OPTIONS = {
+    "virt": "",
+    "raspi3b": "maxcpus=1 TAPLINE_WATCHDOG=off",
+    "raspi4b": "maxcpus=1 TAPLINE_WATCHDOG=off clk_ignore_unused initcall_blacklist=brcmstb_l2_driver_init,brcmstb_i2c_driver_init",
+}
+
+
+def partition(image):
+    """(first byte, bytes) of the image's FAT partition, by its partition table."""
+    with open(image, "rb") as file:
+        table = file.read(SECTOR)
+    start, sectors = struct.unpack_from("<II", table, 446 + 8)
+    return start * SECTOR, sectors * SECTOR
+
+
+def mtools(program, image, *words, **options):
+    start, _ = partition(image)
+    environment = {**os.environ, "MTOOLS_SKIP_CHECK": "1"}
+    return subprocess.run([program, "-i", f"{image}@@{start}", *words], check=True, env=environment, stdout=subprocess.PIPE, **options)
+
+
+def take_out(image, name, to):
+    mtools("mcopy", image, "-n", f"::{name}", str(to))
+    return to
+
+
+def put_in(image, name, text):
+    """Writes a file of the card as a user would, with the card in another computer."""
+    mtools("mcopy", image, "-o", "-", f"::{name}", input=text.encode())
+
+
+def make_card(image, to, size=512 << 20):
+    """A card of `size` bytes, a power of two, with the image written to it."""
+    shutil.copyfile(image, to)
+    os.truncate(to, size)
+    return to
+
+
+class Board(rig.Guest):
+    """image: the card; it is written to"""
+
+    def __init__(self, card, log, machine, seconds=300, more_options="", dtb_edits=(), qemu=()):
+        self.card, self.more_options, self.dtb_edits = card, more_options, dtb_edits
+        self.asked = 0
+        self.console = threading.Lock()
+        super().__init__(None, None, log, seconds, machine=machine, qemu=qemu)
+
+    def start(self, _initramfs, _kernel):
+        folder = Path(self.folder.name)
+        files = {name: take_out(self.card, name, folder / name) for name in ("kernel8.img", "initrd.img", "cmdline.txt")}
+        options = f"{files['cmdline.txt'].read_text().strip()} {MORE_OPTIONS[self.machine]} {self.more_options}"
+        program = "qemu-system-aarch64" if self.machine == "virt" else rig.emulator()[0]
+        command = [program, "-M", self.machine, "-display", "none", "-monitor", "none", "-no-reboot"]
+        command += ["-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
+        command += ["-kernel", str(files["kernel8.img"]), "-initrd", str(files["initrd.img"]), "-append", options.strip()]
+        network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-10.0.2.15:1883"
+        network += f",hostfwd=tcp:127.0.0.1:{self.agent_port}-10.0.2.15:22,hostfwd=udp:127.0.0.1:{self.agent_port}-10.0.2.15:5353"
+        if self.machine == "virt":
+            command += ["-cpu", "cortex-a53", "-smp", "1", "-m", "512", "-nodefaults", "-serial", "stdio"]
+            command += ["-drive", f"if=none,id=card,format=raw,file={self.card}", "-device", "virtio-blk-device,drive=card"]
+            command += ["-netdev", network, "-device", "virtio-net-device,netdev=net"]
+        else:
+            tree = take_out(self.card, DEVICE_TREES[self.machine], folder / "board.dtb")
+            for edit in self.dtb_edits:
+                subprocess.run([edit[0], *edit[1:-1], tree, *edit[-1]], check=True)
+            command += ["-dtb", str(tree), "-serial", "null", "-serial", "stdio"]
+            command += ["-drive", f"if=sd,format=raw,file={self.card}"]
+            command += ["-netdev", network, "-device", "usb-net,netdev=net"]
+        command += self.options
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", bufsize=1, preexec_fn=rig.die_with_parent,
+        )
+
+    # The console
+
+    def sh(self, command, seconds=60):
+        """What a command prints, typed at the serial console's shell."""
+        with self.console:
+            if self.asked == 0:
+                self.wait_for_line("Please press Enter|keeper: ", seconds)
+                self.type("")
+            self.asked += 1
+            since, mark = len(self.lines), f"END{self.asked}"
+            # What is typed is echoed; the quotes keep the echo from being the answer.
+            self.type(f"echo BEG''IN{self.asked}; {command}; echo {mark[:2]}''{mark[2:]} $?")
+            _, found = self.wait_for_line(rf"{mark} (\d+)$", seconds, since)
+            texts = [text for _, text in self.lines[since:]]
+            first = next(at for at, text in enumerate(texts) if re.search(rf"BEGIN{self.asked}$", text))
+            last = next(at for at, text in enumerate(texts) if re.search(rf"{mark} \d+$", text))
+            answer = "\n".join(texts[first + 1 : last])
+            if found[1] != "0":
+                raise rig.GuestError(f"{command!r} failed ({found[1]}): {answer}")
+            return answer
+
+    def type(self, line):
+        self.qemu.stdin.write(line + "\n")
+        self.qemu.stdin.flush()
+
+    def read(self, path):
+        return self.sh(f"cat {path}")
+
+    def wait_until_ready(self, seconds=180):
+        """Seconds from the start of QEMU to the daemon's word that it serves."""
+        return self.wait_for_line("tapline: ready", seconds)[0]
+
+    def wait_for_network(self, seconds=120):
+        self.wait_for_line("image: .*10.0.2.15", seconds)
+
+    def cut_power(self):
+        """At once, whatever is being written."""
+        self.qemu.kill()
+        self.qemu.wait()
+
+    def power_off(self, status=0):
+        self.sh("true")  # so that there is a shell
+        self.type("poweroff")
+        try:
+            self.qemu.wait(rig.POWEROFF_SECONDS * 3)
+        except subprocess.TimeoutExpired:
+            raise rig.GuestError(f"the board did not power off:\n{self.tail()}") from None
+        return status

@@ -1,0 +1,243 @@
+"""What becomes of the card: power cuts, wrong files, foreign and damaged partitions; and who watches the daemon.
+
+On QEMU's generic board, with the image's own kernel and initramfs. Its daemon switches simulated lines.
+"""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+import pytest
+
+import client
+import guest
+import rig
+
+CUTS = int(os.environ.get("TAPLINE_CUTS", "20"))
+SEED = int(os.environ.get("TAPLINE_SEED", "1"))
+BITS = 10
+TABLE = 446
+HEAD = """board: simulated
+listeners:
+  - {address: 0.0.0.0, port: 1883, anonymous: true}
+taps:
+  base: t
+"""
+PLAIN = HEAD + "  outputs: {relay: {pin: GPIO17, initial: off}}\n"
+COUNTING = HEAD + "  persist: {file: /data/tapline/taps, interval: 1s}\n  outputs:\n" + "".join(
+    f"    bit{bit}: {{pin: GPIO{bit}, initial: restore}}\n" for bit in range(BITS)
+)
+
+
+def gray(number):
+    return number ^ number >> 1
+
+
+def bits(number):
+    """The states of the outputs, of bit 0 first."""
+    return ["ON" if gray(number) >> bit & 1 else "OFF" for bit in range(BITS)]
+
+
+def restored(mqtt):
+    """The number that the outputs' retained states are the code of."""
+    mqtt.subscribe("t/+")
+    states = [mqtt.expect(f"t/bit{bit}", lambda text: text in ("ON", "OFF"), seconds=30).payload for bit in range(BITS)]
+    return next(number for number in range(1 << BITS) if bits(number) == states)
+
+
+def second_partition(card):
+    with open(card, "rb") as file:
+        return file.read(512)[TABLE + 16 : TABLE + 32]
+
+
+def entry(card, kind, start_mib, mib):
+    """Puts a second partition into the card's table."""
+    with open(card, "r+b") as file:
+        file.seek(TABLE + 16)
+        file.write(struct.pack("<4sB3sII", bytes(4), kind, bytes(3), start_mib * 2048, mib * 2048)[:16])
+
+
+def test_power_cuts(card, power_on, note):
+    """Outputs count in Gray code, so that whatever moment is restored is one number; it is one that was commanded, and
+    no older than what was restored before."""
+    guest.put_in(card, "tapline.yaml", COUNTING)
+    chance = random.Random(SEED)
+    number = oldest = 0
+    readies, losses = [], []
+    for cut in range(CUTS + 1):
+        board = power_on("virt")
+        readies.append(board.wait_until_ready(120))
+        if cut == 1:
+            assert "/data ext4" in board.read("/proc/mounts")
+        board.wait_for_network()
+        mqtt = client.Client(board.mqtt_port, "counter")
+        found = restored(mqtt)
+        assert oldest <= found <= number, f"cut {cut}: {found} is restored of {oldest}...{number}"
+        losses.append(number - found)
+        oldest = number = found
+        if cut == CUTS:
+            break
+        end = threading.Event()
+        timer = threading.Timer(chance.uniform(0, 6), lambda: (end.set(), board.qemu.kill()))
+        timer.start()
+        try:
+            while not end.is_set():
+                step = number + 1
+                bit = (gray(step) ^ gray(number)).bit_length() - 1
+                number = step  # from the moment it is sent it may be found
+                mqtt.publish(f"t/bit{bit}/set", bits(step)[bit])
+        except (AssertionError, OSError, rig.GuestError):
+            assert end.is_set()
+        timer.join()
+        mqtt.close()
+        board.qemu.wait()
+        assert number < 1 << BITS
+    mqtt.close()
+    assert number > 0, "nothing was ever restored"
+    note(f"seed {SEED}: {CUTS} cuts, counted to {number}, lost at most {max(losses)} commands of the last second or so")
+    note(f"start to ready: first {readies[0]:.1f} s, then {min(readies[1:]):.1f} to {max(readies[1:]):.1f} s")
+
+
+def test_a_wrong_configuration_is_told_and_the_last_good_one_served(card, power_on, connect):
+    wrong = PLAIN.replace("initial: off", "initial: of")
+    # Before there ever was a good one: the image's own, which switches nothing.
+    guest.put_in(card, "tapline.yaml", wrong)
+    board = power_on("virt")
+    board.wait_for_line(r"image: .*  tapline.yaml:6:\d+: .*'of'.*did you mean 'off'", 60)
+    board.wait_for_line("image: .*the image's own configuration", 30)
+    board.wait_until_ready()
+    board.power_off()
+    # As some editors write it.
+    guest.put_in(card, "tapline.yaml", "\ufeff" + PLAIN.replace("\n", "\r\n"))
+    board = power_on("virt")
+    board.wait_until_ready()
+    board.wait_for_network()
+    board.sh("until [ -e /data/good.yaml ]; do usleep 100000; done")
+    board.cut_power()
+    guest.put_in(card, "tapline.yaml", wrong)
+    board = power_on("virt")
+    board.wait_for_line("image: .*the last configuration that was served", 60)
+    board.wait_until_ready()
+    board.wait_for_network()
+    connect(board).subscribe("t/relay").expect("t/relay", "OFF", seconds=30)
+
+
+def test_settings_name_key_and_line(card, power_on):
+    guest.put_in(card, "network.txt", "# ours\r\nhostname = cellar\r\nadress=10.0.2.15/24\r\naddress = 10.0.2.15/24\r\nntp = $(reboot)")
+    guest.put_in(card, "ssh-keys.txt", "# mine\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0m8eJ5yq8bHk3g6cVbW1Y6mJrQkz5yq8bHk3g6cVbW me\nnonsense\n")
+    guest.put_in(card, "tapline.yaml", PLAIN)
+    board = power_on("virt")
+    board.wait_for_line("image: .*network.txt:3: 'adress' is not known; expected one of: hostname address", 60)
+    board.wait_for_line("image: .*eth0: 10.0.2.15/24", 60)
+    board.wait_for_line("image: .*ssh-keys.txt: 'nonsense' is not how a public key begins", 60)
+    assert board.sh("hostname") == "cellar"
+    assert "servers $(reboot)" in board.sh("until [ -e /run/ntpd.conf ]; do usleep 100000; done; cat /run/ntpd.conf")
+    board.sh("until pidof dropbear; do usleep 100000; done")
+    with socket.create_connection(("127.0.0.1", board.agent_port), 10) as ssh:
+        assert ssh.recv(64).startswith(b"SSH-2.0-dropbear")
+    assert board.sh("ls /data/ssh") == "ed25519"
+
+
+def test_the_name_is_told_by_mdns(card, power_on):
+    guest.put_in(card, "tapline.yaml", PLAIN)
+    board = power_on("virt")
+    board.wait_for_network()
+    question = struct.pack(">6H", 7, 0, 1, 0, 0, 0) + b"\x07tapline\x05local\0" + struct.pack(">2H", 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mdns:
+        mdns.settimeout(1)
+        for _ in range(60):
+            mdns.sendto(question, ("127.0.0.1", board.agent_port))
+            try:
+                answer = mdns.recv(512)
+            except TimeoutError:
+                continue
+            break
+    assert socket.inet_aton("10.0.2.15") in answer
+
+
+def test_a_foreign_partition_is_left_alone(card, power_on):
+    guest.put_in(card, "tapline.yaml", COUNTING)
+    entry(card, 0x83, 160, 128)
+    with open(card, "r+b") as file:
+        file.seek(160 << 20)
+        file.write(mark := random.Random(SEED).randbytes(1 << 20))
+    board = power_on("virt")
+    board.wait_for_line("image: .*second partition is not one of this image's, and left alone", 60)
+    board.wait_until_ready()
+    board.power_off()
+    with open(card, "rb") as file:
+        file.seek(160 << 20)
+        assert file.read(1 << 20) == mark
+
+
+def test_a_full_card_serves(image, tmp_path, power_on, card):
+    os.truncate(card, 128 << 20)  # nothing is free
+    board = power_on("virt")
+    guest.put_in(card, "tapline.yaml", COUNTING)
+    board.wait_for_line("image: .*no data partition: less than 64 MiB", 60)
+    board.wait_until_ready()
+
+
+def test_a_damaged_data_partition(card, power_on, note):
+    guest.put_in(card, "tapline.yaml", COUNTING)
+    board = power_on("virt")
+    board.wait_until_ready()
+    board.power_off()
+    start = struct.unpack_from("<I", second_partition(card), 8)[0] * 512
+    # Tables behind the first blocks: mended.
+    with open(card, "r+b") as file:
+        file.seek(start + (1 << 20))
+        file.write(random.Random(SEED).randbytes(4 << 20))
+    board = power_on("virt")
+    board.wait_until_ready()
+    mended = "/data ext4" in board.read("/proc/mounts")
+    note(f"after 4 MiB of chance: {'mended and mounted' if mended else 'not mounted'}")
+    board.power_off()
+    # The superblock, with the name by which it is known: left alone, and served without.
+    with open(card, "r+b") as file:
+        file.seek(start)
+        file.write(bytes(1 << 20))
+    board = power_on("virt")
+    board.wait_for_line("image: .*left alone", 60)
+    board.wait_until_ready()
+
+
+def test_a_card_written_again_keeps_its_data(image, card, power_on):
+    guest.put_in(card, "tapline.yaml", COUNTING)
+    board = power_on("virt")
+    board.wait_until_ready()
+    board.sh("until grep -q ' /data ' /proc/mounts; do usleep 100000; done; touch /data/mine; sync")
+    board.power_off()
+    with open(image, "rb") as new, open(card, "r+b") as file:
+        shutil.copyfileobj(new, file, 1 << 20)
+    assert second_partition(card) == bytes(16)
+    board = power_on("virt")
+    board.wait_for_line("image: .*a data partition of before is found", 60)
+    board.sh("until grep -q ' /data ' /proc/mounts; do usleep 100000; done; test -e /data/mine")
+
+
+def test_the_daemon_is_watched(card, power_on):
+    guest.put_in(card, "tapline.yaml", PLAIN)
+    board = power_on("virt")
+    board.wait_until_ready()
+    since = len(board.lines)
+    board.sh("kill -STOP $(pidof tapline)")
+    board.wait_for_line("keeper: the daemon gives no sign of life", 30, since)
+    board.wait_for_line("tapline: ready", 60, since)
+
+
+def test_the_hardware_watchdog_watches_the_keeper(card, power_on):
+    guest.put_in(card, "tapline.yaml", PLAIN)
+    board = power_on("virt", qemu=["-device", "i6300esb", "-action", "watchdog=poweroff"])
+    board.wait_for_line("keeper: the hardware's watchdog is armed", 120)
+    board.wait_until_ready()
+    with pytest.raises(subprocess.TimeoutExpired):
+        board.qemu.wait(40)  # it is fed
+    board.sh("kill -STOP $(pidof keeper)")
+    board.qemu.wait(60)
+    assert board.qemu.returncode in (0, -signal.SIGKILL)
