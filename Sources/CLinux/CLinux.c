@@ -73,6 +73,20 @@ int32_t clinux_close(int32_t fd) {
 int64_t clinux_read(int32_t fd, void *bytes, size_t count) { return or_errno64(read(fd, bytes, count)); }
 int64_t clinux_write(int32_t fd, const void *bytes, size_t count) { return or_errno64(write(fd, bytes, count)); }
 
+int64_t clinux_write_now(int32_t fd, const void *bytes, size_t count) {
+  struct pollfd place = {.fd = fd, .events = POLLOUT};
+  int ready = poll(&place, 1, 0);
+  return ready > 0 ? or_errno64(write(fd, bytes, count)) : ready == 0 ? -EAGAIN : -errno;
+}
+
+int32_t clinux_file_id(int32_t fd, uint64_t *device, uint64_t *inode) {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return -errno;
+  *device = status.st_dev;
+  *inode = status.st_ino;
+  return 0;
+}
+
 int64_t clinux_pread(int32_t fd, void *bytes, size_t count, int64_t offset) {
   return or_errno64(pread(fd, bytes, count, offset));
 }

@@ -2,8 +2,8 @@ public import Bounded
 import CLinux
 
 /// Where a connection comes from.
-public struct PeerAddress: Sendable {
-  public enum Family: Sendable { case unix, ipv4, ipv6 }
+public struct PeerAddress: BitwiseCopyable, Sendable {
+  public enum Family: BitwiseCopyable, Sendable { case unix, ipv4, ipv6 }
 
   public let family: Family
   /// 4 or 16 bytes, most significant first; zero for unix.
@@ -42,8 +42,8 @@ public struct PeerAddress: Sendable {
     }
   }
 
-  /// `192.0.2.7:40123`, `[2001:db8::7]:40123` or `unix uid 1000`.
-  public func write(to writer: inout ByteWriter) {
+  /// `192.0.2.7:40123`, `[2001:db8::7]:40123` or `unix uid 1000`; `192.0.2.7` or `2001:db8::7` without the port.
+  public func write(to writer: inout ByteWriter, withPort: Bool = true) {
     guard family != .unix else {
       writer.write("unix uid ")
       if let uid { writer.writeDecimal(UInt64(uid)) } else { writer.write("unknown") }
@@ -52,11 +52,12 @@ public struct PeerAddress: Sendable {
     var address = clinux_address()
     address.family = Int32(family == .ipv4 ? CLINUX_IPV4 : CLINUX_IPV6)
     withUnsafeMutableBytes(of: &address.ip) { for index in 0..<16 { $0[index] = ip[index] } }
-    if family == .ipv6 { writer.write("[") }
+    if family == .ipv6, withPort { writer.write("[") }
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: 48) { text in
       guard clinux_format_ip(&address, text.baseAddress!, text.count) == 0 else { return }
       writer.write(bytes(fromCString: text.baseAddress!))
     }
+    guard withPort else { return }
     writer.write(family == .ipv6 ? "]:" : ":")
     writer.writeDecimal(UInt64(port))
   }

@@ -13,7 +13,7 @@ public struct Broker: ~Copyable {
   /// Called for every message that a tap matches, in the same turn (FEATURES C1).
   public var onTap: TapHandler = { _, _ in .accept }
   /// A client's connection has begun, or has ended in whatever way; a takeover is both. Must not call the broker.
-  public var onPresence: (_ clientID: Bytes, _ isHere: Bool, _ now: Instant) -> Void = { _, _, _ in }
+  public var onPresence: (Presence) -> Void = { _ in }
   public internal(set) var counters = Counters()
 
   var connections: Slab<Connection>
@@ -170,7 +170,7 @@ public struct Broker: ~Copyable {
   /// The transport is gone (or was closed after `isFinished`): the connection's place is free again, its
   /// session goes on or ends, its Will fires where it should (§3.1.2.5).
   public mutating func detach(_ id: ConnectionID, at now: Instant) {
-    if connections[id].state != .closing { end(id, publishesWill: true, at: now) }
+    if connections[id].state != .closing { end(id, .lost, publishesWill: true, at: now) }
     outboxes.clear(&connections.address(id).pointee.outbox, bodies: &bodies)
     timers.cancel(id.index)
     connections.giveBack(id)
@@ -357,17 +357,17 @@ public struct Broker: ~Copyable {
   mutating func fail(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
     guard connections[id].state != .closing else { return }
     counters.countClosed(reason)
-    note(Notice(kind: .connectionFailed, reason: reason, session: connections[id].session))
+    note(Notice(kind: .connectionFailed, reason: reason, session: connections[id].session, connection: id))
     if connections[id].state == .connected, connections[id].version == .v5 {
       sendControl(on: id) { writer in
         Disconnect(reason: reason).encode(into: &writer, version: .v5)
       }
     }
-    end(id, publishesWill: true, at: now)
+    end(id, .closed(reason), publishesWill: true, at: now)
   }
 
   /// From here on the connection only drains; its session, if it still has one, is on its own.
-  mutating func end(_ id: ConnectionID, publishesWill: Bool, at now: Instant) {
+  mutating func end(_ id: ConnectionID, _ change: Presence.Change, publishesWill: Bool, at now: Instant) {
     precondition(connections[id].state != .closing)
     if connections[id].state == .awaitingConnect { endPending(id) }
     connections[id].state = .closing
@@ -377,7 +377,9 @@ public struct Broker: ~Copyable {
     markReady(id)
     let session = connections[id].session
     connections[id].session = .null
-    if !session.isNull { connectionLost(session, publishesWill: publishesWill, at: now) }
+    guard !session.isNull else { return }
+    tellPresence(session, id, change, at: now)
+    connectionLost(session, publishesWill: publishesWill, at: now)
   }
 
   // MARK: Framer buffers

@@ -88,7 +88,7 @@ extension Broker {
     connections[id].keepAliveNanoseconds = Int64(keepAliveSeconds) * 1_500_000_000  // 1.5 times (§3.1.2-22)
     armConnection(id, at: now)
     counters.connectsAccepted &+= 1
-    onPresence(clientIDs[session.index], true, now)
+    tellPresence(session, id, .connected, at: now)
 
     answer.sessionPresent = resumed != nil
     if connect.clientID.isEmpty { answer.assignedClientID = clientIDs[session.index] }
@@ -114,14 +114,14 @@ extension Broker {
   }
 
   private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
-    refuse(id, reason, notice: Notice(kind: .connectRefused, reason: reason), at: now)
+    refuse(id, reason, notice: Notice(kind: .connectRefused, reason: reason, connection: id), at: now)
   }
 
   private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, notice: Notice?, at now: Instant) {
     counters.connectsRefused &+= 1
     if let notice { note(notice) }
     sendConnAck(ConnAck(sessionPresent: false, reason: reason), on: id)
-    end(id, publishesWill: false, at: now)
+    end(id, .closed(reason), publishesWill: false, at: now)
   }
 
   /// A CONNECT that cannot be read, or is of a version that is not spoken here.
@@ -186,9 +186,14 @@ extension Broker {
     return handle
   }
 
+  func tellPresence(_ session: Handle<Session>, _ id: ConnectionID, _ change: Presence.Change, at now: Instant) {
+    onPresence(
+      Presence(
+        clientID: clientIDs[session.index], connection: id, version: connections[id].version, change: change, now: now))
+  }
+
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
   mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
-    onPresence(clientIDs[session.index], false, now)
     sessions[session].connection = .null
     sessions[session].window = 0
     if !publishesWill { dropWill(session) }
@@ -223,7 +228,7 @@ extension Broker {
       guard expirySeconds == 0 || sessions[session].expirySeconds != 0 else { throw .protocolError }
       sessions[session].expirySeconds = min(expirySeconds, UInt32(limits.sessionExpirySecondsMax))
     }
-    end(id, publishesWill: disconnect.reason != .success, at: now)
+    end(id, .disconnected(disconnect.reason), publishesWill: disconnect.reason != .success, at: now)
   }
 
   // MARK: Wills

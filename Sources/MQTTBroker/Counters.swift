@@ -70,11 +70,45 @@ public struct Notice: BitwiseCopyable {
   public let reason: ReasonCode
   public let session: Handle<Session>
   public let source: SourceAddress
+  /// Of the first two kinds; it may have ended since.
+  public let connection: ConnectionID
 
-  init(kind: Kind, reason: ReasonCode, session: Handle<Session> = .null, source: SourceAddress = .local) {
+  init(
+    kind: Kind, reason: ReasonCode, session: Handle<Session> = .null, source: SourceAddress = .local,
+    connection: ConnectionID = .null
+  ) {
     self.kind = kind
     self.reason = reason
     self.session = session
     self.source = source
+    self.connection = connection
+  }
+
+  /// The same was told as a `Presence`, with the client's identifier.
+  public var isOfClient: Bool { kind == .connectionFailed && !session.isNull }
+}
+
+/// A client's connection begins or ends; borrowed for the call.
+public struct Presence {
+  public enum Change: BitwiseCopyable {
+    case connected
+    /// The client said so.
+    case disconnected(ReasonCode)
+    /// It is gone, or its transport was closed, without a DISCONNECT.
+    case lost
+    /// By the broker.
+    case closed(ReasonCode)
+  }
+  public let clientID: Bytes
+  public let connection: ConnectionID
+  public let version: ProtocolVersion
+  public let change: Change
+  public let now: Instant
+
+  public var isHere: Bool {
+    switch change {
+    case .connected: true
+    case .disconnected, .lost, .closed: false
+    }
   }
 }

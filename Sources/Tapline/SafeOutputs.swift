@@ -106,7 +106,7 @@ extension Server {
       keeps = answer
     }
     let word: StaticString = isAmbiguous ? "unknown" : keeps.map { $0 ? "yes" : "no" } ?? "unknown"
-    log.line(.info) { line in
+    log.line(.notice, .server) { line in
       line.write("tapline: this kernel keeps outputs after exit: ")
       line.write(word)
     }

@@ -10,10 +10,10 @@ import Taps
 ///
 /// Rooms of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers),
 /// ServerLines, ServerInputs, ServerSensors and ServerLevels (the board), ServerState (what outlives it), ServerFigures
-/// ($SYS), ServerStop (the orderly end).
+/// ($SYS), ServerLog, ServerStop (the orderly end).
 public final class Server {
   let configuration: Configuration
-  let log = Log()
+  let log: Log
   let service = ServiceManager()
 
   let memory: MappedMemory
@@ -73,7 +73,7 @@ public final class Server {
   var allocationsAtStart: UInt64 = 0
   var publishedAllocations: UInt64?
 
-  var noticeBudget = NoticeBudget()
+  var publishedLog = Log.Counters()
   var watchdogAt = Instant.never
   var isStopping = false
 
@@ -95,10 +95,10 @@ public final class Server {
   /// its tap says `fault` and is tried again.
   public init(_ configuration: Configuration) throws(StartError) {
     self.configuration = configuration
+    log = Log(configuration.log)
     let plan = Server.plan(configuration)
     do throws(LinuxError) {
       signals = try Signals()
-      memory = try MappedMemory(byteCount: max(1, plan.byteCount))
       poller = try Poller(eventsMax: 64)
       edges = try EdgeBuffer(capacity: 64)
       sensorLanes = SensorLanes(configuration.taps.sensors)
@@ -106,6 +106,16 @@ public final class Server {
       levelLanes = try Server.startLevelLanes(configuration.taps.levels, sysfsRoot: configuration.sysfsRoot)
     } catch {
       throw StartError(text: Server.text("cannot start: ", error))
+    }
+    do throws(LinuxError) {
+      memory = try MappedMemory(byteCount: max(1, plan.byteCount))
+    } catch {
+      var text = Text("cannot reserve ")
+      text.add(plan.byteCount / 1024)
+      text.add(" KiB: ")
+      text.add(error.text)
+      text.add("; lower limits; see tapline plan")
+      throw StartError(text: text)
     }
     var reservation = Reservation(region: memory.buffer)
     let now = Clock.now()
@@ -135,8 +145,13 @@ public final class Server {
     presses = configuration.presses.map { Press($0, from: now) }
     try addCommandTaps()
     broker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
-    broker.onPresence = { [unowned(unsafe) self] client, isHere, now in
-      if isHere { self.taps.clientConnected(client) } else { self.taps.clientLost(client, at: now) }
+    broker.onPresence = { [unowned(unsafe) self] presence in
+      self.tell(presence)
+      if presence.isHere {
+        self.taps.clientConnected(presence.clientID)
+      } else {
+        self.taps.clientLost(presence.clientID, at: presence.now)
+      }
     }
     try openListeners()
     poll(signals.fd, .signals, 0)
@@ -202,7 +217,7 @@ public final class Server {
     if let raised = try? Process.raiseDescriptorLimit(to: configuration.limits.connectionsMax + taps.lineCount + 64),
       raised < configuration.limits.connectionsMax + taps.lineCount + 32
     {
-      log.warning("the limit of open files is below limits: connections; see ulimit -n")
+      log.write(.warning, .server, "tapline: the limit of open files is below limits: connections; see ulimit -n")
     }
     var passed = PassedSockets()
     for (index, settings) in configuration.listeners.enumerated() {
@@ -226,7 +241,8 @@ public final class Server {
         settings.describe(into: &text)
         text.add(": ")
         text.add(error.text)
-        text.add("; is another broker running? see listeners in ")
+        text.add(Server.remedy(error, settings.endpoint))
+        text.add("; see listeners in ")
         text.add(configuration.file)
         throw StartError(text: text)
       case .success(let listener):
@@ -236,6 +252,20 @@ public final class Server {
     }
     if passed.leftCount > 0 {
       log.warning("the socket unit listens where no listener of the configuration does: nobody is served there")
+    }
+  }
+
+  private static func remedy(_ error: LinuxError, _ endpoint: ListenerSettings.Endpoint) -> StaticString {
+    switch error.errno {
+    case 2: "; its directory is missing"  // ENOENT
+    case 13:  // EACCES
+      switch endpoint {
+      case .tcp: "; a port below 1024 needs CAP_NET_BIND_SERVICE"
+      case .unix: "; its directory belongs to another user"
+      }
+    case 98: "; is another broker running?"  // EADDRINUSE
+    case 99: "; this machine does not have that address now"  // EADDRNOTAVAIL
+    default: ""
     }
   }
 
@@ -259,14 +289,22 @@ struct LoopMemory: ~Copyable {
   let readBuffer: Scratch
   let scratch: Scratch
   let transports: FixedArray<TransportState>  // by the connection's index
+  let peers: FixedArray<Peer>  // likewise
   let parts: PartList
 
   init(_ limits: Limits, in reservation: inout Reservation) {
     readBuffer = Scratch(byteCount: limits.readBytes, name: "read buffer", in: &reservation)
     scratch = Scratch(byteCount: 1024, name: "scratch: loop", in: &reservation)
     transports = FixedArray(count: limits.connectionsMax, name: "transports", in: &reservation)
+    peers = FixedArray(count: limits.connectionsMax, name: "peers", in: &reservation)
     parts = PartList(count: GatherList.partsMax, name: "parts of a write", in: &reservation)
   }
+}
+
+/// Where a connection comes from. Of one that has ended it is still known until its place is taken.
+struct Peer: BitwiseCopyable {
+  var id: ConnectionID
+  var address: PeerAddress
 }
 
 /// What the loop knows of a connection's socket.

@@ -17,7 +17,7 @@ extension Server {
     // The last taps of the broker, so that all others keep their numbers.
     for topic in history.statusTopics {
       guard let tap = topic.lend({ broker.addTap(filter: $0) }) else {
-        log.warning("tapline: no room to hear when Home Assistant comes; raise limits: taps")
+        log.write(.warning, .taps, "tapline: no room to hear when Home Assistant comes; raise limits: taps")
         continue
       }
       firstBirthTap = min(firstBirthTap, tap.index)
@@ -59,7 +59,9 @@ extension Server {
       let reason = broker.publish(
         topic: topic.written, payload: payload.written, properties: properties.written, qos: .atLeastOnce, retain: true,
         at: now)
-      if reason.isError { log.error("tapline: a discovery message found no room; raise limits: retained or blocks") }
+      if reason.isError {
+        log.write(.error, .taps, "tapline: a discovery message found no room; raise limits: retained or blocks")
+      }
     }
   }
 }

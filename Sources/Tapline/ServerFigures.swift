@@ -12,6 +12,7 @@ extension Server {
     turnTimes.write(into: &writer)
     _ = broker.publish(
       topic: Bytes("$SYS/tapline/loop/turn_microseconds"), payload: writer.written, retain: true, at: now)
+    publishLogCounters(at: now)
     guard let allocationCount else { return }
     let afterReady = allocationCount() &- allocationsAtStart
     guard afterReady != publishedAllocations else { return }

@@ -98,14 +98,7 @@ extension Server {
   private func fail(_ index: Int, _ reason: Bytes, at now: Instant) -> TapUpdate {
     let update = taps.levels[index].failed(reason, at: now, wallNanoseconds: Clock.wallNanoseconds())
     if update.fault != nil {  // once, not with every retry
-      let name = configuration.taps.levels[index].name
-      log.line(.warning) { text in
-        text.write("tapline: tap ")
-        name.lend { text.write($0) }
-        text.write(": ")
-        text.write(reason)
-        text.write("; trying again every 5 s")
-      }
+      tell(.warning, .taps, tap: configuration.taps.levels[index].name, reason, "; trying again every 5 s")
     }
     return update
   }

@@ -42,6 +42,7 @@ extension Server {
         update = taps.counters[counter].lineHealed(
           isHigh: isActive, seesBothEdges: settings.edges == .both, at: now, wallNanoseconds: wall)
       }
+      if update.fault != nil { tell(.notice, .taps, tap: name, Bytes("works again")) }
       publish(update, at: now)
     } catch {
       var text = loop.scratch.writer()
@@ -97,14 +98,7 @@ extension Server {
     case .counter(let counter): update = taps.counters[counter].lineFailed(reason, wallNanoseconds: wall)
     }
     if update.fault != nil {  // once, not with every retry
-      let name = request(for: line).name
-      log.line(.warning) { text in
-        text.write("tapline: tap ")
-        name.lend { text.write($0) }
-        text.write(": ")
-        text.write(reason)
-        text.write("; trying again every 5 s")
-      }
+      tell(.warning, .taps, tap: request(for: line).name, reason, "; trying again every 5 s")
     }
     publish(update, at: now)
   }
@@ -130,6 +124,7 @@ extension Server {
     case .refuse(let reason, let text):
       verdict.reason = reason
       verdict.reasonString = text
+      tellOfCommand(.info, output, by: author(of: message), text)
     case .set(let sets):
       if let failed = carryOut(sets, at: message.now, inBrokersTurn: true) {
         verdict.reason = .implementationSpecificError
@@ -167,9 +162,15 @@ extension Server {
     } catch {
       closeLine(line)
       retryAt[line] = now.adding(seconds: Server.retrySeconds)
-      announce(taps.lineFailed(output: set.output, error.text, at: now, wallNanoseconds: wall))
+      let update = taps.lineFailed(output: set.output, error.text, at: now, wallNanoseconds: wall)
+      if update.fault != nil {
+        tell(
+          .warning, .taps, tap: configuration.taps.outputs[set.output].name, error.text, "; trying again every 5 s")
+      }
+      announce(update)
       return false
     }
+    tellOfCommand(.debug, set.output, by: set.by, set.active ? Bytes("ON") : Bytes("OFF"))
     // The turn began a while ago, and some drivers take theirs: dead times count from the line.
     announce(taps.lineSet(set, at: Clock.now(), wallNanoseconds: wall))
     stateChanged(at: now)
@@ -247,7 +248,9 @@ extension Server {
   }
 
   private func logNoRoom() {
-    log.error("tapline: a state found no room to be published; raise limits: tap_publishes or tap_publish_bytes")
+    log.write(
+      .error, .taps,
+      "tapline: a state found no room to be published; raise limits: tap_publishes or tap_publish_bytes")
   }
 
   // MARK: The simulated board

@@ -24,7 +24,7 @@ extension Server {
     do throws(LinuxError) {
       try startHandlerLane()
     } catch {
-      log.error("tapline: the handlers' thread cannot be started")
+      log.write(.error, .server, "tapline: the handlers' thread cannot be started")
       return 70
     }
     start()
@@ -41,8 +41,7 @@ extension Server {
       server.allocationCount = allocationCount
       return server.run()
     } catch {
-      let log = Log()
-      log.line(.error) { line in
+      Log(configuration.log).line(.error, .server) { line in
         line.write("tapline: ")
         error.text.bytes.lend { line.write($0.first(min($0.count, line.free))) }
       }
@@ -64,7 +63,7 @@ extension Server {
     broker.startSys(at: now)
     advanceBroker(to: now)
     if let nanoseconds = service.watchdogNanoseconds { watchdogAt = now.adding(nanoseconds: nanoseconds / 2) }
-    log.line(.info) { line in
+    log.line(.notice, .server) { line in
       line.write("tapline: ready, ")
       line.writeDecimal(UInt64(memory.byteCount / 1024))
       line.write(" KiB reserved, ")
@@ -94,7 +93,8 @@ extension Server {
     advanceBroker(to: now)
     advanceBoard(at: now)
     flushReady(at: now)
-    logNotices(at: now)
+    tellNotices()
+    log.advance(to: now)
     let ended = Clock.now()
     turnTimes.add(nanoseconds: ended.since(now))
     return ended
@@ -117,7 +117,7 @@ extension Server {
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
-    deadline = min(deadline, watchdogAt, noticeBudget.nextDeadline)
+    deadline = min(deadline, watchdogAt, log.nextDeadline)
     deadline = min(deadline, tapCountersDeadline, figuresAt)
     return min(deadline, stateKeeper?.dueAt ?? .never)
   }
@@ -149,7 +149,7 @@ extension Server {
     do throws(LinuxError) {
       try poller.add(fd, token: kind.token(low), interest: .read)
     } catch {
-      log.error("tapline: a descriptor cannot be polled")  // ENOMEM, or max_user_watches
+      log.write(.error, .server, "tapline: a descriptor cannot be polled")  // ENOMEM, or max_user_watches
     }
   }
 
@@ -182,7 +182,8 @@ extension Server {
     while let signal = signals.next() {
       switch signal {
       case .stop: isStopping = true
-      case .reload: log.notice("tapline: SIGHUP: nothing of this configuration can be changed without a restart")
+      case .reload:
+        log.write(.notice, .server, "tapline: SIGHUP: nothing of this configuration can be changed without a restart")
       case .report: reportPools()
       }
     }
@@ -199,7 +200,9 @@ extension Server {
       case .wouldBlock:
         return
       case .failed:
-        log.error("tapline: a connection cannot be accepted: out of descriptors or memory; trying again in 1 s")
+        log.write(
+          .error, .server,
+          "tapline: a connection cannot be accepted: out of descriptors or memory; trying again in 1 s")
         try? poller.remove(listeners[index].listener.fd)
         listeners[index].pausedUntil = now.adding(seconds: 1)
         return
@@ -213,6 +216,8 @@ extension Server {
           Transport.close(fd)  // counted by the broker
           continue
         }
+        loop.peers[id.index] = Peer(id: id, address: peer)
+        tellOfConnection(id)
         loop.transports[id.index] = TransportState(fd: fd, isReadable: false, isWritable: true)
         do throws(LinuxError) {
           // Both directions once and edge-triggered: no further epoll_ctl for the life of the connection.
@@ -362,48 +367,6 @@ extension Server {
       }
     }
   }
-
-  // MARK: Log
-
-  private func logNotices(at now: Instant) {
-    while let notice = broker.nextNotice() {
-      guard noticeBudget.allows(at: now) else { continue }
-      log.line(.notice) { line in
-        switch notice.kind {
-        case .connectionFailed: line.write("tapline: connection closed: ")
-        case .connectRefused: line.write("tapline: client refused: ")
-        case .sourceRefused:
-          line.write("tapline: connections refused from ")
-          notice.source.write(into: &line)
-          line.write(": ")
-        case .takeoverRefused:
-          line.write("tapline: two clients are called '")
-          line.write(broker.clientID(of: notice))
-          line.write("', the newer is refused: ")
-        }
-        line.write(notice.reason.text)
-      }
-    }
-    if let suppressed = noticeBudget.takeSuppressed(at: now) {
-      log.line(.notice) { line in
-        line.write("tapline: ")
-        line.writeDecimal(suppressed)
-        line.write(" more connections closed or refused; see $SYS/tapline/closed/#")
-      }
-    }
-  }
-
-  private func reportPools() {
-    for index in 0..<Broker.poolCount {
-      let (name, gauge) = broker.pool(index)
-      log.line(.info) { line in
-        line.write("tapline: pool ")
-        line.write(name)
-        line.write(" ")
-        gauge.write(into: &line)
-      }
-    }
-  }
 }
 
 extension SourceAddress {
@@ -415,35 +378,5 @@ extension SourceAddress {
     case .ipv4: self = peer.isLoopback ? .local : SourceAddress(ipv4: UInt32(prefix >> 32))
     case .ipv6: self = peer.isLoopback ? .local : SourceAddress(ipv6Prefix: prefix)
     }
-  }
-}
-
-/// At most 10 lines in 10 seconds about peers; what is more is counted and told in one line.
-struct NoticeBudget {
-  private var windowEnds = Instant(nanoseconds: 0)
-  private var written = 0
-  private var suppressed: UInt64 = 0
-
-  /// When a line about the suppressed ones is due.
-  var nextDeadline: Instant { suppressed > 0 ? windowEnds : .never }
-
-  mutating func allows(at now: Instant) -> Bool {
-    if now >= windowEnds, suppressed == 0 {
-      windowEnds = now.adding(seconds: 10)
-      written = 0
-    }
-    guard written < 10 else {
-      suppressed &+= 1
-      return false
-    }
-    written += 1
-    return true
-  }
-
-  mutating func takeSuppressed(at now: Instant) -> UInt64? {
-    guard suppressed > 0, now >= windowEnds else { return nil }
-    let count = suppressed
-    suppressed = 0
-    return count
   }
 }

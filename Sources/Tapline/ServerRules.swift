@@ -23,7 +23,7 @@ extension Server {
     let isFirstCut = rules.messageReceived(
       rule: rule, message.payload, depth: ruleDepth, isOwn: message.clientID.isEmpty, at: message.now)
     guard isFirstCut else { return }
-    log.line(.warning) { line in
+    log.line(.warning, .taps) { line in
       line.write("tapline: ")
       line.write(rules.by(rule))
       line.write(" is in a loop of rules, which was cut; see $SYS/tapline/rules/cut")

@@ -82,16 +82,13 @@ extension Server {
   }
 
   private func publish(_ update: TapUpdate, of sensor: Int, at now: Instant) {
-    if let fault = update.fault, !fault.payload.isEmpty {
+    if let fault = update.fault {
       let (name, channel) = (configuration.taps.sensors[sensor].name, configuration.taps.sensors[sensor].channel)
-      log.line(.warning) { text in
-        text.write("tapline: tap ")
-        name.lend { text.write($0) }
-        if !channel.isEmpty { text.write("/") }
-        channel.lend { text.write($0) }
-        text.write(": ")
-        text.write(fault.payload)
-        text.write("; its next readings are tried as before")
+      if fault.payload.isEmpty {
+        tell(.notice, .sensors, tap: name, channel: channel, Bytes("is read again"))
+      } else {
+        tell(
+          .warning, .sensors, tap: name, channel: channel, fault.payload, "; its next readings are tried as before")
       }
     }
     publish(update, at: now)

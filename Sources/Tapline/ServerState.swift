@@ -40,7 +40,7 @@ extension Server {
     let before = stateError
     stateError = outcome.error
     guard before != outcome.error else { return }
-    log.line(outcome.isSaved ? .notice : .error) { line in
+    log.line(outcome.isSaved ? .notice : .error, .state) { line in
       line.write("tapline: state file ")
       keeper.file.lend { line.write($0) }
       if let error = outcome.error {
@@ -80,6 +80,6 @@ extension Server {
         return
       }
     }
-    log.error("tapline: the last state was not written in 3 s; the file is as it was before")
+    log.write(.error, .state, "tapline: the last state was not written in 3 s; the file is as it was before")
   }
 }

@@ -26,7 +26,8 @@ extension Server {
       }
     }
     writeLastState(at: now)
-    log.info("tapline: stopped")
+    log.write(.notice, .server, "tapline: stopped")
+    log.end()
   }
 
   /// Gives every connection one chance to take what waits for it.

@@ -135,7 +135,7 @@ extension Server {
     handlers[index].quarantinedUntil = now.adding(seconds: Server.quarantineSeconds)
     tapCounters.quarantines &+= 1
     let pattern = handlers[index].pattern.text
-    log.line(.warning) { line in
+    log.line(.warning, .taps) { line in
       line.write("tapline: handler of ")
       line.write(pattern)
       line.write(" takes too long; set aside for 60 s")

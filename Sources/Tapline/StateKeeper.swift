@@ -70,7 +70,7 @@ final class StateKeeper {
 
   private func tellUnknown(_ log: Log) {
     guard unknown.lineCount + droppedCount > 0 else { return }
-    log.line(.notice) { line in
+    log.line(.notice, .state) { line in
       line.write("tapline: the state file also has ")
       line.writeDecimal(UInt64(unknown.lineCount))
       line.write(" lines that the configuration does not know, which are kept")
@@ -209,7 +209,7 @@ private struct StateFile {
   }
 
   private func say(_ priority: Log.Priority, _ first: Bytes, _ second: Bytes, _ third: Bytes = .empty) {
-    log.line(priority) { line in
+    log.line(priority, .state) { line in
       line.write("tapline: state file ")
       path.lend { line.write($0) }
       line.write(" ")

@@ -86,37 +86,6 @@ import Testing
     #expect(!Process.hostName().isEmpty)
   }
 
-  /// A log line's bytes, as they reach the descriptor.
-  func logged(marksPriority: Bool = false, _ body: (Log) -> Void) -> String {
-    let pair = try! Transport.pair()
-    body(Log(least: .info, fd: pair.0, marksPriority: marksPriority))
-    let line = readText(pair.1)
-    Transport.close(pair.0)
-    Transport.close(pair.1)
-    return line
-  }
-
-  @Test func aLogLineIsOneWrite() {
-    #expect(logged { $0.info("hello") } == "hello\n")
-    #expect(logged(marksPriority: true) { $0.error("bad") } == "<3>bad\n")
-    #expect(logged { $0.write(.debug, Bytes("quiet")) } == "<would block>")
-    #expect(
-      logged { $0.line(.warning) { $0.write("client \u{1b}[31m\n<0>forged\u{7f}") } } == "client ?[31m?<0>forged?\n")
-  }
-
-  @Test func aLongLogLineIsCut() {
-    let long = String(repeating: "x", count: 2000)
-    let line = logged(marksPriority: true) { log in withBytes(long) { log.write(.info, $0) } }
-    #expect(line.utf8.count == Log.lineBytesMax && line.hasSuffix("xxx...\n"))
-    let overflow = logged { log in
-      log.line(.info) { line in
-        line.write("short ")
-        withBytes(long) { line.write($0) }
-      }
-    }
-    #expect(overflow == "short ...\n")
-  }
-
   @Test func theServiceManagerIsTold() throws {
     let directory = TemporaryDirectory()
     for path in [directory.path + "/notify", "@tapline-test-\(getpid())"] {

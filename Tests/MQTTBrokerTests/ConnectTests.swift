@@ -16,6 +16,40 @@ import Testing
     world.finish()
   }
 
+  /// Every begin has its end, and the end says how.
+  @Test func presenceTellsHowAConnectionEnded() {
+    let world = World()
+    var told: [String] = []
+    world.broker.onPresence = { presence in
+      let name = String(decoding: presence.clientID.array(), as: UTF8.self)
+      switch presence.change {
+      case .connected: told.append("\(name) here")
+      case .disconnected(let reason): told.append("\(name) said \(reason.text)")
+      case .lost: told.append("\(name) lost")
+      case .closed(let reason): told.append("\(name) closed: \(reason.text)")
+      }
+    }
+    func take() -> [String] {
+      defer { told = [] }
+      return told
+    }
+    world.connect("a")
+    world.send("a", .disconnect())
+    #expect(take() == ["a here", "a said \(ReasonCode.success.text)"])
+    world.connect("a")
+    world.send("a", .disconnect(.disconnectWithWill))
+    #expect(take() == ["a here", "a said \(ReasonCode.disconnectWithWill.text)"])
+    world.connect("a", .v311)
+    world.lose("a")
+    #expect(take() == ["a here", "a lost"])
+    world.connect("a", keepAliveSeconds: 10)
+    world.advance(seconds: 16)
+    #expect(take() == ["a here", "a closed: \(ReasonCode.keepAliveTimeout.text)"])
+    world.connect("a")
+    world.connect("b", clientID: "a")
+    #expect(take() == ["a here", "a closed: \(ReasonCode.sessionTakenOver.text)", "a here"])
+  }
+
   @Test func connAckOfOldVersionIsFourBytes() {  // 3.1.1 §3.2
     let world = World()
     let answer = world.connect("a", .v311, keepAliveSeconds: 60)

@@ -70,6 +70,7 @@ struct ConfigurationDocumentationTests {
       TapsReader.publishKeys, TapsReader.ruleKeys, TapsReader.ruleMessageKeys, TapsReader.sensorKeys,
       TapsReader.pinKeys, TapsReader.pwmKeys, TapsReader.ledKeys,
       TapsReader.discoveryKeys, TapsReader.homeAssistantKeys, ["presses", "line", "every", "for"],
+      LogReader.keys,
     ].flatMap { $0 }
     for key in shown { #expect(examples.contains("\(key):"), "an example of \(key)") }
     for key in shown + BoardProfile.keys

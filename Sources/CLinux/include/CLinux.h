@@ -63,6 +63,11 @@ int64_t clinux_read(int32_t fd, void *bytes, size_t count);
 int64_t clinux_pread(int32_t fd, void *bytes, size_t count, int64_t offset);
 /// write(2). Bytes written, or -errno.
 int64_t clinux_write(int32_t fd, const void *bytes, size_t count);
+/// write(2) of what fits a page, if poll(2) says that it need not wait, whatever the descriptor's flags, which others may
+/// share. Bytes written, or -errno, -EAGAIN where it would wait.
+int64_t clinux_write_now(int32_t fd, const void *bytes, size_t count);
+/// fstat(2): which file it is. 0 or -errno.
+int32_t clinux_file_id(int32_t fd, uint64_t *device, uint64_t *inode);
 /// fcntl(2) F_SETFL with O_NONBLOCK added. 0 or -errno.
 int32_t clinux_set_nonblocking(int32_t fd);
 /// unlink(2). 0 or -errno.

@@ -1,5 +1,5 @@
 public import Bounded
-import LinuxIO
+public import LinuxIO
 public import Taps
 
 /// A button of the simulated board that presses itself.
@@ -23,12 +23,13 @@ public struct Configuration: Sendable {
   public var board: BoardProfile?
   public var limits = Limits()
   public var taps: TapSettings
+  public var log = LogSettings()
   /// What stands in place of `/sys`.
   public var sysfsRoot: [UInt8] = [UInt8](ascii: "/sys")
   /// Only with a simulated board.
   public var presses: [SimulatedPress] = []
 
-  static var keys: [StaticString] { ["listeners", "board", "limits", "taps", "sysfs_root", "simulation"] }
+  static var keys: [StaticString] { ["listeners", "board", "limits", "taps", "log", "sysfs_root", "simulation"] }
 
   /// Reads a file. Throws everything that is wrong with it, or with the board profile that it names.
   /// - Parameter boards: `--boards DIR`.
@@ -67,6 +68,7 @@ public struct Configuration: Sendable {
     limits = LimitKey.read(top)
     let base = [UInt8](ascii: "tap/") + (hostName.isEmpty ? [UInt8](ascii: "board") : hostName)
     taps = TapsReader.read(top, limits: limits, board: board, defaultBase: base)
+    log = LogReader.read(top)
     if let root = top.path("sysfs_root", byteCountMax: 200) { sysfsRoot = root }
     presses = Configuration.readSimulation(top, board)
     try errors.check()

@@ -1,0 +1,136 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import Taps
+
+/// What is logged of clients and taps. Lines that many clients may bring about leave the port out, so that the same
+/// ones are folded.
+extension Server {
+  // MARK: Clients
+
+  /// In the broker's turn. Who comes and goes is for `mqtt: info`; whom the broker sends away, for everybody.
+  func tell(_ presence: Presence) {
+    let priority: Log.Priority =
+      switch presence.change {
+      case .connected, .disconnected, .lost: .info
+      case .closed(let reason): reason == .serverShuttingDown ? .info : .notice
+      }
+    log.line(priority, .mqtt) { line in
+      line.write("tapline: client ")
+      line.write(quoted: presence.clientID)
+      line.write(" from ")
+      loop.peers[presence.connection.index].address.write(to: &line, withPort: priority == .info)
+      switch presence.change {
+      case .connected: line.write(presence.version == .v5 ? " connected, MQTT 5" : " connected, MQTT 3.1.1")
+      case .disconnected(let reason):
+        line.write(" disconnected")
+        if reason == .success { return }
+        line.write(": ")
+        line.write(reason.text)
+      case .lost: line.write(" is gone, without a DISCONNECT")
+      case .closed(let reason):
+        line.write(" was disconnected: ")
+        line.write(reason.text)
+      }
+    }
+  }
+
+  func tellOfConnection(_ id: ConnectionID) {
+    log.line(.debug, .mqtt) { line in
+      line.write("tapline: connection")
+      writeAddress(of: id, withPort: true, into: &line)
+    }
+  }
+
+  /// After each turn.
+  func tellNotices() {
+    while let notice = broker.nextNotice() {
+      if notice.isOfClient { continue }
+      log.line(.notice, .mqtt) { line in
+        line.write("tapline: ")
+        switch notice.kind {
+        case .connectionFailed:
+          line.write("connection closed")
+          writeAddress(of: notice.connection, withPort: false, into: &line)
+        case .connectRefused:
+          line.write("client refused")
+          writeAddress(of: notice.connection, withPort: false, into: &line)
+        case .sourceRefused:
+          line.write("connections refused from ")
+          notice.source.write(into: &line)
+        case .takeoverRefused:
+          line.write("two clients are called ")
+          line.write(quoted: broker.clientID(of: notice))
+          line.write(", the newer is refused")
+        }
+        line.write(": ")
+        line.write(notice.reason.text)
+      }
+    }
+  }
+
+  /// ` from ADDRESS`; nothing once another connection has its place.
+  private func writeAddress(of id: ConnectionID, withPort: Bool, into line: inout ByteWriter) {
+    let peer = loop.peers[id.index]
+    guard peer.id == id else { return }
+    line.write(" from ")
+    peer.address.write(to: &line, withPort: withPort)
+  }
+
+  // MARK: Taps
+
+  /// `tapline: tap NAME/CHANNEL: TEXT; REMEDY`.
+  func tell(
+    _ priority: Log.Priority, _ area: Log.Area, tap name: [UInt8], channel: [UInt8] = [], _ text: Bytes,
+    _ remedy: StaticString = ""
+  ) {
+    log.line(priority, area) { line in
+      line.write("tapline: tap ")
+      name.lend { line.write($0) }
+      if !channel.isEmpty { line.write("/") }
+      channel.lend { line.write($0) }
+      line.write(": ")
+      line.write(text)
+      line.write(remedy)
+    }
+  }
+
+  /// Who switched an output, or why it was not: `tapline: tap NAME: TEXT, by 'WHO'`.
+  func tellOfCommand(_ priority: Log.Priority, _ output: Int, by author: Bytes, _ text: Bytes) {
+    log.line(priority, .taps) { line in
+      line.write("tapline: tap ")
+      configuration.taps.outputs[output].name.lend { line.write($0) }
+      line.write(": ")
+      line.write(text)
+      line.write(", by ")
+      line.write(quoted: author)
+    }
+  }
+
+  // MARK: Figures
+
+  /// `$SYS/tapline/log/...`, where they have changed.
+  func publishLogCounters(at now: Instant) {
+    let (new, old) = (log.counters, publishedLog)
+    guard new != old else { return }
+    publishCounter("$SYS/tapline/log/lines", new.written, old.written, at: now)
+    publishCounter("$SYS/tapline/log/repeated", new.repeated, old.repeated, at: now)
+    publishCounter("$SYS/tapline/log/suppressed", new.suppressed, old.suppressed, at: now)
+    publishCounter("$SYS/tapline/log/lost", new.lost, old.lost, at: now)
+    publishedLog = new
+  }
+
+  /// For SIGUSR1.
+  func reportPools() {
+    for index in 0..<Broker.poolCount {
+      let (name, gauge) = broker.pool(index)
+      log.line(.notice, .server) { line in
+        line.write("tapline: pool ")
+        line.write(name)
+        line.write(" ")
+        gauge.write(into: &line)
+      }
+    }
+  }
+}
