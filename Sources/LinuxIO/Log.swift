@@ -170,7 +170,7 @@ public final class Log {
     _ name: StaticString = ""
   ) -> Bool {
     var isWritten = false
-    compose({ text in
+    let body = { (text: inout ByteWriter) in
       text.write("tapline: ")
       text.write(before)
       text.writeDecimal(count)
@@ -179,7 +179,8 @@ public final class Log {
       if count != 1 { text.write("s") }
       text.write(after)
       text.write(name)
-    }) { line, text in isWritten = put(line, Log.prefixBytes + text.count, priority) }
+    }
+    compose(body) { line, text in isWritten = put(line, Log.prefixBytes + text.count, priority) }
     return isWritten
   }
 
