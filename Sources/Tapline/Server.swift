@@ -251,7 +251,9 @@ public final class Server {
       }
     }
     if passed.leftCount > 0 {
-      log.warning("the socket unit listens where no listener of the configuration does: nobody is served there")
+      log.write(
+        .warning, .server,
+        "tapline: the socket unit listens where no listener of the configuration does: nobody is served there")
     }
   }
 
