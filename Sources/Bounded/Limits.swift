@@ -103,7 +103,7 @@ public struct Limits: Sendable {
   public var referenceBytesMin = 2048
 
   /// Bytes read from one connection in one turn.
-  public var readBytes = 16_384
+  public var readBytes = 65_536
   /// Seconds a session may outlive its connection, whatever its client asks for (§3.1.2.11.2).
   public var sessionExpirySecondsMax = 7 * 24 * 3600
   /// Longest keep alive granted; told as Server Keep Alive (§3.2.2.3.14).

@@ -84,8 +84,8 @@ public enum Transport {
 ///
 /// Invariant: 0 <= count <= partsMax.
 public final class GatherList {
-  /// Parts in one write. 64 parts of 16 bytes are one page with room to spare, and far below IOV_MAX (1024).
-  public static var partsMax: Int { 64 }
+  /// Parts in one write: 64 KiB in chunks of 1 KiB and some more; far below IOV_MAX (1024).
+  public static var partsMax: Int { 72 }
 
   let base: UnsafeMutablePointer<clinux_part>
   public private(set) var count = 0
@@ -104,7 +104,7 @@ public final class GatherList {
     byteCount = 0
   }
 
-  /// Adds bytes that stay where they are until the write; false when there are 64 parts already. Empty parts take no
+  /// Adds bytes that stay where they are until the write; false when there are `partsMax` parts already. Empty parts take no
   /// place.
   public func append(_ bytes: Bytes) -> Bool {
     guard !bytes.isEmpty else { return true }

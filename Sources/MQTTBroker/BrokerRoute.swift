@@ -46,9 +46,9 @@ extension Broker {
       if !slot.isNull { giveWay(slot, to: message) }
     }
     let keepsRetained = !slot.isNull
-    let isLarge = message.payload.count >= limits.referenceBytesMin && receiverCount > 0
+    let isShared = message.payload.count >= limits.referenceBytesMin && receiverCount > 0 && !goesStraightOut(message)
     var stored = Handle<Message>.null
-    if needed > 0 || keepsRetained || isLarge {
+    if needed > 0 || keepsRetained || isShared {
       let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
       let alsoKept = needed > 0 || keepsRetained ? 0 : limits.blocksKeptForQoS
       let isSmall = keepsRetained || message.byteCount <= 8 * limits.blockBytes
@@ -69,6 +69,18 @@ extension Broker {
     if !stored.isNull { release(stored) }
     return receiverCount > 0 || keepsRetained ? .success : .noMatchingSubscribers
   }
+
+  /// Whether a large message has one receiver, which takes its bytes as fast as they come: one copy into large chunks
+  /// costs less than many small blocks that are stored and gathered. What piles up is stored.
+  private func goesStraightOut(_ message: Inbound) -> Bool {
+    guard receiverCount == 1, !receivers[0].hasIdentifier else { return false }
+    let id = sessions[receivers[0].session].connection
+    guard !id.isNull, connections[id].outbox.byteCount < Broker.straightBytesMax else { return false }
+    return outboxes.hasRoom(connections[id].outbox, for: 32 + message.byteCount, use: .data)
+  }
+
+  /// What a read may have brought for one receiver since the last flush.
+  private static var straightBytesMax: Int { 49_152 }
 
   // MARK: Receivers
 

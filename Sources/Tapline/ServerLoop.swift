@@ -254,9 +254,13 @@ extension Server {
       // Fewer than asked for: the socket is empty (epoll(7), edge-triggered streams), or the end follows.
       loop.transports[id.index].isReadable = count == buffer.count || loop.transports[id.index].isEnding
       take(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])), on: id, at: now)
+      // Much came at once: its receivers' bytes go out before the next read adds to them.
+      if count >= Server.bulkBytes { flushReady(at: now) }
       if broker.isAttached(id), loop.transports[id.index].isReadable { pending.push(id.index) }
     }
   }
+
+  private static var bulkBytes: Int { 8192 }
 
   private func take(_ bytes: Bytes, on id: ConnectionID, at now: Instant) {
     var input = bytes

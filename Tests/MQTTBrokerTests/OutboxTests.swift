@@ -27,6 +27,24 @@ import Testing
     world.finish()
   }
 
+  @Test func largeMessagesAreStoredOnceTheyPileUp() {  // and go straight through before, without a block
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "t")
+    let payload = String(repeating: "x", count: 4000)
+    let lentBefore = world.pool("message_blocks").used
+    world.send("pub", .publish(topic: "t", payload: payload))
+    world.expect("sub", .publish(topic: "t", payload: payload))
+    let peak = world.pool("message_blocks").peak
+    world.read("sub", bytesPerFlush: 0)
+    for index in 0..<20 { world.send("pub", .publish(topic: "t", payload: payload + "\(index)")) }
+    #expect(world.pool("message_blocks").used > lentBefore && world.pool("message_blocks").peak > peak)
+    #expect(world.broker.counters.qos0Dropped == 0)
+    world.read("sub", bytesPerFlush: nil)
+    #expect(world.takeAll("sub").map(\.payload) == (0..<20).map { payload + "\($0)" })
+    #expect(world.pool("message_blocks").used == lentBefore)
+    world.finish()
+  }
+
   @Test func stuckReaderKeepsQoS1() {  // it waits in the session, not in the outbox
     let world = World(clients: ["pub", "stuck"])
     world.subscribe("stuck", "t", qos: 1)
