@@ -1,0 +1,222 @@
+"""The Debian package on a Debian that is booted: installed, served, hung, crashed, upgraded, removed, purged.
+
+The tests of a suite are one story, in this order, on one guest whose systemd is process 1.
+"""
+
+import re
+import time
+
+import client
+import pytest
+from conftest import NEW, OLD
+
+CONFIGURATION = "/etc/tapline/tapline.yaml"
+# What a user may have made of it.
+EDITED = """
+listeners:
+  - {address: 0.0.0.0, port: 1883, anonymous: true}
+taps:
+  base: board
+  persist: /var/lib/tapline/taps
+  outputs:
+    relay: {pin: GPIO17}
+    held: {pin: GPIO18, initial: restore, on_exit: keep}
+  pwm:
+    strip: {chip: pwm-sim, frequency: 1kHz}
+  leds:
+    lamp: {led: "input0::capslock"}
+"""
+CONNECT = r"\020\015\000\004MQTT\004\002\000\074\000\001a"
+PATIENCE_SECONDS = 60
+
+
+def show(debian, name, unit="tapline.service"):
+    return debian.sh(f"systemctl show -P {name} {unit}")
+
+
+def is_active(debian):
+    return debian.sh("systemctl is-active tapline.service || true")
+
+
+def wait(condition, what, seconds=PATIENCE_SECONDS):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"no {what} within {seconds} s"
+        time.sleep(0.2)
+    return value
+
+
+def level(debian, line):
+    """What the simulated chip's line GPIO`line` carries."""
+    return int(debian.sh(f"cat /sys/devices/platform/gpio-sim.*/gpiochip*/sim_gpio{line - 17}/value"))
+
+
+def journal(debian):
+    return debian.sh("journalctl -u tapline.service -o cat --no-pager")
+
+
+def answers(debian, address="127.0.0.1"):
+    """Whether a broker accepts a client there."""
+    said = debian.sh(f"(printf '{CONNECT}'; sleep 1) | nc -w 5 {address} 1883 2>/dev/null | head -c 4 | od -An -tx1 || true")
+    return said.split() == ["20", "02", "00", "00"]
+
+
+def install(debian, version):
+    return debian.agent.ask(f"sh /usr/bin/dpkg -i /opt/board/tapline_{version}-1_arm64.deb", seconds=300)
+
+
+@pytest.fixture
+def mqtt(debian, request):
+    with client.Client(debian.mqtt_port, request.node.originalname) as made:
+        yield made
+
+
+def test_it_installs_and_serves(debian):
+    clock = time.monotonic()
+    install(debian, OLD)
+    debian.note(f"installed in {time.monotonic() - clock:.1f} s")
+    assert is_active(debian) == "active"
+    assert debian.sh("systemctl is-enabled tapline.service tapline.socket || true").split() == ["enabled", "disabled"]
+    assert show(debian, "Type") == "notify" and "tapline: ready" in journal(debian)
+    assert debian.sh("stat -c %U /proc/$(systemctl show -P MainPID tapline)") == "tapline"
+    assert answers(debian)
+    assert debian.sh("tapline --version") == "tapline 0.1.0"
+
+
+def test_it_is_open_to_this_machine_only(debian):
+    assert not answers(debian, "10.0.2.15")
+
+
+def test_the_configuration_is_the_boards(debian):
+    text = debian.read(CONFIGURATION)
+    assert "board: generic" in text and "linuxdummy-virt" in text
+    assert "ok (1 listener" in debian.sh(f"tapline check -c {CONFIGURATION}")
+    assert debian.sh(f"stat -c '%U %a' {CONFIGURATION} /var/lib/tapline").splitlines() == ["root 644", "tapline 750"]
+
+
+def test_group_gpio_has_lines_channels_and_leds(debian):
+    assert debian.sh("stat -c '%G %a' /dev/gpiochip0") == "gpio 660"
+    assert "gpio" in debian.sh("id -Gn tapline").split()
+    led = debian.sh("stat -c '%G %a' /sys/class/leds/input0::capslock/brightness")
+    channel = debian.sh("stat -c '%G %a' /sys/class/pwm/pwmchip0/export")
+    assert led == "gpio 664" and channel in ("gpio 220", "gpio 620")
+
+
+def test_clients_wait_in_the_sockets_of_a_socket_unit(debian):
+    debian.sh("systemctl stop tapline.service && systemctl start tapline.socket")
+    assert is_active(debian) == "inactive"
+    assert answers(debian)  # starts the service
+    assert is_active(debian) == "active"
+    assert "nobody is served" not in journal(debian)
+    debian.sh("systemctl restart tapline.service")
+    assert answers(debian)
+    debian.sh("systemctl stop tapline.socket tapline.service && systemctl start tapline.service")
+
+
+def test_the_limit_of_memory_is_the_plans(debian):
+    debian.write_file(CONFIGURATION, EDITED)
+    # systemd knows that the limit is made of the configuration.
+    assert show(debian, "NeedDaemonReload") == "yes"
+    debian.sh("systemctl daemon-reload && systemctl restart tapline.service")
+    plan = int(re.search(r'"total_bytes":(\d+)', debian.sh(f"tapline plan --json -c {CONFIGURATION}"))[1])
+    assert int(show(debian, "MemoryMax")) // 4096 == (plan + 8 * 1024 * 1024) // 4096
+    assert is_active(debian) == "active"
+    peak = int(debian.sh("cat /sys/fs/cgroup/system.slice/tapline.service/memory.peak"))
+    debian.note(f"memory of the service: {peak / 2**20:.1f} MiB at most, of {int(show(debian, 'MemoryMax')) / 2**20:.1f} MiB")
+
+
+def test_the_sandbox_lets_it_reach_lines_channels_and_leds(debian, mqtt):
+    for tap, payload in (("relay", "ON"), ("strip", "25"), ("lamp", "ON")):
+        wait(lambda: mqtt.publish(f"board/{tap}/set", payload).reason == 0, f"{tap} that can be set")
+    assert level(debian, 17) == 1
+    assert debian.read("/sys/class/pwm/pwmchip0/pwm0/duty_cycle") == "250000"
+    assert debian.read("/sys/class/leds/input0::capslock/brightness") == "1"
+
+
+def test_the_watchdog_ends_a_daemon_that_hangs(debian, mqtt):
+    mqtt.publish("board/relay/set", "ON")
+    pid = show(debian, "MainPID")
+    clock = time.monotonic()
+    debian.sh(f"kill -STOP {pid}")
+    wait(lambda: show(debian, "MainPID") not in ("0", pid) and is_active(debian) == "active", "restart")
+    debian.note(f"hung, killed and served again in {time.monotonic() - clock:.1f} s")
+    assert show(debian, "NRestarts") == "1"
+    said = debian.sh("journalctl -u tapline.service --no-pager")
+    assert "watchdog" in said.lower()
+    assert re.search(r"tapline\[\d+\]: relay: ", said), said  # ExecStopPost
+    assert level(debian, 17) == 0
+
+
+def test_a_crash_is_restarted_with_safe_outputs(debian, mqtt):
+    mqtt.publish("board/relay/set", "ON")
+    debian.sh("systemctl kill -s KILL tapline.service")
+    wait(lambda: is_active(debian) != "active", "end")
+    # Before it starts again, 2 s later.
+    wait(lambda: level(debian, 17) == 0, "safe level")
+    wait(lambda: is_active(debian) == "active", "restart")
+
+
+def test_stop_leaves_outputs_safe(debian, mqtt):
+    mqtt.publish("board/relay/set", "ON")
+    mqtt.publish("board/held/set", "ON")
+    assert level(debian, 17) == 1
+    debian.sh("systemctl stop tapline.service")
+    assert is_active(debian) == "inactive" and show(debian, "Result") == "success"
+    assert (level(debian, 17), level(debian, 18)) == (0, 1)
+    debian.sh("systemctl start tapline.service")
+
+
+def test_an_upgrade_keeps_the_configuration_and_held_outputs(debian, mqtt):
+    mqtt.publish("board/held/set", "ON")
+    before, pid = debian.sh(f"md5sum {CONFIGURATION}"), show(debian, "MainPID")
+    debian.trace_lines()
+    clock = time.monotonic()
+    said = install(debian, NEW)
+    debian.note(f"upgraded in {time.monotonic() - clock:.1f} s")
+    assert debian.sh("dpkg-query -W -f '${Version} ${Status}' tapline") == f"{NEW}-1 install ok installed"
+    assert debian.sh(f"md5sum {CONFIGURATION}") == before, said
+    assert is_active(debian) == "active" and show(debian, "MainPID") != pid
+    assert level(debian, 18) == 1
+    assert 0 not in debian.traced_levels(18)
+    # Nothing is left running or looking as the old one.
+    assert "(deleted)" not in debian.sh("readlink /proc/$(systemctl show -P MainPID tapline)/exe")
+
+
+def test_a_configuration_that_is_refused_stays_with_the_old_daemon(debian):
+    pid = show(debian, "MainPID")
+    debian.write_file(CONFIGURATION, "taps: {base: board, outputs: {relay: {pim: GPIO17}}}\n")
+    said = install(debian, NEW)
+    assert "this version refuses" in said and "pim" in said
+    assert show(debian, "MainPID") == pid and is_active(debian) == "active"
+    # By hand: it fails, says why, and is not started again and again.
+    assert debian.sh("systemctl restart tapline.service; echo $?").endswith("1")
+    wait(lambda: is_active(debian) == "failed", "failed state")
+    assert show(debian, "ExecMainStatus") == "78" and show(debian, "NRestarts") == "0"
+    assert "pim" in journal(debian)
+    debian.write_file(CONFIGURATION, EDITED)
+    debian.sh("systemctl restart tapline.service")
+
+
+def test_removing_stops_it_and_keeps_the_configuration(debian, mqtt):
+    mqtt.publish("board/relay/set", "ON")
+    debian.agent.ask("sh /usr/bin/dpkg -r tapline", seconds=300)
+    assert is_active(debian) == "inactive" and not answers(debian)
+    assert level(debian, 17) == 0
+    assert debian.sh(f"cat {CONFIGURATION}").strip() == EDITED.strip()
+    assert debian.sh("ls /var/lib/tapline") == "taps"
+
+
+def test_it_comes_back_with_the_same_configuration(debian):
+    install(debian, NEW)
+    assert is_active(debian) == "active"
+    assert debian.sh(f"cat {CONFIGURATION}").strip() == EDITED.strip()
+
+
+def test_purging_leaves_nothing(debian):
+    said = debian.agent.ask("sh /usr/bin/dpkg -P tapline", seconds=300)
+    # Debian 12's systemd has /lib/systemd where the package has /usr/lib/systemd, which is the same.
+    assert [line for line in said.splitlines() if "warning" in line and "not empty so not removed" not in line] == []
+    left = debian.sh("find / -xdev -name '*tapline*' -not -path '/opt/board/*' -not -path '/proc/*' -not -path '/sys/*'").split()
+    assert left == [], said
+    assert debian.sh("dpkg-query -W tapline 2>&1 || true").startswith("dpkg-query: no packages found")
+    assert debian.sh("systemctl list-units --all --no-legend 'tapline*'") == ""
