@@ -16,8 +16,10 @@ def pin(board, line):
     return " ".join(rows[0].replace("|", " ").replace(")", " ").split())
 
 
-def test_raspi3b_switches_gpio17(card, power_on, connect, note):
-    board = power_on("raspi3b")
+def test_raspi3b_switches_gpio17(card, tmp_path, power_on, connect, note):
+    # The overlay that the firmware would apply where config.txt says so.
+    overlay = guest.take_out(card, "overlays/w1-gpio.dtbo", tmp_path / "w1-gpio.dtbo")
+    board = power_on("raspi3b", dtb_edits=[("fdtoverlay", "-i", "TREE", "-o", "TREE", str(overlay))])
     ready = board.wait_until_ready()
     board.wait_for_network()
     board.sh("mount -t debugfs debugfs /sys/kernel/debug")
@@ -28,6 +30,7 @@ def test_raspi3b_switches_gpio17(card, power_on, connect, note):
     assert pin(board, 17).endswith("tapline:relay out hi")
     cpu = float(mqtt.expect("home/cellar/cpu", lambda _: True, seconds=READING_SECONDS).payload)
     assert abs(cpu - int(board.read("/sys/class/thermal/thermal_zone0/temp")) / 1000) < 1
+    board.sh("test -d /sys/bus/w1/devices/w1_bus_master1")
     note(f"first start to ready {ready:.1f} s, processor {cpu} degrees")
 
     # The daemon dies with the relay on: it is off, and a new daemon serves.
@@ -51,7 +54,7 @@ def test_raspi4b_serves(power_on, note):
         import pytest
 
         pytest.skip("QEMU 10 or newer is needed")
-    edits = [("fdtput", "-r", ["/soc/serial@7e201000/bluetooth"])]
+    edits = [("fdtput", "-r", "TREE", "/soc/serial@7e201000/bluetooth")]
     board = power_on("raspi4b", dtb_edits=edits, seconds=400)
     ready = board.wait_until_ready(300)
     board.sh("mount -t debugfs debugfs /sys/kernel/debug")
