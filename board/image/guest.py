@@ -18,12 +18,11 @@ sys.path.insert(0, str(BOARD))
 import rig  # noqa: E402  after the line above
 
 SECTOR = 512
-DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
+DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb"}
 # For what QEMU's machines lack: more than one awake processor, a watchdog that waits, clocks. Added to the image's own cmdline.txt.
 MORE_OPTIONS = {
     "virt": "",
     "raspi3b": "maxcpus=1 TAPLINE_WATCHDOG=off",
-    "raspi4b": "console=ttyAMA0,115200 maxcpus=1 TAPLINE_WATCHDOG=off clk_ignore_unused initcall_blacklist=brcmstb_l2_driver_init,brcmstb_i2c_driver_init",
 }
 
 
@@ -65,7 +64,7 @@ class Board(rig.Guest):
     qemu: more options for the emulator
     """
 
-    def __init__(self, card, log, machine, seconds=300, more_options="", dtb_edits=(), qemu=()):
+    def __init__(self, card, log, machine, seconds=600, more_options="", dtb_edits=(), qemu=()):
         self.card, self.more_options, self.dtb_edits = card, more_options, dtb_edits  # of start()
         self.asked = 0
         self.console = threading.Lock()
@@ -89,8 +88,8 @@ class Board(rig.Guest):
             tree = take_out(self.card, DEVICE_TREES[self.machine], folder / "board.dtb")
             for edit in self.dtb_edits:
                 subprocess.run([str(tree) if word == "TREE" else word for word in edit], check=True)
-            # The mini UART, as on the boards; but the Pi 4's drowns the kernel in interrupts here.
-            command += ["-dtb", str(tree), *(["-serial", "null"] if self.machine == "raspi3b" else []), "-serial", "stdio"]
+            # The second one is the mini UART, the console as on the boards.
+            command += ["-dtb", str(tree), "-serial", "null", "-serial", "stdio"]
             command += ["-drive", f"if=sd,format=raw,file={self.card}"]
             command += ["-netdev", network, "-device", "usb-net,netdev=net"]
         command += self.options
@@ -127,11 +126,11 @@ class Board(rig.Guest):
     def read(self, path):
         return self.sh(f"cat {path}")
 
-    def wait_until_ready(self, seconds=180):
+    def wait_until_ready(self, seconds=300):
         """Seconds from the start of QEMU to the daemon's word that it serves."""
         return self.wait_for_line("tapline: ready", seconds)[0]
 
-    def wait_for_network(self, seconds=120):
+    def wait_for_network(self, seconds=240):
         self.wait_for_line("image: .*10.0.2.15", seconds)
 
     def cut_power(self):
