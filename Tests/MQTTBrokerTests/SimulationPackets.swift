@@ -106,7 +106,9 @@ extension Simulation {
       }
     }
     let isRepeated = packet.qos == .exactlyOnce && session.incoming.contains(packet.packetID)
-    let (serial, _) = readSerial(packet.payload.first(min(12, packet.payload.count)).array())
+    let (serial, publisher) = readSerial(packet.payload.first(min(12, packet.payload.count)).array())
+    // A byte that a hostile client's packet had changed may name an honest one: no order of that one's.
+    if !line.client.isHonest, SimulatedClient.honestMarks.contains(publisher) { repeated.insert(serial) }
     let refusedBefore = broker.counters.publishesRefused
     let isAlive = receive(
       part, on: line,
