@@ -10,7 +10,8 @@ cd "$(dirname "$0")"
 if [ "${1:-}" = --remove ]; then
   systemctl disable --now tapline.service tapline.socket || true
   find usr ! -type d | while read -r file; do rm -f "/$file"; done
-  rmdir --ignore-fail-on-non-empty /usr/share/tapline/boards /usr/share/tapline /usr/lib/tapline
+  rmdir --ignore-fail-on-non-empty /usr/share/doc/tapline/examples /usr/share/doc/tapline /usr/share/tapline/boards \
+    /usr/share/tapline /usr/lib/tapline
   systemctl daemon-reload
   exit
 fi

@@ -62,7 +62,7 @@ def answers(debian, address="127.0.0.1"):
 
 
 def install(debian, version):
-    return debian.agent.ask(f"sh /usr/bin/dpkg -i /opt/board/tapline_{version}-1_arm64.deb", seconds=300)
+    return debian.agent.ask(f"sh /usr/bin/dpkg -i /opt/board/tapline_{version}-1_arm64.deb", seconds=600)
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_a_configuration_that_is_refused_stays_with_the_old_daemon(debian):
 
 def test_removing_stops_it_and_keeps_the_configuration(debian, mqtt):
     mqtt.publish("board/relay/set", "ON")
-    debian.agent.ask("sh /usr/bin/dpkg -r tapline", seconds=300)
+    debian.agent.ask("sh /usr/bin/dpkg -r tapline", seconds=600)
     assert is_active(debian) == "inactive" and not answers(debian)
     assert level(debian, 17) == 0
     assert debian.sh(f"cat {CONFIGURATION}").strip() == EDITED.strip()
@@ -213,10 +213,22 @@ def test_it_comes_back_with_the_same_configuration(debian):
 
 
 def test_purging_leaves_nothing(debian):
-    said = debian.agent.ask("sh /usr/bin/dpkg -P tapline", seconds=300)
+    said = debian.agent.ask("sh /usr/bin/dpkg -P tapline", seconds=600)
     # Debian 12's systemd has /lib/systemd where the package has /usr/lib/systemd, which is the same.
     assert [line for line in said.splitlines() if "warning" in line and "not empty so not removed" not in line] == []
     left = debian.sh("find / -xdev -name '*tapline*' -not -path '/opt/board/*' -not -path '/proc/*' -not -path '/sys/*'").split()
     assert left == [], said
     assert debian.sh("dpkg-query -W tapline 2>&1 || true").startswith("dpkg-query: no packages found")
     assert debian.sh("systemctl list-units --all --no-legend 'tapline*'") == ""
+
+
+def test_the_tarball_installs_itself_and_goes_again(debian):
+    folder = f"/opt/board/tapline-{NEW}"
+    debian.sh(f"cd /opt/board && tar xzf {folder}-aarch64.tar.gz")
+    debian.agent.ask(f"sh {folder}/install.sh", seconds=600)
+    assert is_active(debian) == "active" and debian.sh("systemctl is-enabled tapline.service") == "enabled"
+    assert answers(debian)
+    debian.agent.ask(f"sh {folder}/install.sh --remove", seconds=600)
+    assert is_active(debian) == "inactive"
+    left = debian.sh("find / -xdev -name '*tapline*' -not -path '/opt/board/*' -not -path '/proc/*' -not -path '/sys/*'").split()
+    assert sorted(left) == ["/etc/tapline", CONFIGURATION, "/var/lib/tapline"]
