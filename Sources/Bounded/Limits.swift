@@ -90,6 +90,8 @@ public struct Limits: Sendable {
   /// topic, the broker for topics up to `topicAliasBytesMax`.
   public var topicAliasMax = 8
   public var topicAliasBytesMax = 128
+  /// 64-byte cells for the topics that aliases stand for, beyond one for each alias that a connection may set.
+  public var topicAliasCellsMax = 128
   /// Subscription identifiers beyond the first that waiting deliveries carry.
   public var subscriptionIDCellsMax = 512
 
@@ -175,6 +177,9 @@ public struct Limits: Sendable {
     if retainedMax > messagesMax { return "limits: messages must be at least retained" }
     if (packetBytesMax / (outboxChunkBytes - 64)) + 4 > outboxChunksPerConnection {
       return "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes"
+    }
+    if connectionsMax * topicAliasMax > Limits.entriesMax - topicAliasCellsMax {
+      return "limits: topic_alias for each of connections and topic_alias_cells must be at most 1048576 together"
     }
     if outboxChunksPerConnection > outboxChunksShared {
       return "limits: outbox_chunks must be at least outbox_chunks_per_connection"

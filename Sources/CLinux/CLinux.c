@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -212,5 +213,7 @@ __attribute__((noinline)) void clinux_touch_stack(size_t count) {
   volatile char stack[count];
   for (size_t depth = 1; depth <= count; depth += 4096) stack[count - depth] = 0;  // downwards, as it grows
 }
+
+void clinux_trim_heap(void) { malloc_trim(0); }
 
 size_t clinux_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }

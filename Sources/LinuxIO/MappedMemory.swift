@@ -26,5 +26,8 @@ public struct MappedMemory: @unchecked Sendable {
   /// Touches this much of the calling thread's stack, for the same reason.
   public static func touchStack(byteCount: Int) { clinux_touch_stack(byteCount) }
 
+  /// Gives the kernel back what the program has freed, such as a configuration that was read.
+  public static func trimHeap() { clinux_trim_heap() }
+
   public func release() { _ = clinux_unmap(base, byteCount) }
 }

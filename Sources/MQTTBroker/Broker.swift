@@ -22,8 +22,7 @@ public struct Broker: ~Copyable {
   var sessionIndex: HashIndex<Session>
   let clientIDs: TextTable  // a row a session
   let incomingIDs: FixedArray<UInt16>  // `inflightMax` a session
-  let aliases: TextTable  // `topicAliasMax` a connection
-  let sentAliases: TextTable  // as many again, for the other direction
+  var aliases: SharedTexts  // of a connection `topicAliasMax` that it set, and as many that it was sent
 
   var topics: TopicTree
   var subscriptions: Slab<Subscription>
@@ -60,6 +59,7 @@ public struct Broker: ~Copyable {
   let encodedV311: Scratch
   let messageScratch: Scratch  // a message's properties, or a stored message in one piece
   let topicScratch: Scratch
+  let aliasScratch: Scratch  // the topic that an alias stands for
   let filterScratch: Scratch  // a filter, and a name beside it
 
   var startedAt = Instant(nanoseconds: 0)
@@ -77,13 +77,9 @@ public struct Broker: ~Copyable {
     sources = SourceTable(
       capacity: 4 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
       burst: limits.connectBurst, pendingMax: limits.pendingPerAddressMax, name: "source addresses", in: &reservation)
-    // One byte more than a topic may have: a topic that is too long is kept as one that is too long.
-    aliases = TextTable(
-      count: limits.connectionsMax * limits.topicAliasMax, textBytesMax: min(limits.topicBytesMax + 1, 65_535),
-      name: "topic aliases", in: &reservation)
-    sentAliases = TextTable(
-      count: limits.connectionsMax * limits.topicAliasMax, textBytesMax: limits.topicAliasBytesMax,
-      name: "topic aliases, sent", in: &reservation)
+    aliases = SharedTexts(
+      ownerCount: limits.connectionsMax, sureRows: limits.topicAliasMax, optionalRows: limits.topicAliasMax,
+      sharedCells: limits.topicAliasCellsMax, name: "topic aliases", in: &reservation)
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
     sessionIndex = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
     clientIDs = TextTable(
@@ -132,6 +128,7 @@ public struct Broker: ~Copyable {
     encodedV311 = Scratch(byteCount: 4096, name: "scratch: v3.1.1 packet", in: &reservation)
     messageScratch = Scratch(byteCount: limits.packetBytesMax, name: "scratch: message", in: &reservation)
     topicScratch = Scratch(byteCount: limits.topicBytesMax, name: "scratch: topic", in: &reservation)
+    aliasScratch = Scratch(byteCount: limits.topicBytesMax + 1, name: "scratch: alias", in: &reservation)
     filterScratch = Scratch(byteCount: 2 * limits.topicBytesMax, name: "scratch: filter and topic", in: &reservation)
   }
 
@@ -155,7 +152,6 @@ public struct Broker: ~Copyable {
       connection.source = UInt32(place + 1)
     }
     guard let id = connections.lend(connection) else { return nil }
-    forgetAliases(id)
     pendingCount += 1
     counters.connectionsAccepted &+= 1
     timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
@@ -173,6 +169,7 @@ public struct Broker: ~Copyable {
     if connections[id].state != .closing { end(id, .lost, publishesWill: true, at: now) }
     outboxes.clear(&connections.address(id).pointee.outbox, bodies: &bodies)
     timers.cancel(id.index)
+    aliases.clearAll(of: id.index)
     connections.giveBack(id)
     pumpStarved(at: now)
   }

@@ -9,17 +9,17 @@ extension Broker {
   func useAlias(for topic: Bytes, in head: inout PublishHead, on id: ConnectionID) -> Bytes {
     let most = connections[id].sentAliasMax
     // An alias takes three bytes itself.
-    guard most > 0, topic.count > 3, topic.count <= sentAliases.textBytesMax else { return topic }
+    guard most > 0, topic.count > 3, topic.count <= limits.topicAliasBytesMax else { return topic }
     let count = connections[id].sentAliasCount
     var alias: UInt16 = 1
     while alias <= count {
-      if sentAliases[row(of: alias, on: id)] == topic {
+      if aliases.isEqual(row(of: alias), of: id.index, to: topic) {
         head.topicAlias = alias
         return .empty
       }
       alias += 1
     }
-    guard count < most else { return topic }
+    guard count < most, aliases.hasRoom(for: topic.count, row(of: alias), of: id.index) else { return topic }
     head.topicAlias = alias
     // A message is not lost for the bytes of its alias.
     if head.packetByteCount(topicByteCount: topic.count) > Int(connections[id].packetBytesMax) { head.topicAlias = 0 }
@@ -29,9 +29,10 @@ extension Broker {
   /// The packet that `useAlias` was asked for is on its way.
   mutating func keepAlias(of topic: Bytes, _ head: PublishHead, on id: ConnectionID) {
     guard head.topicAlias > connections[id].sentAliasCount else { return }
-    precondition(sentAliases.set(row(of: head.topicAlias, on: id), to: topic))
+    let isKept = aliases.set(row(of: head.topicAlias), of: id.index, to: topic)
+    precondition(isKept)  // the room was seen in `useAlias`
     connections[id].sentAliasCount = head.topicAlias
   }
 
-  private func row(of alias: UInt16, on id: ConnectionID) -> Int { id.index * limits.topicAliasMax + Int(alias) - 1 }
+  private func row(of alias: UInt16) -> Int { limits.topicAliasMax + Int(alias) - 1 }
 }

@@ -76,13 +76,19 @@ extension Broker {
   private mutating func resolveTopic(_ packet: Publish, on id: ConnectionID) throws(WireError) -> Bytes {
     guard let alias = packet.topicAlias else { return packet.topic }
     guard Int(alias) <= limits.topicAliasMax, alias > 0 else { throw .init(.topicAliasInvalid) }
-    let row = id.index * limits.topicAliasMax + Int(alias) - 1
+    let row = Int(alias) - 1
     if !packet.topic.isEmpty {
-      precondition(aliases.set(row, to: packet.topic.first(min(packet.topic.count, aliases.textBytesMax))))
+      // One byte more than a topic may have: a topic that is too long is kept as one that is too long.
+      let kept = packet.topic.first(min(packet.topic.count, limits.topicBytesMax + 1))
+      guard aliases.isEqual(row, of: id.index, to: kept) || aliases.set(row, of: id.index, to: kept) else {
+        throw .init(.quotaExceeded)
+      }
       return packet.topic
     }
-    guard !aliases[row].isEmpty else { throw .protocolError }
-    return aliases[row]
+    guard aliases.byteCount(row, of: id.index) > 0 else { throw .protocolError }
+    var writer = aliasScratch.writer()
+    aliases.copy(row, of: id.index, into: &writer)
+    return writer.written
   }
 
   /// Why a client may not publish to a topic, as far as its name tells.
@@ -91,15 +97,6 @@ extension Broker {
       return .topicNameInvalid
     }
     return topic.hasPrefix(Bytes("$SYS/")) ? .notAuthorized : nil  // what stands there is the broker's own word
-  }
-
-  /// The last connection in this place may have left some.
-  func forgetAliases(_ id: ConnectionID) {
-    var alias = 0
-    while alias < limits.topicAliasMax {
-      precondition(aliases.set(id.index * limits.topicAliasMax + alias, to: .empty))
-      alias += 1
-    }
   }
 
   /// What happens to a message that is not taken: MQTT 5 can say so, 3.1.1 only by closing (3.1.1 §3.3.5-2

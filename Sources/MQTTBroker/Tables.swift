@@ -150,7 +150,7 @@ public struct Connection: BitwiseCopyable {
   var lastReceived: Instant
   var packetBytesMax: UInt32 = .max  // the client's Maximum Packet Size
   var sentAliasMax: UInt16 = 0  // the smaller of the client's Topic Alias Maximum and ours
-  var sentAliasCount: UInt16 = 0  // rows of `sentAliases` in use
+  var sentAliasCount: UInt16 = 0  // rows of `aliases` in use for what it was sent
   var wantsProblemInformation = true
 
   enum LentBuffer: UInt8, BitwiseCopyable { case none, small, large }

@@ -43,6 +43,9 @@ struct LimitsTests {
     Row(text: "limits: topic_bytes must be at most half of packet_bytes") {
       $0.topicBytesMax = $0.packetBytesMax / 2 + 1
     },
+    Row(text: "limits: topic_alias for each of connections and topic_alias_cells must be at most 1048576 together") {
+      $0.topicAliasCellsMax = (1 << 20) - $0.connectionsMax * $0.topicAliasMax + 1
+    },
     Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 65 },
     Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 0 },
     Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, at least 512") { $0.outboxChunkBytes = 1000 },

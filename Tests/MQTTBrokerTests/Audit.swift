@@ -167,11 +167,22 @@ struct Audit {
     var large = 0
     var pending = 0
     var distant = 0
+    var aliasCells = 0
+    var sureCells = 0
     for index in 0..<broker.limits.connectionsMax {
       let isArmed = broker.timers.isArmed(index)
       if isArmed { armedTimers += 1 }
+      var heldCells = 0
+      var optionalCells = 0
+      for row in 0..<(2 * broker.limits.topicAliasMax) {
+        let count = (broker.aliases.byteCount(row, of: index) + 63) / 64
+        if row < broker.aliases.sureRows { heldCells += count } else { optionalCells += count }
+      }
+      check(heldCells == Int(broker.aliases.held[index]), "connection \(index): its aliases' cells")
+      aliasCells += heldCells + optionalCells
+      sureCells += max(0, broker.aliases.sureRows - heldCells)
       guard let handle = broker.connections.handle(at: index) else {
-        check(!isArmed, "timer of free connection \(index)")
+        check(!isArmed && heldCells + optionalCells == 0, "timer or aliases of free connection \(index)")
         continue
       }
       let connection = broker.connections[handle]
@@ -207,6 +218,8 @@ struct Audit {
       broker.outboxes.gauge.free >= broker.outboxes.keptBackCount, "a connection's first or control chunk is taken")
     check(small == broker.smallBuffers.gauge.used, "small framer buffers")
     check(large == broker.largeBuffers.gauge.used, "large framer buffers")
+    check(aliasCells == broker.aliases.gauge.used && sureCells == broker.aliases.keptBack, "cells of aliases")
+    check(sureCells <= broker.aliases.gauge.free, "cells that a connection is sure of")
     check(pending == broker.pendingCount, "pending connections")
     check(distant == broker.sources.pendingCount, "pending connections by address")
     if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }

@@ -153,4 +153,49 @@ import Testing
       world.finish()
     }
   }
+
+  // MARK: Where their topics lie
+
+  @Test func cellsRunOut() {  // a client's longer topics: 0x97; what is short always has room
+    var limits = Limits.forTests
+    limits.topicAliasCellsMax = 10
+    let world = World(clients: ["greedy", "modest", "sub"], limits: limits)
+    world.subscribe("sub", "#")
+    let long = String(repeating: "n", count: 512)  // 8 cells
+    world.send("greedy", .publish(topic: long, properties: [.alias(1)]), .publish(topic: "", properties: [.alias(1)]))
+    world.expect("sub", .publish(topic: long), .publish(topic: long))
+    world.send("greedy", .publish(topic: long, properties: [.alias(1)]))  // the same again takes no more
+    world.expect("sub", .publish(topic: long))
+    #expect(world.pool("topic_alias_cells").used == 8)
+    world.send("modest", .publish(topic: long, properties: [.alias(8)]))
+    world.expect("sub", .publish(topic: long))
+    world.send("greedy", .publish(topic: long, properties: [.alias(2)]))
+    world.expect("sub", .publish(topic: long))
+    world.send("greedy", .publish(topic: long, properties: [.alias(3)]))
+    world.expectClosed("greedy", .disconnect(.quotaExceeded))
+    #expect(world.pool("topic_alias_cells").refused == 1)
+    #expect(world.pool("topic_alias_cells").used == 8)  // what it had is free again
+    for alias in UInt32(1)...8 {
+      world.send("modest", .publish(topic: "\(alias)" + String(repeating: "m", count: 63), properties: [.alias(alias)]))
+      world.send("modest", .publish(topic: "", payload: "x", properties: [.alias(alias)]))
+    }
+    #expect(world.takeAll("sub").count == 16)
+    #expect(world.pool("topic_alias_cells").used == 8)
+    world.finish()
+  }
+
+  @Test func oursLeaveHalfOfTheCells() {
+    var limits = Limits.forTests
+    limits.topicAliasCellsMax = 6
+    let world = World(clients: ["pub"], limits: limits)
+    connect(world, 8)
+    world.subscribe("sub", "#")
+    for number in 1...8 { world.send("pub", .publish(topic: "topic/\(number)")) }
+    #expect(aliases(world.takeAll("sub")) == [1, 2, 3])
+    world.send("pub", .publish(topic: "topic/2"), .publish(topic: "topic/8"))
+    world.expect("sub", .publish(topic: "", properties: [.alias(2)]), .publish(topic: "topic/8"))
+    world.lose("sub")
+    #expect(world.pool("topic_alias_cells").used == 0)
+    world.finish()
+  }
 }

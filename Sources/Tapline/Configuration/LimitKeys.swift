@@ -72,6 +72,7 @@ extension LimitKey {
       LimitKey("inflight", .count, 1...65_535, { $0.inflightMax }, { $0.inflightMax = $1 }),
       LimitKey("topic_alias", .count, 0...65_535, { $0.topicAliasMax }, { $0.topicAliasMax = $1 }),
       LimitKey("topic_alias_bytes", .bytes, 1...65_535, { $0.topicAliasBytesMax }, { $0.topicAliasBytesMax = $1 }),
+      LimitKey("topic_alias_cells", .count, none, { $0.topicAliasCellsMax }, { $0.topicAliasCellsMax = $1 }),
       LimitKey(
         "subscription_id_cells", .count, none, { $0.subscriptionIDCellsMax }, { $0.subscriptionIDCellsMax = $1 }),
       LimitKey("outbox_chunk_bytes", .bytes, 512...(1 << 20), { $0.outboxChunkBytes }, { $0.outboxChunkBytes = $1 }),

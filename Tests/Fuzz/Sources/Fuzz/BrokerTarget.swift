@@ -55,6 +55,7 @@ extension Limits {
     limits.inflightMax = 2
     limits.topicAliasMax = 2
     limits.topicAliasBytesMax = 16
+    limits.topicAliasCellsMax = 2
     limits.subscriptionIDCellsMax = 2
     limits.outboxChunkBytes = 512
     limits.outboxChunksShared = 6

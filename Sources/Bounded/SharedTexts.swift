@@ -1,0 +1,103 @@
+/// A fixed number of rows of texts for each of a number of owners, empty at first. The texts lie in cells of 64 bytes
+/// that all share, as room for the longest text in each row would be unused mostly. Each owner is sure of a cell for
+/// each of its first rows. The further rows are optional: they take no cell that an owner is sure of, and leave half of
+/// the shared ones free.
+///
+/// Invariant: an owner's count is the cells of its rows that are not optional; free cells are at least what all owners
+/// are short of their sure ones.
+public struct SharedTexts: ~Copyable {
+  let rows: FixedArray<Body>
+  let held: FixedArray<UInt32>  // cells, by owner
+  private(set) var cells: BlockPool
+  private let rowsPerOwner: Int
+  let sureRows: Int
+  /// Free cells that owners are sure of.
+  private(set) var keptBack: Int
+  private let sharedCells: Int
+
+  public init(
+    ownerCount: Int, sureRows: Int, optionalRows: Int, sharedCells: Int, name: StaticString,
+    in reservation: inout Reservation
+  ) {
+    rowsPerOwner = sureRows + optionalRows
+    rows = FixedArray(count: ownerCount * rowsPerOwner, name: name, in: &reservation)
+    held = FixedArray(count: ownerCount, name: "  held", in: &reservation)
+    cells = BlockPool(
+      blockCount: ownerCount * sureRows + sharedCells, blockBytes: 64, name: "  cells", in: &reservation)
+    self.sureRows = sureRows
+    self.sharedCells = sharedCells
+    keptBack = ownerCount * sureRows
+  }
+
+  public var gauge: Gauge { cells.gauge }
+
+  public func byteCount(_ row: Int, of owner: Int) -> Int { rows[place(row, owner)].byteCount }
+
+  public func isEqual(_ row: Int, of owner: Int, to text: Bytes) -> Bool {
+    let body = rows[place(row, owner)]
+    guard body.byteCount == text.count else { return false }
+    var cursor = cells.cursor(body)
+    var rest = text
+    while !rest.isEmpty {
+      let part = cells.read(&cursor, most: rest.count)
+      guard rest.hasPrefix(part) else { return false }
+      rest = rest.from(part.count)
+    }
+    return true
+  }
+
+  public func copy(_ row: Int, of owner: Int, into writer: inout ByteWriter) {
+    let body = rows[place(row, owner)]
+    if !body.isNull { cells.copy(body, from: 0, byteCount: body.byteCount, into: &writer) }
+  }
+
+  /// `false`, counted as refused, when the cells do not suffice; the row is empty then.
+  public mutating func set(_ row: Int, of owner: Int, to text: Bytes) -> Bool {
+    clear(row, of: owner)
+    guard !text.isEmpty else { return true }
+    let kept = keptFree(for: text.count, row, of: owner)
+    guard let body = cells.lend(byteCount: text.count, keepingFree: kept) else { return false }
+    var cursor = cells.cursor(body)
+    cells.write(text, at: &cursor)
+    rows[place(row, owner)] = body
+    if row < sureRows { count(owner, cells.blockCount(for: text.count)) }
+    return true
+  }
+
+  /// Whether `set` would find room for so many bytes in a row that is empty.
+  public func hasRoom(for byteCount: Int, _ row: Int, of owner: Int) -> Bool {
+    cells.hasRoom(for: byteCount, keepingFree: keptFree(for: byteCount, row, of: owner))
+  }
+
+  private func keptFree(for byteCount: Int, _ row: Int, of owner: Int) -> Int {
+    guard row < sureRows else { return keptBack + sharedCells / 2 }
+    return keptBack - min(cells.blockCount(for: byteCount), max(0, sureRows - Int(held[owner])))
+  }
+
+  public mutating func clear(_ row: Int, of owner: Int) {
+    let body = rows[place(row, owner)]
+    guard !body.isNull else { return }
+    if row < sureRows { count(owner, -cells.blockCount(for: body.byteCount)) }
+    cells.release(body)
+    rows[place(row, owner)] = .null
+  }
+
+  public mutating func clearAll(of owner: Int) {
+    var row = 0
+    while row < rowsPerOwner {
+      clear(row, of: owner)
+      row += 1
+    }
+  }
+
+  private mutating func count(_ owner: Int, _ change: Int) {
+    let before = max(0, sureRows - Int(held[owner]))
+    held[owner] = UInt32(Int(held[owner]) + change)
+    keptBack += max(0, sureRows - Int(held[owner])) - before
+  }
+
+  private func place(_ row: Int, _ owner: Int) -> Int {
+    precondition(row >= 0 && row < rowsPerOwner)
+    return owner * rowsPerOwner + row
+  }
+}
