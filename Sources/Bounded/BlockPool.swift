@@ -189,4 +189,62 @@ public struct BlockPool: ~Copyable {
     cursor.missing -= byteCount
     return part
   }
+
+  // MARK: Chains
+
+  /// Puts `bytes` at the end; `false`, counted as refused, when the blocks do not suffice, and nothing is changed.
+  public mutating func append(_ bytes: Bytes, to chain: inout BlockChain) -> Bool {
+    let room = blockCount(for: chain.byteCount) * blockBytes - chain.byteCount
+    guard bytes.count <= room || blockCount(for: bytes.count - room) <= gauge.free else {
+      gauge.refused &+= 1
+      return false
+    }
+    var rest = bytes
+    while !rest.isEmpty {
+      let offset = chain.byteCount % blockBytes
+      if offset == 0 {
+        let block = lendBlock()!  // counted above
+        if chain.tail == 0 { chain.head = block } else { setNext(chain.tail, to: block) }
+        chain.tail = block
+      }
+      let part = rest.first(min(rest.count, blockBytes - offset))
+      (memory(chain.tail) + offset).copyMemory(from: part.buffer.baseAddress!, byteCount: part.count)
+      chain.length += UInt32(part.count)
+      rest = rest.from(part.count)
+    }
+    return true
+  }
+
+  public func copy(_ chain: BlockChain, into writer: inout ByteWriter) {
+    var block = chain.head
+    var missing = chain.byteCount
+    while missing > 0 {
+      let byteCount = min(missing, blockBytes)
+      writer.write(Bytes(memory(block), count: byteCount))
+      missing -= byteCount
+      block = next(block)
+    }
+  }
+
+  /// Empties the chain.
+  public mutating func clear(_ chain: inout BlockChain) {
+    var block = chain.head
+    while block != 0 {
+      let following = next(block)
+      giveBackBlock(block)
+      block = following
+    }
+    chain = BlockChain()
+  }
+}
+
+/// Bytes that grow at the end, in blocks of a `BlockPool` and of one owner. Empty it has no block.
+public struct BlockChain: BitwiseCopyable {
+  var head: UInt32 = 0
+  var tail: UInt32 = 0
+  var length: UInt32 = 0
+
+  public init() {}
+  public var isEmpty: Bool { length == 0 }
+  public var byteCount: Int { Int(length) }
 }

@@ -30,18 +30,16 @@ public struct Limits: Sendable {
   /// What a receiver's copy has more (Property Length, expiry, alias, a subscription identifier for each of
   /// `entriesMax` subscriptions) still fits a Variable Byte Integer then (§1.5.5).
   public static var packetBytesLargest: Int { 128 << 20 }
-  /// A partial packet up to this many bytes waits in a small framer buffer, a larger one in a large buffer
-  /// of `packetBytesMax`.
-  public var framerSmallBytes = 1024
-  public var framerSmallCount = 32
-  public var framerLargeCount = 3
+  /// Packets that have arrived in part wait in blocks of this size, together.
+  public var partialBlockBytes = 256
+  public var partialBlockCount = 384
 
   public var topicBytesMax = 512
   /// Levels of a topic name or filter; bounds the work of a match.
   public var topicLevelsMax = 32
   /// Levels known to the topic tree, for all subscriptions, taps and retained messages together; with the root
   /// a multiple of 1024, so that the tree's index is not much larger than it.
-  public var topicNodesMax = 3071
+  public var topicNodesMax = 2047
   /// 64-byte cells for the part of a level's name beyond 24 bytes.
   public var topicNameCellsMax = 512
   public var clientIDBytesMax = 64
@@ -66,7 +64,7 @@ public struct Limits: Sendable {
   public var messagesMax = 1536
   /// Their bytes (topic, properties, payload) lie in blocks of this size.
   public var blockBytes = 256
-  public var blockCount = 2304
+  public var blockCount = 1792
   /// Blocks that only QoS 1 and 2 and retained messages may take, and blocks that only retained ones may:
   /// one class cannot starve another.
   public var blocksKeptForQoS = 512
@@ -98,7 +96,7 @@ public struct Limits: Sendable {
   /// Bytes going out are copied into chunks of this size; one each is kept for a connection's control packets
   /// and for the first of its data.
   public var outboxChunkBytes = 1024
-  public var outboxChunksShared = 192
+  public var outboxChunksShared = 160
   /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.
   public var outboxChunksPerConnection = 80
   /// Payloads of at least this size are sent by reference instead of copied.
@@ -141,8 +139,12 @@ public struct Limits: Sendable {
     if packetBytesMax < 1024 || packetBytesMax > Limits.packetBytesLargest {
       return "limits: packet_bytes must be 1024 to 134217728"
     }
-    if framerSmallBytes > packetBytesMax { return "limits: framer_small_bytes must be at most packet_bytes" }
-    if framerLargeCount < 1 || framerSmallCount < 1 { return "limits: at least one framer buffer of each size" }
+    if partialBlockBytes % 64 != 0 || partialBlockBytes < 64 {
+      return "limits: partial_block_bytes must be a multiple of 64"
+    }
+    if partialBlockCount < (packetBytesMax + partialBlockBytes - 1) / partialBlockBytes {
+      return "limits: partial_blocks must have room for one packet of packet_bytes"
+    }
     // The longest topic of $SYS has 40 bytes, a client identifier of ours 24.
     if topicBytesMax < 48 { return "limits: topic_bytes must be at least 48" }
     if clientIDBytesMax < 24 { return "limits: client_id_bytes must be at least 24" }

@@ -24,22 +24,19 @@ public struct Handle<Element>: BitwiseCopyable, Equatable, Sendable {
 /// (never lent yet, index >= freshIndex).
 public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   @usableFromInline let elements: UnsafeMutablePointer<Element>
-  @usableFromInline let states: UnsafeMutablePointer<State>
+  /// 0x1000 while lent, and the generation of the last loan, 1...4095, or 0 before the first: one comparison judges a
+  /// handle. The first bytes of an entry that is free are the next free one's index + 1.
+  @usableFromInline let states: UnsafeMutablePointer<UInt16>
   @usableFromInline var freeHead: UInt32 = 0  // index + 1
   @usableFromInline var freshIndex = 0
   public var gauge: Gauge
   private let pinned = Pinned()
 
-  @usableFromInline struct State: BitwiseCopyable {
-    @usableFromInline var generation: UInt16  // of the last loan, 1...4095; 0 before the first
-    @usableFromInline var lent: UInt16  // 0x1000 | generation while lent, else 0: one comparison judges a handle
-    @usableFromInline var next: UInt32  // index + 1 of the next free entry
-  }
-
   public init(capacity: Int, name: StaticString, in reservation: inout Reservation) {
     precondition(capacity <= Limits.entriesMax)
+    precondition(MemoryLayout<Element>.stride >= 4 && MemoryLayout<Element>.alignment >= 4)
     elements = reservation.take(Element.self, count: capacity, name: name)
-    states = reservation.take(State.self, count: capacity, name: "  free list")
+    states = reservation.take(UInt16.self, count: capacity, name: "  states")
     gauge = Gauge(capacity: capacity)
   }
 
@@ -52,7 +49,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
     let index: Int
     if freeHead != 0 {
       index = Int(freeHead) - 1
-      freeHead = states[index].next
+      freeHead = nextFree(index).pointee
     } else if freshIndex < capacity {
       index = freshIndex
       freshIndex += 1
@@ -61,17 +58,21 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
       return nil
     }
     gauge.lent()
-    states[index].generation = states[index].generation % 4095 + 1
-    states[index].lent = 0x1000 | states[index].generation
+    let generation = (states[index] & 0xFFF) % 4095 + 1
+    states[index] = 0x1000 | generation
     elements[index] = value
-    return Handle(index: index, generation: UInt32(states[index].generation))
+    return Handle(index: index, generation: UInt32(generation))
+  }
+
+  @inlinable func nextFree(_ index: Int) -> UnsafeMutablePointer<UInt32> {
+    UnsafeMutableRawPointer(elements + index).assumingMemoryBound(to: UInt32.self)
   }
 
   @inlinable public mutating func giveBack(_ handle: Handle<Element>) {
     precondition(isLent(handle))
     let index = handle.index
-    states[index].lent = 0
-    states[index].next = freeHead
+    states[index] &= 0xFFF
+    nextFree(index).pointee = freeHead
     freeHead = UInt32(index) + 1
     gauge.givenBack()
   }
@@ -79,7 +80,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   /// Whether this handle still reaches its entry.
   @inlinable @inline(__always) public func isLent(_ handle: Handle<Element>) -> Bool {
     let index = handle.index
-    return index < capacity && UInt32(states[index].lent) == 0x1000 | handle.generation
+    return index < capacity && UInt32(states[index]) == 0x1000 | handle.generation
   }
 
   /// The lent entry; a stale handle is our own mistake and traps. Inlined always: it is
@@ -104,7 +105,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   /// The handle of the entry at `index` if it is lent: for walks over all entries by index.
   @inlinable public func handle(at index: Int) -> Handle<Element>? {
     precondition(index >= 0 && index < capacity)
-    guard states[index].lent != 0 else { return nil }
-    return Handle(index: index, generation: UInt32(states[index].generation))
+    guard states[index] & 0x1000 != 0 else { return nil }
+    return Handle(index: index, generation: UInt32(states[index] & 0xFFF))
   }
 }

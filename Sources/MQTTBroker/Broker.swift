@@ -40,8 +40,9 @@ public struct Broker: ~Copyable {
   var identifierCells: Slab<IdentifierCell>
 
   var outboxes: ByteQueuePool
-  var smallBuffers: BufferPool
-  var largeBuffers: BufferPool
+  /// Packets that have arrived in part; one that is complete is put together in `assembled`.
+  var partials: BlockPool
+  let assembled: Scratch
 
   var timers: TimerWheel
   /// Places of connections that have bytes to write or are to be closed; each at most once.
@@ -106,12 +107,10 @@ public struct Broker: ~Copyable {
       queueCount: limits.connectionsMax, sharedChunkCount: limits.outboxChunksShared,
       chunkBytes: limits.outboxChunkBytes, chunksPerQueueMax: limits.outboxChunksPerConnection,
       name: "outbox chunks", in: &reservation)
-    smallBuffers = BufferPool(
-      count: limits.framerSmallCount, bufferBytes: limits.framerSmallBytes, name: "framer buffers, small",
+    partials = BlockPool(
+      blockCount: limits.partialBlockCount, blockBytes: limits.partialBlockBytes, name: "partial packets",
       in: &reservation)
-    largeBuffers = BufferPool(
-      count: limits.framerLargeCount, bufferBytes: limits.packetBytesMax, name: "framer buffers, large",
-      in: &reservation)
+    assembled = Scratch(byteCount: limits.packetBytesMax, name: "  one in one piece", in: &reservation)
 
     timers = TimerWheel(
       capacity: limits.connectionsMax + limits.sessionsMax + 2, name: "timers", in: &reservation)
@@ -195,30 +194,18 @@ public struct Broker: ~Copyable {
         counters.bytesReceived &-= UInt64(input.count)
         return .needsFlush
       }
+      let header: FixedHeader
+      let body: Bytes
       switch connections[id].framer.next(&input) {
-      case .packet(let header, let body):
-        counters.packetsReceived &+= 1
-        connections[id].lastReceived = now
-        let tapsRun = counters.tapsRun
-        do throws(WireError) {
-          try take(header, body, on: id, at: now)
-        } catch {
-          fail(id, error.reason, at: now)
-        }
-        giveBackBuffer(id)
-        if connections[id].packetDeadline != .never {
-          connections[id].packetDeadline = .never
-          armConnection(id, at: now)
-        }
-        if counters.tapsRun != tapsRun {
-          counters.bytesReceived &-= UInt64(input.count)
-          return .tapsRan
-        }
-      case .needsBuffer(let byteCount):
-        guard lendBuffer(to: id, byteCount: byteCount, at: now) else {
-          fail(id, .quotaExceeded, at: now)
-          continue
-        }
+      case .packet(let found, let lent):
+        header = found
+        body = lent
+      case .part(let part):
+        keep(part, of: id, at: now)
+        continue
+      case .assembled(let found, let last):
+        header = found
+        body = assemble(id, last)
       case .needsInput:
         if connections[id].framer.isPartial, connections[id].packetDeadline == .never {
           connections[id].packetDeadline = now.adding(seconds: Int64(limits.packetSeconds))
@@ -227,6 +214,23 @@ public struct Broker: ~Copyable {
         return .done
       case .failure(let error):
         fail(id, error.reason, at: now)
+        continue
+      }
+      counters.packetsReceived &+= 1
+      connections[id].lastReceived = now
+      let tapsRun = counters.tapsRun
+      do throws(WireError) {
+        try take(header, body, on: id, at: now)
+      } catch {
+        fail(id, error.reason, at: now)
+      }
+      if connections[id].packetDeadline != .never {
+        connections[id].packetDeadline = .never
+        armConnection(id, at: now)
+      }
+      if counters.tapsRun != tapsRun {
+        counters.bytesReceived &-= UInt64(input.count)
+        return .tapsRan
       }
     }
   }
@@ -368,7 +372,7 @@ public struct Broker: ~Copyable {
     precondition(connections[id].state != .closing)
     if connections[id].state == .awaitingConnect { endPending(id) }
     connections[id].state = .closing
-    giveBackBuffer(id)
+    partials.clear(&connections.address(id).pointee.partial)
     // A peer that does not take its last bytes is cut off.
     timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
     markReady(id)
@@ -379,31 +383,39 @@ public struct Broker: ~Copyable {
     connectionLost(session, publishesWill: publishesWill, at: now)
   }
 
-  // MARK: Framer buffers
+  // MARK: Packets in part
 
-  private mutating func lendBuffer(to id: ConnectionID, byteCount: Int, at now: Instant) -> Bool {
-    let isSmall = byteCount <= limits.framerSmallBytes
-    var buffer = isSmall ? smallBuffers.lend() : largeBuffers.lend()
-    if buffer == nil {
-      // Policy disconnect-slowest: the packet that has been under way the longest gives way.
-      guard let slowest = slowestHolder(isSmall ? .small : .large, except: id) else { return false }
-      if isSmall { smallBuffers.gauge.dropped &+= 1 } else { largeBuffers.gauge.dropped &+= 1 }
+  /// When the blocks do not suffice, packets that have been under way the longest give way, of those that take no less
+  /// than the mean: so that many blocks held by few do not throw out those who hold one for a moment.
+  private mutating func keep(_ part: Bytes, of id: ConnectionID, at now: Instant) {
+    while !partials.append(part, to: &connections.address(id).pointee.partial) {
+      let slowest = slowestHolder(or: id, needing: part.count)
+      partials.gauge.dropped &+= 1
       fail(slowest, .quotaExceeded, at: now)
-      buffer = isSmall ? smallBuffers.lend() : largeBuffers.lend()
+      if slowest == id { return }
     }
-    guard let buffer else { return false }
-    connections[id].buffer = isSmall ? .small : .large
-    connections[id].framer.lend(buffer)
-    return true
   }
 
-  private func slowestHolder(_ kind: Connection.LentBuffer, except id: ConnectionID) -> ConnectionID? {
-    var slowest: ConnectionID?
+  private func slowestHolder(or id: ConnectionID, needing byteCount: Int) -> ConnectionID {
+    var held = byteCount
+    var holderCount = connections[id].partial.isEmpty ? 1 : 0
     var index = 0
     while index < limits.connectionsMax {
-      if let other = connections.handle(at: index), other != id, connections[other].buffer == kind {
-        if slowest == nil || connections[other].packetDeadline < connections[slowest!].packetDeadline {
+      if let other = connections.handle(at: index), !connections[other].partial.isEmpty {
+        held += connections[other].partial.byteCount
+        holderCount += 1
+      }
+      index += 1
+    }
+    var slowest = id
+    var deadline = Instant.never
+    index = 0
+    while index < limits.connectionsMax {
+      if let other = connections.handle(at: index), connections[other].packetDeadline < deadline {
+        let wanted = connections[other].partial.byteCount + (other == id ? byteCount : 0)
+        if wanted * holderCount >= held {
           slowest = other
+          deadline = connections[other].packetDeadline
         }
       }
       index += 1
@@ -411,11 +423,11 @@ public struct Broker: ~Copyable {
     return slowest
   }
 
-  private mutating func giveBackBuffer(_ id: ConnectionID) {
-    guard connections[id].buffer != .none else { return }
-    if let start = connections[id].framer.takeBack() {
-      if connections[id].buffer == .small { smallBuffers.giveBack(start) } else { largeBuffers.giveBack(start) }
-    }
-    connections[id].buffer = .none
+  private mutating func assemble(_ id: ConnectionID, _ last: Bytes) -> Bytes {
+    var writer = assembled.writer()
+    partials.copy(connections[id].partial, into: &writer)
+    writer.write(last)
+    partials.clear(&connections.address(id).pointee.partial)
+    return writer.written
   }
 }

@@ -361,7 +361,7 @@ extension Broker {
     bodies.write(message.payload, at: &cursor)
     return messages.lend(
       Message(
-        body: body, topicByteCount: UInt16(message.topic.count), propertyByteCount: UInt32(message.forwarded.count),
+        body: body, propertyByteCount: UInt32(message.forwarded.count), topicByteCount: UInt16(message.topic.count),
         qos: message.qos, retain: message.retain, expiresAt: message.expiresAt))
   }
 

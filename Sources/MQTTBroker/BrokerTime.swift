@@ -201,7 +201,7 @@ extension Broker {
     _ = publish(topic: topic, payload: payload, retain: true, at: now)
   }
 
-  public static var poolCount: Int { 16 }
+  public static var poolCount: Int { 15 }
 
   /// Name and gauge of each pool, 0..<poolCount.
   public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
@@ -218,9 +218,8 @@ extension Broker {
     case 9: return ("deliveries", deliveries.gauge)
     case 10: return ("subscription_id_cells", identifierCells.gauge)
     case 11: return ("outbox_chunks", outboxes.gauge)
-    case 12: return ("framer_small", smallBuffers.gauge)
-    case 13: return ("framer_large", largeBuffers.gauge)
-    case 14: return ("topic_alias_cells", aliases.gauge)
+    case 12: return ("partial_blocks", partials.gauge)
+    case 13: return ("topic_alias_cells", aliases.gauge)
     default: return ("notices", notices.gauge)
     }
   }

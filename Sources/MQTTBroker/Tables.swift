@@ -45,8 +45,8 @@ struct Retained: BitwiseCopyable {
 /// A message that is held for somebody: its body is topic, properties as forwarded, payload, in this order.
 struct Message: BitwiseCopyable {
   let body: Body
-  let topicByteCount: UInt16
   let propertyByteCount: UInt32
+  let topicByteCount: UInt16
   let qos: QoS
   let retain: Bool
   let expiresAt: Instant  // never: no expiry
@@ -143,7 +143,8 @@ public struct Connection: BitwiseCopyable {
   var source: UInt32 = 0  // its address's place in `sources` + 1 while it awaits CONNECT; 0: local
   var session: Handle<Session> = .null
   var framer: PacketFramer
-  var buffer: LentBuffer = .none
+  /// What has arrived of a packet that is not complete.
+  var partial = BlockChain()
   var packetDeadline = Instant.never
   var outbox = ByteQueue()
   var keepAliveNanoseconds: Int64 = 0  // 0: none
@@ -152,6 +153,4 @@ public struct Connection: BitwiseCopyable {
   var sentAliasMax: UInt16 = 0  // the smaller of the client's Topic Alias Maximum and ours
   var sentAliasCount: UInt16 = 0  // rows of `aliases` in use for what it was sent
   var wantsProblemInformation = true
-
-  enum LentBuffer: UInt8, BitwiseCopyable { case none, small, large }
 }

@@ -9,11 +9,13 @@ public enum FramerPolicy: UInt8, BitwiseCopyable, Sendable {
 }
 
 public enum FramerEvent {
-  /// The body's bytes, valid until the framer's next call or until the lent buffer is taken back.
+  /// The body's bytes, where they lie in the input.
   case packet(FixedHeader, Bytes)
-  /// A packet arrived in part and its body needs a buffer of at least `byteCount` bytes. `lend` one and call
-  /// `next` again; until then nothing is consumed.
-  case needsBuffer(byteCount: Int)
+  /// Bytes of a body of which the rest is still to come, or has come before: the caller keeps them behind those of this
+  /// body that it has.
+  case part(Bytes)
+  /// The last bytes of a body: with the parts before them it is complete.
+  case assembled(FixedHeader, Bytes)
   /// The input is used up.
   case needsInput
   /// Policy `disconnect` only, and from then on for every call.
@@ -21,7 +23,7 @@ public enum FramerEvent {
 }
 
 /// Cuts a byte stream into packets. A packet that arrived whole is lent where it lies; of a packet that arrived
-/// in part the header is kept here and the body in a buffer that the caller lends.
+/// in part the header is kept here, and the body by the caller.
 ///
 /// A header is plausible when its type, flags, length form and length are possible (§2.1), and when the packet
 /// is not over `packetBytesMax`; this is judged before the body is waited for, and while resynchronising too.
@@ -29,7 +31,7 @@ public enum FramerEvent {
 ///
 /// Invariant: the held bytes are an incomplete header: all after the first have the continuation bit set, so
 /// that what remains of them after a drop is incomplete again and no body byte is ever held.
-/// Invariant: 0 <= filled <= header.remainingLength; filled > 0 only with a buffer of that length.
+/// Invariant: 0 <= filled < header.remainingLength in a body; filled are the bytes of this body that were given as parts.
 public struct PacketFramer: BitwiseCopyable {
   /// Largest packet in bytes, header included. A change applies from the next header on.
   public var packetBytesMax: Int
@@ -50,8 +52,6 @@ public struct PacketFramer: BitwiseCopyable {
   private var heldCount = 0
   private var header = FixedHeader(type: .pingReq, flags: 0, remainingLength: 0, headerByteCount: 2)
   private var filled = 0
-  private var buffer: UnsafeMutableRawPointer?
-  private var bufferByteCount = 0
 
   public init(packetBytesMax: Int, policy: FramerPolicy) {
     precondition(packetBytesMax >= 2)
@@ -62,8 +62,6 @@ public struct PacketFramer: BitwiseCopyable {
   /// Whether the start of a packet is held.
   public var isPartial: Bool { heldCount > 0 || phase == .body }
 
-  public var hasBuffer: Bool { buffer != nil }
-
   /// The next event from the unread rest of what the transport gave; what is consumed is taken off `input`.
   public mutating func next(_ input: inout Bytes) -> FramerEvent {
     switch phase {
@@ -71,24 +69,6 @@ public struct PacketFramer: BitwiseCopyable {
     case .body: return nextBody(&input)
     case .failed: return .failure(error)
     }
-  }
-
-  /// Lends room for the body that `needsBuffer` asked for. A buffer may stay lent for later packets; one that
-  /// is too small for the next packet must be taken back before another is lent.
-  public mutating func lend(_ room: UnsafeMutableRawBufferPointer) {
-    precondition(buffer == nil)
-    precondition(room.baseAddress != nil)
-    buffer = room.baseAddress
-    bufferByteCount = room.count
-  }
-
-  /// Gives the lent buffer back, nil if there was none. In the middle of a body this ends the stream.
-  public mutating func takeBack() -> UnsafeMutableRawPointer? {
-    let taken = buffer
-    buffer = nil
-    bufferByteCount = 0
-    if phase == .body, filled > 0 { phase = .failed }
-    return taken
   }
 
   private mutating func nextHeader(_ input: inout Bytes) -> FramerEvent {
@@ -132,15 +112,12 @@ public struct PacketFramer: BitwiseCopyable {
       return .packet(header, body)
     }
     guard !input.isEmpty else { return .needsInput }
-    guard let buffer, bufferByteCount >= length else { return .needsBuffer(byteCount: length) }
     let part = input.first(min(length &- filled, input.count))
-    UnsafeMutableRawBufferPointer(start: buffer + filled, count: part.count).copyMemory(from: part.buffer)
     input = input.from(part.count)
     filled &+= part.count
-    guard filled == length else { return .needsInput }
+    guard filled == length else { return .part(part) }
     phase = .header
-    filled = 0
-    return .packet(header, Bytes(buffer, count: length))
+    return .assembled(header, part)
   }
 
   /// Drops the first byte of a candidate; the others are looked at again.

@@ -177,7 +177,17 @@ public final class Server {
       kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
       threadStackBytes: stackBytes + laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
         + configuration.taps.levels.count * LevelLane.stackBytes,
-      taps: PlanTaps.list(configuration.taps))
+      taps: PlanTaps.list(configuration.taps), costs: PlanCost.list(configuration.limits))
+  }
+
+  /// Of what depends on the limits alone.
+  static func loopByteCount(_ limits: Limits) -> Int {
+    var reservation = Reservation.counting()
+    _ = Broker(limits: limits, seed: 0, in: &reservation)
+    _ = LoopMemory(limits, in: &reservation)
+    _ = pendingQueue(limits, in: &reservation)
+    _ = PublicationStash(limits, in: &reservation)
+    return reservation.byteCount
   }
 
   private static func pendingQueue(_ limits: Limits, in reservation: inout Reservation) -> IndexQueue {

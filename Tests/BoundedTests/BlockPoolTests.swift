@@ -204,56 +204,39 @@ struct BlockPoolTests {
   }
 }
 
-struct BufferPoolTests {
-  /// The model: what is lent, each buffer filled with its own byte.
-  @Test(arguments: modelCapacities) func behavesLikeASet(capacity: Int) {
+struct BlockChainTests {
+  /// The model: some chains that grow and are cleared, of a pool that they share.
+  @Test(arguments: modelCapacities) func behavesLikeArraysOfASharedStore(capacity: Int) {
     var generator = SeededGenerator(seed: UInt64(capacity))
+    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity * 64, alignment: 1)
+    defer { room.deallocate() }
     withReservation { reservation in
-      var pool = BufferPool(count: capacity, bufferBytes: 100, name: "buffers", in: &reservation)
-      var model: [(buffer: UnsafeMutableRawBufferPointer, mark: UInt8)] = []
+      var pool = BlockPool(blockCount: capacity, blockBytes: 64, name: "blocks", in: &reservation)
+      var chains = [BlockChain](repeating: BlockChain(), count: 3)
+      var model = [[UInt8]](repeating: [], count: 3)
       var refused: UInt64 = 0
-      for step in 0..<3000 {
-        if generator.below(4) < (step / 200 % 2 == 0 ? 3 : 1) {
-          if let buffer = pool.lend() {
-            check(buffer.count == 100 && pool.bufferBytes == 100)
-            let mark = UInt8(truncatingIfNeeded: step)
-            buffer.initializeMemory(as: UInt8.self, repeating: mark)
-            model.append((buffer, mark))
-          } else {
-            check(model.count == capacity)
-            refused += 1
+      for _ in 0..<3000 {
+        let index = generator.below(3)
+        if generator.below(10) == 0 {
+          pool.clear(&chains[index])
+          model[index] = []
+        } else {
+          let bytes = generator.bytes(generator.below(150))
+          let needed = model.enumerated().reduce(0) {
+            $0 + ($1.element.count + ($1.offset == index ? bytes.count : 0) + 63) / 64
           }
-        } else if !model.isEmpty {
-          pool.giveBack(model.remove(at: generator.below(model.count)).buffer.baseAddress!)
+          let done = withBytes(bytes) { pool.append($0, to: &chains[index]) }
+          check(done == (needed <= capacity))
+          if done { model[index] += bytes } else { refused += 1 }
         }
-        check(pool.gauge.used == model.count && pool.gauge.refused == refused)
-        for (buffer, mark) in model { check(buffer.allSatisfy { $0 == mark }) }
+        check(pool.gauge.used == model.reduce(0) { $0 + ($1.count + 63) / 64 } && pool.gauge.refused == refused)
+        for index in 0..<3 {
+          var writer = ByteWriter(room)
+          pool.copy(chains[index], into: &writer)
+          check(writer.written.array() == model[index] && chains[index].byteCount == model[index].count)
+        }
       }
       check(refused > 0 && pool.gauge.peak == capacity)
-    }
-  }
-
-  @Test func mistakesTrap() async {
-    await #expect(processExitsWith: .failure) {  // given back twice while another is lent
-      withReservation { reservation in
-        var pool = BufferPool(count: 2, bufferBytes: 64, name: "buffers", in: &reservation)
-        let first = pool.lend()!
-        _ = pool.lend()
-        pool.giveBack(first.baseAddress!)
-        pool.giveBack(first.baseAddress!)
-      }
-    }
-    await #expect(processExitsWith: .failure) {  // not the start of a buffer
-      withReservation { reservation in
-        var pool = BufferPool(count: 2, bufferBytes: 64, name: "buffers", in: &reservation)
-        pool.giveBack(pool.lend()!.baseAddress! + 1)
-      }
-    }
-    await #expect(processExitsWith: .failure) {  // never lent
-      withReservation { reservation in
-        var pool = BufferPool(count: 2, bufferBytes: 64, name: "buffers", in: &reservation)
-        pool.giveBack(pool.lend()!.baseAddress! + 64)
-      }
     }
   }
 }

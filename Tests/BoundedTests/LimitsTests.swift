@@ -33,11 +33,11 @@ struct LimitsTests {
     Row(text: atLeastOne) { $0.pendingPerAddressMax = 0 },
     Row(text: atLeastOne) { $0.takeoversMax = 0 },
     Row(text: atLeastOne) { $0.takeoverSeconds = 0 },
-    Row(text: "limits: framer_small_bytes must be at most packet_bytes") {
-      $0.framerSmallBytes = $0.packetBytesMax + 1
+    Row(text: "limits: partial_block_bytes must be a multiple of 64") { $0.partialBlockBytes = 100 },
+    Row(text: "limits: partial_block_bytes must be a multiple of 64") { $0.partialBlockBytes = 0 },
+    Row(text: "limits: partial_blocks must have room for one packet of packet_bytes") {
+      $0.partialBlockCount = $0.packetBytesMax / $0.partialBlockBytes - 1
     },
-    Row(text: "limits: at least one framer buffer of each size") { $0.framerLargeCount = 0 },
-    Row(text: "limits: at least one framer buffer of each size") { $0.framerSmallCount = 0 },
     Row(text: "limits: topic_bytes must be at least 48") { $0.topicBytesMax = 47 },
     Row(text: "limits: client_id_bytes must be at least 24") { $0.clientIDBytesMax = 23 },
     Row(text: "limits: topic_bytes must be at most half of packet_bytes") {
@@ -54,6 +54,7 @@ struct LimitsTests {
       $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained + 1
     },
     Row(text: "limits: blocks are too few for one packet of packet_bytes") {
+      $0.partialBlockBytes = 65_536
       $0.packetBytesMax =
         ($0.blockCount - $0.blocksKeptForQoS - $0.blocksKeptForRetained - $0.blocksKeptForSmall) * $0.blockBytes + 1
     },
@@ -87,11 +88,16 @@ struct LimitsTests {
       $0.packetBytesMax = 128 << 20
       $0.blockBytes = 65_536
       $0.blockCount = 4096
+      $0.partialBlockBytes = 65_536
+      $0.partialBlockCount = 2048
       $0.outboxChunkBytes = 1 << 20
       $0.outboxChunksPerConnection = 192
+      $0.outboxChunksShared = 192
     },
-    { $0.framerSmallBytes = $0.packetBytesMax },
-    { $0.framerLargeCount = 1 },
+    {
+      $0.partialBlockBytes = 64
+      $0.partialBlockCount = $0.packetBytesMax / 64
+    },
     { $0.topicBytesMax = 48 },
     { $0.clientIDBytesMax = 24 },
     { $0.topicBytesMax = $0.packetBytesMax / 2 },
@@ -113,8 +119,7 @@ struct LimitsTests {
   @Test func countsMoreThanABoardHas() {
     var counting = Reservation.counting()
     _ = BlockPool(blockCount: Limits.entriesMax, blockBytes: 65_536, name: "blocks", in: &counting)
-    _ = BufferPool(count: Limits.entriesMax, bufferBytes: 256 << 20, name: "buffers", in: &counting)
-    #expect(counting.byteCount > 1 << 48)
+    #expect(counting.byteCount > 1 << 36)
   }
 
   /// What the relations promise: one packet of the largest size finds blocks and chunks in an empty broker.

@@ -51,7 +51,7 @@ struct SlabTests {
 
   @Test func noCapacityRefuses() {
     withReservation { reservation in
-      var slab = Slab<UInt8>(capacity: 0, name: "slab", in: &reservation)
+      var slab = Slab<UInt32>(capacity: 0, name: "slab", in: &reservation)
       #expect(slab.lend(1) == nil)
       #expect(slab.isLent(.null) == false)
       #expect(slab.gauge.refused == 1)
@@ -61,7 +61,7 @@ struct SlabTests {
   /// 4095 generations: a stale handle is noticed until its entry has been lent 4095 times more.
   @Test func generationsWrap() {
     withReservation { reservation in
-      var slab = Slab<UInt8>(capacity: 1, name: "slab", in: &reservation)
+      var slab = Slab<UInt32>(capacity: 1, name: "slab", in: &reservation)
       let first = slab.lend(1)!
       slab.giveBack(first)
       for _ in 1..<4095 {
@@ -78,7 +78,7 @@ struct SlabTests {
 
   @Test func foreignHandlesAreNotLent() {
     withReservation { reservation in
-      var slab = Slab<UInt8>(capacity: 2, name: "slab", in: &reservation)
+      var slab = Slab<UInt32>(capacity: 2, name: "slab", in: &reservation)
       let handle = slab.lend(1)!
       #expect(slab.isLent(.null) == false)
       #expect(slab.isLent(Handle(bits: .max)) == false)
@@ -91,7 +91,7 @@ struct SlabTests {
   @Test func staleHandleTraps() async {
     await #expect(processExitsWith: .failure) {
       withReservation { reservation in
-        var slab = Slab<UInt8>(capacity: 1, name: "slab", in: &reservation)
+        var slab = Slab<UInt32>(capacity: 1, name: "slab", in: &reservation)
         let handle = slab.lend(1)!
         slab.giveBack(handle)
         slab.giveBack(handle)
@@ -99,7 +99,7 @@ struct SlabTests {
     }
     await #expect(processExitsWith: .failure) {
       withReservation { reservation in
-        var slab = Slab<UInt8>(capacity: 1, name: "slab", in: &reservation)
+        var slab = Slab<UInt32>(capacity: 1, name: "slab", in: &reservation)
         let handle = slab.lend(1)!
         slab.giveBack(handle)
         _ = slab.lend(2)

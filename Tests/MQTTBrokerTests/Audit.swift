@@ -163,8 +163,7 @@ struct Audit {
     var chunks = 0
     var reserves = 0
     var holders = 0
-    var small = 0
-    var large = 0
+    var partialBlocks = 0
     var pending = 0
     var distant = 0
     var aliasCells = 0
@@ -187,9 +186,8 @@ struct Audit {
       }
       let connection = broker.connections[handle]
       let name = "connection \(index)"
-      if connection.buffer == .small { small += 1 }
-      if connection.buffer == .large { large += 1 }
-      check(connection.framer.hasBuffer == (connection.buffer != .none), "\(name): its framer's buffer")
+      partialBlocks += broker.partials.blockCount(for: connection.partial.byteCount)
+      check(connection.partial.isEmpty || connection.framer.isPartial, "\(name): keeps parts of no packet")
       switch connection.state {
       case .awaitingConnect:
         pending += 1
@@ -203,7 +201,7 @@ struct Audit {
         let hasDeadline = connection.keepAliveNanoseconds > 0 || connection.packetDeadline != .never
         check(isArmed == hasDeadline, "\(name): its timer")
       case .closing:
-        check(connection.session.isNull && connection.buffer == .none, "\(name) is closing and holds something")
+        check(connection.session.isNull && connection.partial.isEmpty, "\(name) is closing and holds something")
         check(isArmed || connection.outbox.isEmpty, "\(name) never gives up its last bytes")
       }
       let (count, reserve) = outbox(broker, connection.outbox, name)
@@ -216,8 +214,7 @@ struct Audit {
     check(holders == broker.outboxes.holderCount, "connections that hold chunks")
     check(
       broker.outboxes.gauge.free >= broker.outboxes.keptBackCount, "a connection's first or control chunk is taken")
-    check(small == broker.smallBuffers.gauge.used, "small framer buffers")
-    check(large == broker.largeBuffers.gauge.used, "large framer buffers")
+    check(partialBlocks == broker.partials.gauge.used, "blocks of partial packets")
     check(aliasCells == broker.aliases.gauge.used && sureCells == broker.aliases.keptBack, "cells of aliases")
     check(sureCells <= broker.aliases.gauge.free, "cells that a connection is sure of")
     check(pending == broker.pendingCount, "pending connections")

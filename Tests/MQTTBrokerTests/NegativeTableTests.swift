@@ -42,7 +42,7 @@ import Testing
       world.send("a", bytes: header)
       #expect(isEnded(world, "a", version, [.packetTooLarge, .malformedPacket]), "\(first)")
     }
-    #expect(world.pool("framer_small").peak == 0 && world.pool("framer_large").peak == 0)
+    #expect(world.pool("partial_blocks").peak == 0)
     world.finish()
   }
 
@@ -250,6 +250,7 @@ import Testing
     let slashes = String(repeating: "/", count: 65_399)
     var large = Limits.forTests
     large.packetBytesMax = 200_000
+    large.partialBlockCount = 1024
     large.blockCount = 4096
     large.outboxChunksPerConnection = 300
     large.outboxChunksShared = 700
@@ -260,6 +261,7 @@ import Testing
       let isTaken = limits.topicLevelsMax > 65_400
       var all = limits
       all.packetBytesMax = max(limits.packetBytesMax, 200_000)
+      all.partialBlockCount = 1024
       all.outboxChunksPerConnection = 300
       all.outboxChunksShared = 700
       let world = World(clients: ["a"], limits: all)

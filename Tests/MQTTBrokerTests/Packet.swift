@@ -173,7 +173,7 @@ extension Packet {
         } catch {
           failure = error
         }
-      case .needsBuffer, .needsInput: break
+      case .part, .assembled, .needsInput: break
       case .failure(let error): failure = error
       }
     }

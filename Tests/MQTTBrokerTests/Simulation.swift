@@ -91,9 +91,8 @@ final class Simulation {
     limits.pendingConnectionsMax = 1 + random.below(3)
     limits.sessionsMax = limits.connectionsMax + random.below(3)
     limits.packetBytesMax = 2048
-    limits.framerSmallBytes = 64
-    limits.framerSmallCount = 1 + random.below(2)
-    limits.framerLargeCount = 1
+    limits.partialBlockBytes = 64
+    limits.partialBlockCount = 32 + random.below(6)
     limits.topicBytesMax = 64
     limits.topicLevelsMax = 6
     limits.topicNodesMax = 12 + random.below(24)

@@ -178,7 +178,7 @@ extension Simulation {
           } catch {
             fail("the broker sent a bad \(header.type)")
           }
-        case .needsBuffer, .needsInput: break reading
+        case .part, .assembled, .needsInput: break reading
         case .failure: fail("the broker sent what is no packet")
         }
       }

@@ -2,15 +2,16 @@ import Bounded
 import MQTTWire
 import Testing
 
-/// A framer and its caller: feeds chunks, lends what is asked for, keeps what comes out.
+/// A framer and its caller: feeds chunks, keeps parts and what comes out.
 private struct Feed {
   var framer: PacketFramer
   var packets: [[UInt8]] = []
   var failure: WireError?
-  /// Packets whose body lay in the input, and those that were put together in a buffer.
+  /// Packets whose body lay in the input, and those that were put together of parts.
   var inPlaceCount = 0
   var copiedCount = 0
-  var lentByteCounts: [Int] = []
+  /// Of the packet under way.
+  var parts: [UInt8] = []
 
   init(max: Int, _ policy: FramerPolicy) { framer = PacketFramer(packetBytesMax: max, policy: policy) }
 
@@ -22,17 +23,21 @@ private struct Feed {
     while true {
       switch framer.next(&input) {
       case .packet(let header, let body):
-        packets.append([header.type.rawValue << 4 | header.flags] + vbi(header.remainingLength) + body.array())
+        add(header, body.array())
         let address = UInt(bitPattern: body.buffer.baseAddress)
         let start = UInt(bitPattern: memory.baseAddress)
-        if address >= start, address <= start + UInt(chunk.count) { inPlaceCount += 1 } else { copiedCount += 1 }
-        giveBack()
-      case .needsBuffer(let byteCount):
-        let unread = input.count
-        if case .needsBuffer(byteCount) = framer.next(&input) {} else { Issue.record("asked once only") }
-        #expect(input.count == unread)
-        lentByteCounts.append(byteCount)
-        framer.lend(.allocate(byteCount: byteCount, alignment: 1))
+        if address >= start, address <= start + UInt(chunk.count) { inPlaceCount += 1 }
+        #expect(parts.isEmpty)
+      case .part(let part):
+        #expect(!part.isEmpty)
+        parts += part.array()
+      case .assembled(let header, let last):
+        #expect(!last.isEmpty)
+        parts += last.array()
+        #expect(parts.count == header.remainingLength)
+        add(header, parts)
+        copiedCount += 1
+        parts = []
       case .needsInput:
         #expect(input.isEmpty)
         return
@@ -43,7 +48,9 @@ private struct Feed {
     }
   }
 
-  mutating func giveBack() { framer.takeBack()?.deallocate() }
+  private mutating func add(_ header: FixedHeader, _ body: [UInt8]) {
+    packets.append([header.type.rawValue << 4 | header.flags] + vbi(header.remainingLength) + body)
+  }
 }
 
 /// What a framer should make of a whole stream, read naively from one position to the next.
@@ -105,7 +112,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
     feed.feed(goodStream.flatMap { $0 })
     #expect(feed.packets == goodStream)
     #expect(feed.copiedCount == 0)
-    #expect(feed.lentByteCounts.isEmpty)
+    #expect(feed.parts.isEmpty)
     #expect(!feed.framer.isPartial)
   }
 
@@ -118,7 +125,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
       if feed.packets != goodStream { Issue.record("cut at \(cut)") }
       #expect(feed.copiedCount <= 1)  // at most the packet that was cut
       #expect(feed.framer.skippedByteCount == 0)
-      #expect(!feed.framer.isPartial && !feed.framer.hasBuffer)
+      #expect(!feed.framer.isPartial && feed.parts.isEmpty)
     }
   }
 
@@ -128,28 +135,6 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
     for byte in packets.joined() { feed.feed([byte]) }
     #expect(feed.packets == packets)
     #expect(!feed.framer.isPartial)
-  }
-
-  /// A buffer that stays lent serves all packets that fit.
-  @Test func aBufferMayStayLent() {
-    let stream = goodStream.flatMap { $0 }
-    var framer = PacketFramer(packetBytesMax: 1_000, policy: .resync)
-    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 1_000, alignment: 1)
-    framer.lend(room)
-    var bodies: [[UInt8]] = []
-    for byte in stream {
-      withLent([byte]) { chunk in
-        var input = chunk
-        while true {
-          guard case .packet(_, let body) = framer.next(&input) else { return }
-          bodies.append(body.array())
-        }
-      }
-    }
-    #expect(bodies == goodStream.map { split($0).body })
-    #expect(framer.takeBack() == room.baseAddress)
-    #expect(framer.takeBack() == nil)
-    room.deallocate()
   }
 
   // MARK: The bound
@@ -163,7 +148,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
       #expect(feed.failure == (isGood ? nil : .packetTooLarge))
       feed.feed(Array(whole[3...]))
       #expect(feed.packets == (isGood ? [whole] : []))
-      #expect(feed.lentByteCounts.isEmpty)
+      #expect(feed.parts.isEmpty)
     }
   }
 
@@ -184,7 +169,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
     feed.feed([0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0xC0, 0x00])
     #expect(feed.packets == [[0xC0, 0]])
     #expect(feed.framer.skippedByteCount == 5)
-    #expect(feed.lentByteCounts.isEmpty)
+    #expect(feed.parts.isEmpty)
   }
 
   // MARK: Malformed headers
@@ -206,29 +191,6 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
       feed.feed([0xC0, 0x00])
       #expect(feed.failure == .malformedPacket)  // for good
       #expect(feed.packets.count == 1)
-    }
-  }
-
-  @Test func aBufferTakenBackInTheMiddleEndsTheStream() {
-    var framer = PacketFramer(packetBytesMax: 100, policy: .disconnect)
-    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 10, alignment: 1)
-    defer { room.deallocate() }
-    var input = lent([0x30, 10, 0, 1])
-    guard case .needsBuffer(10) = framer.next(&input) else {
-      Issue.record("no buffer wanted")
-      return
-    }
-    framer.lend(room)
-    guard case .needsInput = framer.next(&input) else {
-      Issue.record("no input wanted")
-      return
-    }
-    #expect(framer.isPartial && framer.hasBuffer)
-    #expect(framer.takeBack() == room.baseAddress)
-    input = lent([0x61])
-    guard case .failure = framer.next(&input) else {
-      Issue.record("went on")
-      return
     }
   }
 
@@ -309,7 +271,6 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
         Issue.record("\(stream.hex) max \(max)")
       }
       skipped += expected.skipped
-      feed.giveBack()
     }
     #expect((skipped > 0) == (policy == .resync))
   }

@@ -155,13 +155,13 @@ def test_declared_size_is_judged_at_once(make_daemon, steady, served):
 
 
 def test_dribblers_of_large_packets(make_daemon, steady, served):
-    """More of them than there are buffers: the slowest give way, others are served; the rest ends at its deadline."""
-    daemon = make_daemon(packet_seconds=2, framer_large_count=2, framer_small_count=4)
+    """More of them than there are blocks for: the slowest give way, others are served; the rest ends at its deadline."""
+    daemon = make_daemon(packet_seconds=2, partial_blocks=256)
     others = served(daemon)
     with steady(daemon):
         dribblers = [daemon.connect(f"dribbler-{index}", 5 if index % 2 else 4) for index in range(12)]
         for index, dribbler in enumerate(dribblers):
-            dribbler.send(raw.publish("a", bytes(60_000 if index < 6 else 500), version=dribbler.version)[:50])
+            dribbler.send(raw.publish("a", bytes(60_000 if index < 6 else 500), version=dribbler.version)[:16_000 if index < 6 else 50])
         others.check()
         with daemon.connect("large") as client:  # one that takes two reads
             data = raw.publish("served/large", bytes(60_000), 1, 1)
@@ -174,7 +174,7 @@ def test_dribblers_of_large_packets(make_daemon, steady, served):
         others.check()
     counter(daemon, "closed/quota", lambda value: value >= 4)
     counter(daemon, "closed/timeout", lambda value: value >= 1)
-    assert '"dropped":0' not in daemon.wait_for_value("$SYS/tapline/pools/framer_large", lambda value: True)
+    assert '"dropped":0' not in daemon.wait_for_value("$SYS/tapline/pools/partial_blocks", lambda value: True)
 
 
 def test_garbage(make_daemon, steady, served, some):

@@ -59,6 +59,29 @@ def test_table_and_json_say_the_same(make_daemon, build):
     assert promised["fits"] and table.endswith("fits\n")
 
 
+def test_what_one_more_takes(build, tmp_path):
+    """The plan's figures are the differences of two plans; nothing else of the plan follows from these limits."""
+    def planned(limits):
+        file = tmp_path / "one-more.yaml"
+        listed = ", ".join(f"{key}: {value}" for key, value in limits.items())
+        file.write_text(f"listeners: [{{address: 127.0.0.1, port: 1883}}]\nlimits: {{{listed}}}\n")
+        done = build.run("plan", "-c", file, "--json")
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    room = {"sessions": 65_536, "messages": 65_536, "retained": 1}
+    for name, limits in {
+        "connection": {"connections": 0},
+        "session": {"sessions": 65_536},
+        "subscription": {"subscriptions": 0, "topic_nodes": -1},
+        "retained_message": {"retained": 0, "messages": 0, "blocks": 1792, "topic_nodes": -1},
+        "queued_message": {"deliveries": 0, "messages": 65_536, "blocks": 1792},
+    }.items():
+        less, more = (planned(room | {key: start + count for key, start in limits.items()}) for count in (16_384, 32_768))
+        assert less["one_more"] == more["one_more"]
+        assert less["one_more"][name] == -((less["loop_bytes"] - more["loop_bytes"]) // 16_384), name
+
+
 def test_plan_that_does_not_fit(build, tmp_path):
     file = tmp_path / "large.yaml"
     file.write_text("limits: {blocks: 1048576, block_bytes: 65536}\n")
@@ -78,7 +101,7 @@ def test_idle_memory(make_daemon, build, note):
 def test_hostile_clients_move_nothing(make_daemon, build, note, seed):
     """Hours as hostile.py counts them: memory stays as it was at READY."""
     daemon = hostile.start(make_daemon, build)
-    before = hostile.resident(daemon.pid)
+    before = hostile.settled(daemon.pid)
     done = hostile.play(daemon, 1, seed)
     after = hostile.resident(daemon.pid)
     note(f"hostile clients, {build.name} build: {done}; {before} KiB at READY, {after} KiB after")

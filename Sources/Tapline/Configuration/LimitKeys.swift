@@ -42,9 +42,8 @@ extension LimitKey {
       LimitKey("packet_seconds", .seconds, 1...3600, { $0.packetSeconds }, { $0.packetSeconds = $1 }),
       LimitKey(
         "packet_bytes", .bytes, 1024...Limits.packetBytesLargest, { $0.packetBytesMax }, { $0.packetBytesMax = $1 }),
-      LimitKey("framer_small_bytes", .bytes, 16...(1 << 20), { $0.framerSmallBytes }, { $0.framerSmallBytes = $1 }),
-      LimitKey("framer_small_count", .count, entries, { $0.framerSmallCount }, { $0.framerSmallCount = $1 }),
-      LimitKey("framer_large_count", .count, entries, { $0.framerLargeCount }, { $0.framerLargeCount = $1 }),
+      LimitKey("partial_blocks", .count, entries, { $0.partialBlockCount }, { $0.partialBlockCount = $1 }),
+      LimitKey("partial_block_bytes", .bytes, 64...65_536, { $0.partialBlockBytes }, { $0.partialBlockBytes = $1 }),
       LimitKey("topic_bytes", .bytes, 48...65_535, { $0.topicBytesMax }, { $0.topicBytesMax = $1 }),
       LimitKey("topic_levels", .count, 2...1024, { $0.topicLevelsMax }, { $0.topicLevelsMax = $1 }),
       LimitKey("topic_nodes", .count, 16...Limits.entriesMax, { $0.topicNodesMax }, { $0.topicNodesMax = $1 }),
@@ -135,6 +134,9 @@ extension Limits {
   fileprivate mutating func follow(_ section: Section) {
     if !section.has("sessions") { sessionsMax = max(sessionsMax, connectionsMax) }
     if !section.has("pending_connections") { pendingConnectionsMax = min(pendingConnectionsMax, connectionsMax) }
+    if !section.has("partial_blocks"), partialBlockBytes > 0 {
+      partialBlockCount = max(partialBlockCount, (packetBytesMax + partialBlockBytes - 1) / partialBlockBytes)
+    }
     // As many beside retained ones as by default.
     let others = messagesMax - Limits().retainedMax
     if !section.has("messages") { messagesMax = max(messagesMax, min(retainedMax + others, Limits.entriesMax)) }

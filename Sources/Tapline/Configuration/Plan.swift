@@ -12,15 +12,19 @@ public struct Plan {
   public var threadStackBytes: Int
   /// The pools' bytes that are the taps', by kind.
   public var taps: [PlanTaps]
+  /// What one more connection, session and so on takes.
+  public var costs: [PlanCost]
 
   public init(
-    rows: [ReservationRow], byteCount: Int, kernelSocketBytes: Int, threadStackBytes: Int = 0, taps: [PlanTaps] = []
+    rows: [ReservationRow], byteCount: Int, kernelSocketBytes: Int, threadStackBytes: Int = 0, taps: [PlanTaps] = [],
+    costs: [PlanCost] = []
   ) {
     self.rows = rows
     self.byteCount = byteCount
     self.kernelSocketBytes = kernelSocketBytes
     self.threadStackBytes = threadStackBytes
     self.taps = taps
+    self.costs = costs
   }
 
   /// All of it.

@@ -44,6 +44,7 @@ extension Plan {
     if kernelEdgeBytes > 0 { Plan.add(&text, "kernel queues of edges", kernelEdgeBytes) }
     Plan.add(&text, "total", totalBytes)
     addTaps(to: &text)
+    addCosts(to: &text)
     text.endLine()
     Plan.add(&text, "memory available (MemAvailable)", budget.availableBytes)
     Plan.add(&text, "control group's limit", budget.controlGroupBytes)
@@ -67,6 +68,7 @@ extension Plan {
     }
     text.add("]")
     addTaps(json: &text)
+    addCosts(json: &text)
     Plan.add(&text, json: "loop_bytes", byteCount)
     Plan.add(&text, json: "thread_stack_bytes", threadStackBytes)
     Plan.add(&text, json: "kernel_socket_bytes", kernelSocketBytes)

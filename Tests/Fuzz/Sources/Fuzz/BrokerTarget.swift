@@ -32,9 +32,8 @@ extension Limits {
     limits.pendingConnectionsMax = 3
     limits.sessionsMax = 4
     limits.packetBytesMax = 1024
-    limits.framerSmallBytes = 32
-    limits.framerSmallCount = 1
-    limits.framerLargeCount = 1
+    limits.partialBlockBytes = 64
+    limits.partialBlockCount = 16
     limits.topicBytesMax = 64
     limits.topicLevelsMax = 5
     limits.topicNodesMax = 12
@@ -70,8 +69,7 @@ extension Limits {
   static var small: Limits {
     var limits = Limits.tiny
     limits.sessionsMax = 8
-    limits.framerSmallCount = 4
-    limits.framerLargeCount = 2
+    limits.partialBlockCount = 40
     limits.topicNodesMax = 63
     limits.topicNameCellsMax = 12
     limits.subscriptionsMax = 32

@@ -58,7 +58,7 @@ struct StreamReader {
         case .packet(let header, let body):
           each(header, body)
           taken = all.count - input.count
-        case .needsBuffer, .needsInput:
+        case .part, .assembled, .needsInput:
           return true
         case .failure:
           return false

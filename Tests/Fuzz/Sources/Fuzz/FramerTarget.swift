@@ -14,7 +14,7 @@ func fuzzFramer(_ input: inout Input) {
 
   let expected = FramerModel(stream, policy, packetBytesMax)
   for cuts in [[stream.count], [stream.count < 200 ? 1 : 61], cuts] {
-    let seen = FramerRun(stream, cuts: cuts, policy, packetBytesMax, keepsBuffer: options & 2 != 0)
+    let seen = FramerRun(stream, cuts: cuts, policy, packetBytesMax)
     check(seen.packets == expected.packets, "packets \(seen.packets) instead of \(expected.packets)")
     check(seen.hasFailed == expected.hasFailed, "failure")
     if expected.hasFailed { continue }
@@ -39,18 +39,9 @@ private struct FramerRun {
   var skipped = 0
   var isPartial = false
 
-  /// For bodies that will not be complete; making room for each would take all the time.
-  nonisolated(unsafe) private static let largeBuffer = UnsafeMutableRawBufferPointer.allocate(
-    byteCount: 3_000_000, alignment: 1)
-
-  init(_ stream: [UInt8], cuts: [Int], _ policy: FramerPolicy, _ packetBytesMax: Int, keepsBuffer: Bool) {
+  init(_ stream: [UInt8], cuts: [Int], _ policy: FramerPolicy, _ packetBytesMax: Int) {
     var framer = PacketFramer(packetBytesMax: packetBytesMax, policy: policy)
-    var lentCount = 0
-    func takeBack() {
-      guard let start = framer.takeBack() else { return }
-      if start != FramerRun.largeBuffer.baseAddress { start.deallocate() }
-      lentCount -= 1
-    }
+    var parts: [UInt8] = []
     var start = 0
     var turn = 0
     while start < stream.count, !hasFailed {
@@ -63,16 +54,18 @@ private struct FramerRun {
         while !isDone {
           switch framer.next(&piece) {
           case .packet(let header, let body):
-            packets.append(
-              FramedPacket(
-                first: header.type.rawValue << 4 | header.flags, byteCount: header.packetByteCount, body: body.array()))
-            if !keepsBuffer { takeBack() }
-          case .needsBuffer(let byteCount):
-            check(byteCount <= packetBytesMax, "a buffer larger than a packet")
-            takeBack()
-            framer.lend(
-              byteCount > stream.count ? FramerRun.largeBuffer : .allocate(byteCount: byteCount, alignment: 1))
-            lentCount += 1
+            check(parts.isEmpty, "parts of another packet")
+            add(header, body.array())
+          case .part(let part):
+            check(!part.isEmpty, "an empty part")
+            parts += part.array()
+            check(parts.count <= packetBytesMax, "more parts than a packet has")
+          case .assembled(let header, let last):
+            check(!last.isEmpty, "an empty part")
+            parts += last.array()
+            check(parts.count == header.remainingLength, "parts of another length")
+            add(header, parts)
+            parts = []
           case .needsInput:
             check(piece.isEmpty, "input is left")
             isDone = true
@@ -86,9 +79,12 @@ private struct FramerRun {
     }
     skipped = Int(framer.skippedByteCount)
     isPartial = framer.isPartial
-    check(framer.hasBuffer == (lentCount > 0), "buffers")
-    takeBack()
-    check(lentCount == 0, "buffers")
+    check(parts.isEmpty || isPartial, "parts are left")
+  }
+
+  private mutating func add(_ header: FixedHeader, _ body: [UInt8]) {
+    packets.append(
+      FramedPacket(first: header.type.rawValue << 4 | header.flags, byteCount: header.packetByteCount, body: body))
   }
 }
 
