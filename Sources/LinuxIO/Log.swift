@@ -105,8 +105,7 @@ public final class Log {
 
   // Out of line, as the compiler makes a `line` for every `body`.
 
-  private func compose(_ body: (inout ByteWriter) -> Void, _ then: (UnsafeMutableRawBufferPointer, ByteWriter) -> Void)
-  {
+  private func compose(_ body: (inout ByteWriter) -> Void, then: (UnsafeMutableRawBufferPointer, ByteWriter) -> Void) {
     var memory = InlineArray<512, UInt8>(repeating: 0)
     withUnsafeMutableBytes(of: &memory) { line in
       var text = ByteWriter(line.baseAddress! + Log.prefixBytes, capacity: line.count - Log.prefixBytes - 4)
@@ -170,7 +169,8 @@ public final class Log {
     _ name: StaticString = ""
   ) -> Bool {
     var isWritten = false
-    let body = { (text: inout ByteWriter) in
+    // Not by way of a constant: a closure that has a name takes memory for what it captures in the Embedded build.
+    compose { text in
       text.write("tapline: ")
       text.write(before)
       text.writeDecimal(count)
@@ -179,8 +179,9 @@ public final class Log {
       if count != 1 { text.write("s") }
       text.write(after)
       text.write(name)
+    } then: { line, text in
+      isWritten = put(line, Log.prefixBytes + text.count, priority)
     }
-    compose(body) { line, text in isWritten = put(line, Log.prefixBytes + text.count, priority) }
     return isWritten
   }
 
