@@ -115,9 +115,13 @@ public struct BlockPool: ~Copyable {
     precondition(owners[head] > 0)
     owners[head] -= 1
     guard owners[head] == 0 else { return }
-    var block = body.head
+    giveBackChain(from: body.head)
+  }
+
+  private mutating func giveBackChain(from head: UInt32) {
+    var block = head
     while block != 0 {
-      let following = links[index(block)]
+      let following = next(block)
       giveBackBlock(block)
       block = following
     }
@@ -178,6 +182,19 @@ public struct BlockPool: ~Copyable {
     }
   }
 
+  /// Whether a body's bytes, of which a null one has none, are these.
+  public func isEqual(_ body: Body, to bytes: Bytes) -> Bool {
+    guard body.byteCount == bytes.count else { return false }
+    var cursor = cursor(body)
+    var rest = bytes
+    while !rest.isEmpty {
+      let part = read(&cursor, most: rest.count)
+      guard rest.hasPrefix(part) else { return false }
+      rest = rest.from(part.count)
+    }
+    return true
+  }
+
   @inlinable func advance(_ cursor: inout Cursor, most: Int) -> UnsafeMutableRawBufferPointer {
     if cursor.offset == blockBytes {
       cursor.block = links[index(cursor.block)]
@@ -228,12 +245,7 @@ public struct BlockPool: ~Copyable {
 
   /// Empties the chain.
   public mutating func clear(_ chain: inout BlockChain) {
-    var block = chain.head
-    while block != 0 {
-      let following = next(block)
-      giveBackBlock(block)
-      block = following
-    }
+    giveBackChain(from: chain.head)
     chain = BlockChain()
   }
 }

@@ -34,16 +34,7 @@ public struct SharedTexts: ~Copyable {
   public func byteCount(_ row: Int, of owner: Int) -> Int { rows[place(row, owner)].byteCount }
 
   public func isEqual(_ row: Int, of owner: Int, to text: Bytes) -> Bool {
-    let body = rows[place(row, owner)]
-    guard body.byteCount == text.count else { return false }
-    var cursor = cells.cursor(body)
-    var rest = text
-    while !rest.isEmpty {
-      let part = cells.read(&cursor, most: rest.count)
-      guard rest.hasPrefix(part) else { return false }
-      rest = rest.from(part.count)
-    }
-    return true
+    cells.isEqual(rows[place(row, owner)], to: text)
   }
 
   public func copy(_ row: Int, of owner: Int, into writer: inout ByteWriter) {

@@ -116,22 +116,10 @@ extension Broker {
   private func findGroup(_ node: Handle<TopicNode>, _ name: Bytes) -> Handle<SharedGroup>? {
     var group = topics[node].groups
     while !group.isNull {
-      if isNamed(group, name) { return group }
+      if groupNames.isEqual(groups[group].name, to: name) { return group }
       group = groups[group].next
     }
     return nil
-  }
-
-  private func isNamed(_ group: Handle<SharedGroup>, _ name: Bytes) -> Bool {
-    guard groups[group].name.byteCount == name.count else { return false }
-    var cursor = groupNames.cursor(groups[group].name)
-    var rest = name
-    while !rest.isEmpty {
-      let part = groupNames.read(&cursor, most: rest.count)
-      guard rest.hasPrefix(part) else { return false }
-      rest = rest.from(part.count)
-    }
-    return true
   }
 
   private mutating func addSubscription(
