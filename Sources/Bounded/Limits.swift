@@ -84,11 +84,13 @@ public struct Limits: Sendable {
   /// Unacknowledged QoS 1 and 2 messages per session, each way; told to clients as Receive Maximum (§3.2.2.3.3).
   /// MQTT 3.1.1 cannot be told: more than the 20 that mosquitto's and paho's clients have under way of themselves.
   public var inflightMax = 32
-  /// Topic aliases per connection, each way; told as Topic Alias Maximum (§3.2.2.3.8). A client may set them for any
+  /// Topic aliases of a client, each way; told as Topic Alias Maximum (§3.2.2.3.8). A client may set them for any
   /// topic, the broker for topics up to `topicAliasBytesMax`.
   public var topicAliasMax = 8
+  /// Clients that have them at one time; others are told that there are none, as most never use one.
+  public var topicAliasClientsMax = 16
   public var topicAliasBytesMax = 128
-  /// 64-byte cells for the topics that aliases stand for, beyond one for each alias that a connection may set.
+  /// 64-byte cells for the topics that aliases stand for, beyond one for each alias that such a client may set.
   public var topicAliasCellsMax = 128
   /// Subscription identifiers beyond the first that waiting deliveries carry.
   public var subscriptionIDCellsMax = 512
@@ -122,6 +124,9 @@ public struct Limits: Sendable {
     /// The publisher is told Quota exceeded (0x97), or closed under MQTT 3.1.1, and nobody gets the message.
     case refuse
   }
+
+  /// Sets of aliases that there is use for.
+  public var topicAliasSets: Int { topicAliasMax == 0 ? 0 : min(topicAliasClientsMax, connectionsMax) }
 
   /// The first relation that does not hold, in words for the configuration's reader.
   public var problem: StaticString? {
@@ -180,8 +185,9 @@ public struct Limits: Sendable {
     if (packetBytesMax / (outboxChunkBytes - 64)) + 4 > outboxChunksPerConnection {
       return "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes"
     }
-    if connectionsMax * topicAliasMax > Limits.entriesMax - topicAliasCellsMax {
-      return "limits: topic_alias for each of connections and topic_alias_cells must be at most 1048576 together"
+    if topicAliasSets * topicAliasMax > Limits.entriesMax - topicAliasCellsMax {
+      return
+        "limits: topic_alias for each of topic_alias_clients and topic_alias_cells must be at most 1048576 together"
     }
     if outboxChunksPerConnection > outboxChunksShared {
       return "limits: outbox_chunks must be at least outbox_chunks_per_connection"

@@ -1,13 +1,16 @@
-/// A fixed number of rows of texts for each of a number of owners, empty at first. The texts lie in cells of 64 bytes
-/// that all share, as room for the longest text in each row would be unused mostly. Each owner is sure of a cell for
+/// A fixed number of rows of texts for each of a number of owners, lent with all rows empty. The texts lie in cells of 64
+/// bytes that all share, as room for the longest text in each row would be unused mostly. Each owner is sure of a cell for
 /// each of its first rows. The further rows are optional: they take no cell that an owner is sure of, and leave half of
 /// the shared ones free.
 ///
-/// Invariant: an owner's count is the cells of its rows that are not optional; free cells are at least what all owners
-/// are short of their sure ones.
+/// Invariant: an owner's count is the cells of its rows that are not optional; free cells are at least what all owners,
+/// lent or not, are short of their sure ones.
 public struct SharedTexts: ~Copyable {
+  public struct Owner: BitwiseCopyable {
+    fileprivate(set) var cellCount: UInt32 = 0
+  }
+  private(set) var owners: Slab<Owner>
   let rows: FixedArray<Body>
-  let held: FixedArray<UInt32>  // cells, by owner
   private(set) var cells: BlockPool
   private let rowsPerOwner: Int
   let sureRows: Int
@@ -20,8 +23,8 @@ public struct SharedTexts: ~Copyable {
     in reservation: inout Reservation
   ) {
     rowsPerOwner = sureRows + optionalRows
-    rows = FixedArray(count: ownerCount * rowsPerOwner, name: name, in: &reservation)
-    held = FixedArray(count: ownerCount, name: "  held", in: &reservation)
+    owners = Slab(capacity: ownerCount, name: name, in: &reservation)
+    rows = FixedArray(count: ownerCount * rowsPerOwner, name: "  rows", in: &reservation)
     cells = BlockPool(
       blockCount: ownerCount * sureRows + sharedCells, blockBytes: 64, name: "  cells", in: &reservation)
     self.sureRows = sureRows
@@ -29,21 +32,35 @@ public struct SharedTexts: ~Copyable {
     keptBack = ownerCount * sureRows
   }
 
-  public var gauge: Gauge { cells.gauge }
+  public var gauge: Gauge { owners.gauge }
+  public var cellsGauge: Gauge { cells.gauge }
 
-  public func byteCount(_ row: Int, of owner: Int) -> Int { rows[place(row, owner)].byteCount }
+  /// `nil`, counted as refused, when all are lent.
+  public mutating func lend() -> Handle<Owner>? { owners.lend(Owner()) }
 
-  public func isEqual(_ row: Int, of owner: Int, to text: Bytes) -> Bool {
+  /// Its rows are empty then.
+  public mutating func giveBack(_ owner: Handle<Owner>) {
+    var row = 0
+    while row < rowsPerOwner {
+      clear(row, of: owner)
+      row += 1
+    }
+    owners.giveBack(owner)
+  }
+
+  public func byteCount(_ row: Int, of owner: Handle<Owner>) -> Int { rows[place(row, owner)].byteCount }
+
+  public func isEqual(_ row: Int, of owner: Handle<Owner>, to text: Bytes) -> Bool {
     cells.isEqual(rows[place(row, owner)], to: text)
   }
 
-  public func copy(_ row: Int, of owner: Int, into writer: inout ByteWriter) {
+  public func copy(_ row: Int, of owner: Handle<Owner>, into writer: inout ByteWriter) {
     let body = rows[place(row, owner)]
     if !body.isNull { cells.copy(body, from: 0, byteCount: body.byteCount, into: &writer) }
   }
 
   /// `false`, counted as refused, when the cells do not suffice; the row is empty then.
-  public mutating func set(_ row: Int, of owner: Int, to text: Bytes) -> Bool {
+  public mutating func set(_ row: Int, of owner: Handle<Owner>, to text: Bytes) -> Bool {
     clear(row, of: owner)
     guard !text.isEmpty else { return true }
     let kept = keptFree(for: text.count, row, of: owner)
@@ -56,16 +73,16 @@ public struct SharedTexts: ~Copyable {
   }
 
   /// Whether `set` would find room for so many bytes in a row that is empty.
-  public func hasRoom(for byteCount: Int, _ row: Int, of owner: Int) -> Bool {
+  public func hasRoom(for byteCount: Int, _ row: Int, of owner: Handle<Owner>) -> Bool {
     cells.hasRoom(for: byteCount, keepingFree: keptFree(for: byteCount, row, of: owner))
   }
 
-  private func keptFree(for byteCount: Int, _ row: Int, of owner: Int) -> Int {
+  private func keptFree(for byteCount: Int, _ row: Int, of owner: Handle<Owner>) -> Int {
     guard row < sureRows else { return keptBack + sharedCells / 2 }
-    return keptBack - min(cells.blockCount(for: byteCount), max(0, sureRows - Int(held[owner])))
+    return keptBack - min(cells.blockCount(for: byteCount), max(0, sureRows - Int(owners[owner].cellCount)))
   }
 
-  public mutating func clear(_ row: Int, of owner: Int) {
+  public mutating func clear(_ row: Int, of owner: Handle<Owner>) {
     let body = rows[place(row, owner)]
     guard !body.isNull else { return }
     if row < sureRows { count(owner, -cells.blockCount(for: body.byteCount)) }
@@ -73,22 +90,15 @@ public struct SharedTexts: ~Copyable {
     rows[place(row, owner)] = .null
   }
 
-  public mutating func clearAll(of owner: Int) {
-    var row = 0
-    while row < rowsPerOwner {
-      clear(row, of: owner)
-      row += 1
-    }
+  private mutating func count(_ owner: Handle<Owner>, _ change: Int) {
+    let before = max(0, sureRows - Int(owners[owner].cellCount))
+    owners[owner].cellCount = UInt32(Int(owners[owner].cellCount) + change)
+    keptBack += max(0, sureRows - Int(owners[owner].cellCount)) - before
   }
 
-  private mutating func count(_ owner: Int, _ change: Int) {
-    let before = max(0, sureRows - Int(held[owner]))
-    held[owner] = UInt32(Int(held[owner]) + change)
-    keptBack += max(0, sureRows - Int(held[owner])) - before
-  }
-
-  private func place(_ row: Int, _ owner: Int) -> Int {
+  private func place(_ row: Int, _ owner: Handle<Owner>) -> Int {
     precondition(row >= 0 && row < rowsPerOwner)
-    return owner * rowsPerOwner + row
+    precondition(owners.isLent(owner))
+    return owner.index * rowsPerOwner + row
   }
 }

@@ -22,7 +22,7 @@ public struct Broker: ~Copyable {
   var sessionIndex: HashIndex<Session>
   let clientIDs: TextTable  // a row a session
   let incomingIDs: FixedArray<UInt16>  // `inflightMax` a session
-  var aliases: SharedTexts  // of a connection `topicAliasMax` that it set, and as many that it was sent
+  var aliases: SharedTexts  // for a client `topicAliasMax` that it set, and as many that it was sent
 
   var topics: TopicTree
   var subscriptions: Slab<Subscription>
@@ -79,7 +79,7 @@ public struct Broker: ~Copyable {
       capacity: 4 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
       burst: limits.connectBurst, pendingMax: limits.pendingPerAddressMax, name: "source addresses", in: &reservation)
     aliases = SharedTexts(
-      ownerCount: limits.connectionsMax, sureRows: limits.topicAliasMax, optionalRows: limits.topicAliasMax,
+      ownerCount: limits.topicAliasSets, sureRows: limits.topicAliasMax, optionalRows: limits.topicAliasMax,
       sharedCells: limits.topicAliasCellsMax, name: "topic aliases", in: &reservation)
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
     sessionIndex = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
@@ -168,7 +168,6 @@ public struct Broker: ~Copyable {
     if connections[id].state != .closing { end(id, .lost, publishesWill: true, at: now) }
     outboxes.clear(&connections.address(id).pointee.outbox, bodies: &bodies)
     timers.cancel(id.index)
-    aliases.clearAll(of: id.index)
     connections.giveBack(id)
     pumpStarved(at: now)
   }
@@ -373,6 +372,7 @@ public struct Broker: ~Copyable {
     if connections[id].state == .awaitingConnect { endPending(id) }
     connections[id].state = .closing
     partials.clear(&connections.address(id).pointee.partial)
+    giveBackAliases(id)
     // A peer that does not take its last bytes is cut off.
     timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
     markReady(id)

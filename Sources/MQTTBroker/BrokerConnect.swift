@@ -13,7 +13,6 @@ extension Broker {
     }
     connections[id].version = connect.version
     connections[id].packetBytesMax = connect.maximumPacketSize
-    connections[id].sentAliasMax = min(connect.topicAliasMaximum, UInt16(limits.topicAliasMax))
     connections[id].wantsProblemInformation = connect.requestProblemInformation
     if let reason = objection(to: connect, on: id) {
       refuse(id, reason, at: now)
@@ -83,6 +82,8 @@ extension Broker {
     armSession(session)
 
     endPending(id)
+    lendAliases(id, clientMax: connect.topicAliasMaximum)
+    if connections[id].aliases.isNull { answer.topicAliasMaximum = nil }
     connections[id].state = .connected
     connections[id].session = session
     connections[id].keepAliveNanoseconds = Int64(keepAliveSeconds) * 1_500_000_000  // 1.5 times (§3.1.2-22)

@@ -75,19 +75,20 @@ extension Broker {
   /// The Topic Name, or what its alias stands for (§3.3.2.3.4). An alias is learnt on the way.
   private mutating func resolveTopic(_ packet: Publish, on id: ConnectionID) throws(WireError) -> Bytes {
     guard let alias = packet.topicAlias else { return packet.topic }
-    guard Int(alias) <= limits.topicAliasMax, alias > 0 else { throw .init(.topicAliasInvalid) }
+    let set = connections[id].aliases
+    guard !set.isNull, Int(alias) <= limits.topicAliasMax, alias > 0 else { throw .init(.topicAliasInvalid) }
     let row = Int(alias) - 1
     if !packet.topic.isEmpty {
       // One byte more than a topic may have: a topic that is too long is kept as one that is too long.
       let kept = packet.topic.first(min(packet.topic.count, limits.topicBytesMax + 1))
-      guard aliases.isEqual(row, of: id.index, to: kept) || aliases.set(row, of: id.index, to: kept) else {
+      guard aliases.isEqual(row, of: set, to: kept) || aliases.set(row, of: set, to: kept) else {
         throw .init(.quotaExceeded)
       }
       return packet.topic
     }
-    guard aliases.byteCount(row, of: id.index) > 0 else { throw .protocolError }
+    guard aliases.byteCount(row, of: set) > 0 else { throw .protocolError }
     var writer = aliasScratch.writer()
-    aliases.copy(row, of: id.index, into: &writer)
+    aliases.copy(row, of: set, into: &writer)
     return writer.written
   }
 

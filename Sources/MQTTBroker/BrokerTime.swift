@@ -201,7 +201,7 @@ extension Broker {
     _ = publish(topic: topic, payload: payload, retain: true, at: now)
   }
 
-  public static var poolCount: Int { 15 }
+  public static var poolCount: Int { 16 }
 
   /// Name and gauge of each pool, 0..<poolCount.
   public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
@@ -219,7 +219,8 @@ extension Broker {
     case 10: return ("subscription_id_cells", identifierCells.gauge)
     case 11: return ("outbox_chunks", outboxes.gauge)
     case 12: return ("partial_blocks", partials.gauge)
-    case 13: return ("topic_alias_cells", aliases.gauge)
+    case 13: return ("topic_alias_clients", aliases.gauge)
+    case 14: return ("topic_alias_cells", aliases.cellsGauge)
     default: return ("notices", notices.gauge)
     }
   }

@@ -150,6 +150,7 @@ public struct Connection: BitwiseCopyable {
   var keepAliveNanoseconds: Int64 = 0  // 0: none
   var lastReceived: Instant
   var packetBytesMax: UInt32 = .max  // the client's Maximum Packet Size
+  var aliases: Handle<SharedTexts.Owner> = .null  // null: it has none, in neither direction
   var sentAliasMax: UInt16 = 0  // the smaller of the client's Topic Alias Maximum and ours
   var sentAliasCount: UInt16 = 0  // rows of `aliases` in use for what it was sent
   var wantsProblemInformation = true

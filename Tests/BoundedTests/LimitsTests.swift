@@ -43,8 +43,10 @@ struct LimitsTests {
     Row(text: "limits: topic_bytes must be at most half of packet_bytes") {
       $0.topicBytesMax = $0.packetBytesMax / 2 + 1
     },
-    Row(text: "limits: topic_alias for each of connections and topic_alias_cells must be at most 1048576 together") {
-      $0.topicAliasCellsMax = (1 << 20) - $0.connectionsMax * $0.topicAliasMax + 1
+    Row(
+      text: "limits: topic_alias for each of topic_alias_clients and topic_alias_cells must be at most 1048576 together"
+    ) {
+      $0.topicAliasCellsMax = (1 << 20) - $0.topicAliasClientsMax * $0.topicAliasMax + 1
     },
     Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 65 },
     Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 0 },

@@ -166,28 +166,23 @@ struct Audit {
     var partialBlocks = 0
     var pending = 0
     var distant = 0
-    var aliasCells = 0
-    var sureCells = 0
+    var aliasSets: [Handle<SharedTexts.Owner>] = []
     for index in 0..<broker.limits.connectionsMax {
       let isArmed = broker.timers.isArmed(index)
       if isArmed { armedTimers += 1 }
-      var heldCells = 0
-      var optionalCells = 0
-      for row in 0..<(2 * broker.limits.topicAliasMax) {
-        let count = (broker.aliases.byteCount(row, of: index) + 63) / 64
-        if row < broker.aliases.sureRows { heldCells += count } else { optionalCells += count }
-      }
-      check(heldCells == Int(broker.aliases.held[index]), "connection \(index): its aliases' cells")
-      aliasCells += heldCells + optionalCells
-      sureCells += max(0, broker.aliases.sureRows - heldCells)
       guard let handle = broker.connections.handle(at: index) else {
-        check(!isArmed && heldCells + optionalCells == 0, "timer or aliases of free connection \(index)")
+        check(!isArmed, "timer of free connection \(index)")
         continue
       }
       let connection = broker.connections[handle]
       let name = "connection \(index)"
       partialBlocks += broker.partials.blockCount(for: connection.partial.byteCount)
       check(connection.partial.isEmpty || connection.framer.isPartial, "\(name): keeps parts of no packet")
+      if !connection.aliases.isNull {
+        aliasSets.append(connection.aliases)
+        check(connection.state == .connected && connection.version == .v5, "\(name) has aliases")
+      }
+      check(connection.sentAliasMax == 0 || !connection.aliases.isNull, "\(name): aliases without a set")
       switch connection.state {
       case .awaitingConnect:
         pending += 1
@@ -215,8 +210,7 @@ struct Audit {
     check(
       broker.outboxes.gauge.free >= broker.outboxes.keptBackCount, "a connection's first or control chunk is taken")
     check(partialBlocks == broker.partials.gauge.used, "blocks of partial packets")
-    check(aliasCells == broker.aliases.gauge.used && sureCells == broker.aliases.keptBack, "cells of aliases")
-    check(sureCells <= broker.aliases.gauge.free, "cells that a connection is sure of")
+    aliases(broker, aliasSets)
     check(pending == broker.pendingCount, "pending connections")
     check(distant == broker.sources.pendingCount, "pending connections by address")
     if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }
@@ -225,6 +219,25 @@ struct Audit {
       broker.timers.isArmed(broker.sweepTimer) || broker.sweep.position == 0 && broker.sweep.nextExpiry == .never,
       "retained messages are never swept")
     check(armedTimers == broker.timers.armedCount, "timers armed for nobody")
+  }
+
+  private mutating func aliases(_ broker: borrowing Broker, _ sets: [Handle<SharedTexts.Owner>]) {
+    var cells = 0
+    var keptBack = broker.aliases.sureRows * broker.aliases.gauge.free
+    for set in sets {
+      var heldCells = 0
+      for row in 0..<(2 * broker.limits.topicAliasMax) {
+        let count = (broker.aliases.byteCount(row, of: set) + 63) / 64
+        if row < broker.aliases.sureRows { heldCells += count }
+        cells += count
+      }
+      check(heldCells == Int(broker.aliases.owners[set].cellCount), "alias set \(set.index): its cells")
+      keptBack += max(0, broker.aliases.sureRows - heldCells)
+    }
+    let isLentOnce = Set(sets.map(\.bits)).count == sets.count && sets.count == broker.aliases.gauge.used
+    check(isLentOnce, "alias sets lent, but to no connection")
+    check(cells == broker.aliases.cellsGauge.used && keptBack == broker.aliases.keptBack, "cells of aliases")
+    check(keptBack <= broker.aliases.cellsGauge.free, "cells that a client is sure of")
   }
 
   private mutating func outbox(

@@ -154,6 +154,66 @@ import Testing
     }
   }
 
+  // MARK: Who has them
+
+  @Test func whoFindsNoSetIsToldSo() {  // 3.2.2-17, 3.2.2-18, 3.1.2-26
+    var limits = Limits.forTests
+    limits.topicAliasClientsMax = 2
+    let world = World(old: ["old"], limits: limits)
+    func most(_ name: String, clientID: String? = nil) -> [UInt32] {
+      world.connect(name, clientID: clientID, properties: [.number(.topicAliasMaximum, 8)]).properties.compactMap {
+        if case .number(.topicAliasMaximum, let most) = $0 { most } else { nil }
+      }
+    }
+    #expect(world.pool("topic_alias_clients").used == 0)  // MQTT 3.1.1 takes none
+    #expect(most("a") == [8])
+    #expect(most("b") == [8])
+    #expect(most("c") == [])
+    #expect(world.pool("topic_alias_clients").refused == 1)
+    for name in ["a", "b", "c"] { world.subscribe(name, "#") }
+    for _ in 0..<2 { world.send("old", .publish(topic: "topic")) }
+    for name in ["a", "b"] { #expect(aliases(world.takeAll(name)) == [1, 1]) }
+    world.expect("c", .publish(topic: "topic"), .publish(topic: "topic"))
+    world.send("c", .publish(topic: "topic", properties: [.alias(1)]))
+    world.expectClosed("c", .disconnect(.topicAliasInvalid))
+    // A takeover finds what the connection before it had; what is given back is empty.
+    world.send("a", .publish(topic: "mine", properties: [.alias(1)]))
+    _ = world.takeAll("a")
+    #expect(most("a2", clientID: "a") == [8])
+    world.expectClosed("a", .disconnect(.sessionTakenOver))
+    world.send("a2", .publish(topic: "", properties: [.alias(1)]))
+    world.expectClosed("a2", .disconnect(.protocolError))
+    #expect(most("d") == [8])
+    world.lose("b")
+    #expect(most("e") == [8])
+    #expect(world.pool("topic_alias_clients").used == 2)
+    world.finish()
+  }
+
+  @Test func comingAndGoingLosesNone() {
+    var limits = Limits.forTests
+    limits.topicAliasClientsMax = 3
+    let world = World(limits: limits)
+    for round in 0..<50 {
+      for name in ["a", "b", "c", "d"] { world.connect(name) }
+      for alias in UInt32(1)...8 {
+        world.send(
+          "a", .publish(topic: "round/\(round)/" + String(repeating: "n", count: 50), properties: [.alias(alias)]))
+      }
+      #expect(world.pool("topic_alias_clients").used == 3)
+      #expect(world.pool("topic_alias_cells").used == 8)
+      world.send("a", .publish(topic: "", properties: [.alias(9)]))
+      world.expectClosed("a", .disconnect(.topicAliasInvalid))
+      world.send("b", .disconnect())
+      world.lose("c")
+      world.lose("d")
+      #expect(world.pool("topic_alias_clients").used == 0)
+      #expect(world.pool("topic_alias_cells").used == 0)
+    }
+    #expect(world.pool("topic_alias_clients").refused == 50)
+    world.finish()
+  }
+
   // MARK: Where their topics lie
 
   @Test func cellsRunOut() {  // a client's longer topics: 0x97; what is short always has room

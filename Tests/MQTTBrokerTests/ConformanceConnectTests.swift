@@ -161,8 +161,7 @@ import Testing
       world.connect("a", keepAliveSeconds: 60, sessionExpiry: 40, properties: [.number(.topicAliasMaximum, 10)])
         .properties == [
           .sessionExpiry(30), .number(.receiveMaximum, 5), .number(.retainAvailable, 0),
-          .number(.maximumPacketSize, 2048), .number(.topicAliasMaximum, 0), .number(.sharedSubscriptionAvailable, 0),
-          .number(.serverKeepAlive, 20),
+          .number(.maximumPacketSize, 2048), .number(.sharedSubscriptionAvailable, 0), .number(.serverKeepAlive, 20),
         ])
     world.send("a", .subscribe(1, ["$share/g/topic", "topic"]))
     world.expect("a", .subAck(1, [.sharedSubscriptionsNotSupported, .success]))

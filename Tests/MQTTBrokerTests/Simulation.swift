@@ -111,6 +111,7 @@ final class Simulation {
     limits.queuedMax = 1 + random.below(6)
     limits.inflightMax = 1 + random.below(5)
     limits.topicAliasMax = random.below(4)
+    limits.topicAliasClientsMax = random.below(6)
     limits.topicAliasBytesMax = 32
     limits.topicAliasCellsMax = 3 * 6 + random.below(20)  // a topic that is too long takes two
     limits.subscriptionIDCellsMax = 1 + random.below(6)

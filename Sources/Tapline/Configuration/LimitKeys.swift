@@ -70,6 +70,7 @@ extension LimitKey {
       LimitKey("queued", .count, 1...Limits.entriesMax, { $0.queuedMax }, { $0.queuedMax = $1 }),
       LimitKey("inflight", .count, 1...65_535, { $0.inflightMax }, { $0.inflightMax = $1 }),
       LimitKey("topic_alias", .count, 0...65_535, { $0.topicAliasMax }, { $0.topicAliasMax = $1 }),
+      LimitKey("topic_alias_clients", .count, none, { $0.topicAliasClientsMax }, { $0.topicAliasClientsMax = $1 }),
       LimitKey("topic_alias_bytes", .bytes, 1...65_535, { $0.topicAliasBytesMax }, { $0.topicAliasBytesMax = $1 }),
       LimitKey("topic_alias_cells", .count, none, { $0.topicAliasCellsMax }, { $0.topicAliasCellsMax = $1 }),
       LimitKey(

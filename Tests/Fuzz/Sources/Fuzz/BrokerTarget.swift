@@ -53,6 +53,7 @@ extension Limits {
     limits.queuedMax = 2
     limits.inflightMax = 2
     limits.topicAliasMax = 2
+    limits.topicAliasClientsMax = 2
     limits.topicAliasBytesMax = 16
     limits.topicAliasCellsMax = 2
     limits.subscriptionIDCellsMax = 2
