@@ -18,11 +18,16 @@ sys.path.insert(0, str(BOARD))
 import rig  # noqa: E402  after the line above
 
 SECTOR = 512
-DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb"}
+DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
+# Laid over a copy of the tree, for what else QEMU's machine lacks.
+OVERLAYS = {"raspi4b": Path(__file__).with_name("raspi4b.dts")}
+# The UART that is the console. On the boards it is the second one, the mini UART.
+CONSOLES = {"raspi3b": ["-serial", "null", "-serial", "stdio"], "raspi4b": ["-serial", "stdio"]}
 # For what QEMU's machines lack: more than one awake processor, a watchdog that waits, clocks. Added to the image's own cmdline.txt.
 MORE_OPTIONS = {
     "virt": "",
     "raspi3b": "maxcpus=1 TAPLINE_WATCHDOG=off",
+    "raspi4b": "maxcpus=1 TAPLINE_WATCHDOG=off",
 }
 
 
@@ -86,10 +91,12 @@ class Board(rig.Guest):
             command += ["-netdev", network, "-device", "virtio-net-device,netdev=net"]
         else:
             tree = take_out(self.card, DEVICE_TREES[self.machine], folder / "board.dtb")
+            if overlay := OVERLAYS.get(self.machine):
+                subprocess.run(["dtc", "-I", "dts", "-O", "dtb", "-o", tree.with_suffix(".dtbo"), overlay], check=True)
+                subprocess.run(["fdtoverlay", "-i", tree, "-o", tree, tree.with_suffix(".dtbo")], check=True)
             for edit in self.dtb_edits:
                 subprocess.run([str(tree) if word == "TREE" else word for word in edit], check=True)
-            # The second one is the mini UART, the console as on the boards.
-            command += ["-dtb", str(tree), "-serial", "null", "-serial", "stdio"]
+            command += ["-dtb", str(tree), *CONSOLES[self.machine]]
             command += ["-drive", f"if=sd,format=raw,file={self.card}"]
             command += ["-netdev", network, "-device", "usb-net,netdev=net"]
         command += self.options
