@@ -31,7 +31,7 @@ help:
 	@echo 'make tarball     the same as a tarball, the binary static, .build/deb/tapline-aarch64.tar.gz'
 	@echo 'make image       the SD-card image for Raspberry Pi Zero 2 W, 3 and 4 (docs/flashing.md)'
 	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
-	@echo 'make board-test-full  the same, on a Raspberry Pi 3 under QEMU with its own pins, the SD-card image, and the package on Debian 12 and 13'
+	@echo 'make board-test-full  the same, on a Raspberry Pi 3 under QEMU with its own pins, the SD-card image on a 3 and a 4, and the package on Debian 12 and 13'
 	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
 	@echo 'make bench       measure Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)'
 	@echo 'make bench-gpio  measure commands to a line and edges to a subscriber beside mqtt-io, ROUNDS=5 (docs/gpio-latency.md)'

@@ -23,7 +23,7 @@ FIRMWARE = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"
 DEVICE_TREES = ["bcm2837-rpi-zero-2-w", "bcm2837-rpi-3-a-plus", "bcm2837-rpi-3-b", "bcm2837-rpi-3-b-plus", "bcm2711-rpi-4-b", "bcm2711-rpi-400"]
 # By name of the module; what these depend on is found in the modules themselves. Loaded where a device asks for it.
 MODULES = """
-    bcm2835 sdhci_iproc virtio_mmio virtio_blk vfat nls_ascii nls_cp437 ext4 crc32c_generic
+    bcm2835 sdhci_iproc fixed gpio_regulator virtio_mmio virtio_blk vfat nls_ascii nls_cp437 ext4 crc32c_generic
     bcm2835_wdt i6300esb bcm2835_rng iproc_rng200 bcm2835_thermal bcm2711_thermal raspberrypi_cpufreq leds_gpio
     i2c_bcm2835 i2c_dev i2c_gpio spi_bcm2835 pwm_bcm2835 w1_gpio w1_therm
     lm75 tmp102 ti_ads1015 bmp280 bmp280_i2c sht3x dht11
@@ -31,6 +31,11 @@ MODULES = """
     smsc95xx lan78xx microchip genet bcm_phy_lib broadcom bcm7xxx mdio_bcm_unimac smsc cdc_ether cdc_ncm ax88179_178a r8152
     virtio_net
     brcmfmac brcmfmac_wcc brcmfmac_cyw
+""".split()
+# Asked for by the boards' trees, and of no use here: bluetooth, screen, camera, sound, the second SPI, the boot loader's settings,
+# and what is switched off in the trees.
+LEFT_OUT = """
+    hci_uart vc4 v3d vchiq i2c_mux_pinctrl snd_soc_bcm2835_i2s spi_bcm2835aux nvmem_rmem onboard_usb_dev xhci_plat_hcd
 """.split()
 PROGRAMS = ["mke2fs", "e2fsck", "wpa_supplicant", "dropbear", "dropbearkey", "avahi-daemon", "ntpd"]
 WIFI = ["brcmfmac43430-sdio*", "brcmfmac43430b0-sdio*", "brcmfmac43436*", "brcmfmac43455-sdio*"]
@@ -56,7 +61,7 @@ def read_module(path):
     return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
 
 
-def take_modules(tree, out):
+def take_modules(tree, device_trees, out):
     """MODULES with all they need, and the indexes that modprobe reads."""
     found = {path.name.split(".")[0].replace("-", "_"): path for path in tree.rglob("*.ko*")}
     taken = {}
@@ -97,6 +102,12 @@ def take_modules(tree, out):
     (out / "modules.symbols").write_text("")
     if absent := [name for name in MODULES if name not in taken]:
         sys.exit(f"image: no module {' '.join(absent)} in this kernel")
+    # What this kernel has as a module another one had built in; without it a board does not even find its card.
+    words = {word.decode() for path in device_trees for word in re.findall(rb"[!-~]+(?=\0)", path.read_bytes())}
+    for name in sorted(set(found) - set(taken) - set(LEFT_OUT)):
+        aliases = {alias.removeprefix("of:N*T*C") for alias in field(read_module(found[name]), b"alias") if alias.startswith("of:N*T*C")}
+        if aliases & words:
+            sys.exit(f"image: a board's device tree asks for module {name}, which is neither taken nor left out")
 
 
 def take_firmware(root, out):
@@ -144,7 +155,7 @@ def make_parts(work):
     for name in DEVICE_TREES:
         shutil.copy(next((root / "usr/lib").glob(f"linux-image-*/broadcom/{name}.dtb")), out / "card")
     version = kernel.name.removeprefix("vmlinuz-")
-    take_modules(root / "usr/lib/modules" / version, out / "modules")
+    take_modules(root / "usr/lib/modules" / version, sorted((out / "card").glob("*.dtb")), out / "modules")
     (out / "version").write_text(version)
     take_firmware(root, out / "firmware")
     take_licences(debs, root, out / "licences")

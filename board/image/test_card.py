@@ -168,10 +168,10 @@ def test_a_foreign_partition_is_left_alone(card, power_on):
         assert file.read(1 << 20) == mark
 
 
-def test_a_full_card_serves(image, tmp_path, power_on, card):
+def test_a_full_card_serves(card, power_on):
     os.truncate(card, 128 << 20)  # nothing is free
-    board = power_on("virt")
     guest.put_in(card, "tapline.yaml", COUNTING)
+    board = power_on("virt")
     board.wait_for_line("image: .*no data partition: less than 64 MiB", 60)
     board.wait_until_ready()
 
