@@ -20,6 +20,8 @@ OLD, NEW = "0.0.9", "0.1.0"
 # Of a whole run, and until the agent answers; a machine with nothing else to do takes 150 and 40.
 RUN_SECONDS = 3000
 BOOT_SECONDS = 600
+SHUTDOWN_SECONDS = 180
+DISK_BYTES = 1 << 30
 NOTES = []
 
 
@@ -33,6 +35,43 @@ def pytest_generate_tests(metafunc):
 
 
 class Debian(rig.Guest):
+    """A Debian on a disk of its own, which reboot() boots anew."""
+
+    def __init__(self, suite, packed, kernel, options):
+        self.suite, self.boots = suite, 0
+        self.made_of = packed, kernel / "vmlinuz"
+        self.options = options
+        self.begin()
+
+    def begin(self):
+        self.boots += 1
+        log = BUILD / f"board/debian-{self.suite}{'' if self.boots == 1 else f'-{self.boots}'}.log"
+        super().__init__(*self.made_of, log, RUN_SECONDS, qemu=self.options)
+
+    def wait_for_boot(self):
+        self.agent.ask("sh true", seconds=BOOT_SECONDS)
+        self.agent.ask("sh systemctl is-system-running --wait || true", seconds=BOOT_SECONDS)
+        self.note(f"boot {self.boots} in {time.monotonic() - self.started:.1f} s")
+
+    def reboot(self):
+        """The machine ends in good order, which ends the emulator, and starts with the same disk."""
+        clock = time.monotonic()
+        self.sh("systemctl --no-block reboot")
+        self.qemu.wait(SHUTDOWN_SECONDS)
+        self.note(f"shut down in {time.monotonic() - clock:.1f} s")
+        self.close()
+        self.begin()
+        self.wait_for_boot()
+
+    def note(self, text):
+        NOTES.append((self.suite, text))
+
+    def files(self):
+        """What is there, without what the system itself writes as it runs."""
+        own = ("/opt/board", "/tmp", "/var/tmp", "/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd")
+        leave = " -o ".join(f"-path {path}" for path in own)
+        return set(self.sh(f"find / -xdev \\( {leave} \\) -prune -o -print").splitlines())
+
     def write_file(self, path, text):
         # The agent takes one line.
         self.sh("printf '%b' '" + text.replace("\\", "\\\\").replace("\n", "\\n").replace("'", "'\\''") + f"' > {path}")
@@ -86,18 +125,26 @@ def debian(request):
     kernel = rig.kernel_folder()
     packed = initramfs(kernel, BUILD / "board/debian.cpio")
     made = subprocess.run([HERE / "make-root", suite], check=True, stdout=subprocess.PIPE, text=True)
-    disk = json.dumps({"driver": "raw", "node-name": "root", "read-only": True, "file": {"driver": "file", "filename": made.stdout.strip()}})
+    tar, disk = made.stdout.strip(), BUILD / f"board/debian-{suite}.disk"
+    disk.unlink(missing_ok=True)
+    with open(disk, "wb") as file:
+        file.truncate(DISK_BYTES)
     append = "panic=-1 rdinit=/init console=ttyAMA0 loglevel=4 systemd.show_status=1 systemd.default_timeout_start_sec=60"
-    options = ["-m", "1024", "-append", append, "-blockdev", disk, "-device", "virtio-blk-device,drive=root"]
+    options = ["-append", append]
+    for name, path, is_fixed in (("tar", tar, True), ("disk", disk, False)):
+        # Nothing is to survive the host's own power cut.
+        file = {"driver": "file", "filename": str(path), "cache": {"direct": False, "no-flush": True}}
+        options += ["-blockdev", json.dumps({"driver": "raw", "node-name": name, "read-only": is_fixed, "file": file})]
+        options += ["-device", f"virtio-blk-device,drive={name},serial={name}"]
     clock = time.monotonic()
-    with Debian(packed, kernel / "vmlinuz", BUILD / f"board/debian-{suite}.log", RUN_SECONDS, qemu=options) as guest:
-        guest.note = lambda text: NOTES.append((suite, text))
-        guest.agent.ask("sh true", seconds=BOOT_SECONDS)
-        guest.note(f"{guest.sh('. /etc/os-release; echo $PRETTY_NAME; systemctl --version | head -n 1').replace(chr(10), ', ')}")
-        guest.agent.ask("sh systemctl is-system-running --wait || true", seconds=BOOT_SECONDS)
-        guest.note(f"booted in {time.monotonic() - clock:.1f} s")
-        yield guest
-        guest.note(f"all in {time.monotonic() - clock:.1f} s")
+    try:
+        with Debian(suite, packed, kernel, options) as guest:
+            guest.wait_for_boot()
+            guest.note(f"{guest.sh('. /etc/os-release; echo $PRETTY_NAME; systemctl --version | head -n 1').replace(chr(10), ', ')}")
+            yield guest
+            guest.note(f"all in {time.monotonic() - clock:.1f} s")
+    finally:
+        disk.unlink()
 
 
 @pytest.hookimpl(wrapper=True)

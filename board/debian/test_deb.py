@@ -1,4 +1,4 @@
-"""The Debian package on a Debian that is booted: installed, served, hung, crashed, upgraded, removed, purged.
+"""The Debian package on a Debian that is booted: installed, served, hung, crashed, upgraded, removed, rebooted, purged.
 
 The tests of a suite are one story, in this order, on one guest whose systemd is process 1.
 """
@@ -21,6 +21,7 @@ taps:
   outputs:
     relay: {pin: GPIO17}
     held: {pin: GPIO18, initial: restore, on_exit: keep}
+    fan: {pin: GPIO19, initial: on}
   pwm:
     strip: {chip: pwm-sim, frequency: 1kHz}
   leds:
@@ -61,8 +62,18 @@ def answers(debian, address="127.0.0.1"):
     return said.split() == ["20", "02", "00", "00"]
 
 
+def apt(debian, command):
+    """As a user does it, who has no network."""
+    return debian.agent.ask(f"sh cd /opt/board && DEBIAN_FRONTEND=noninteractive apt {command}", seconds=600)
+
+
 def install(debian, version):
-    return debian.agent.ask(f"sh /usr/bin/dpkg -i /opt/board/tapline_{version}-1_arm64.deb", seconds=600)
+    return apt(debian, f"install --reinstall ./tapline_{version}-1_arm64.deb")
+
+
+def pages_of_plan(debian):
+    plan = int(re.search(r'"total_bytes":(\d+)', debian.sh(f"tapline plan --json -c {CONFIGURATION}"))[1])
+    return (plan + 8 * 1024 * 1024) // 4096
 
 
 @pytest.fixture
@@ -72,8 +83,13 @@ def mqtt(debian, request):
 
 
 def test_it_installs_and_serves(debian):
+    # The system has no list of any packages: what the package needs is there.
+    assert debian.sh("ls /var/lib/apt/lists | grep -v -e lock -e partial -e auxfiles || true") == ""
+    debian.files_before = debian.files()
     clock = time.monotonic()
-    install(debian, OLD)
+    said = apt(debian, f"install ./tapline_{OLD}-1_arm64.deb")
+    # That of a tool that is to be read by people; it says "WARNING" of itself.
+    assert not re.search("^(W|E|Err|dpkg): ", said, re.MULTILINE), said
     debian.note(f"installed in {time.monotonic() - clock:.1f} s")
     assert is_active(debian) == "active"
     assert debian.sh("systemctl is-enabled tapline.service tapline.socket || true").split() == ["enabled", "disabled"]
@@ -118,8 +134,7 @@ def test_the_limit_of_memory_is_the_plans(debian):
     # systemd knows that the limit is made of the configuration.
     assert show(debian, "NeedDaemonReload") == "yes"
     debian.sh("systemctl daemon-reload && systemctl restart tapline.service")
-    plan = int(re.search(r'"total_bytes":(\d+)', debian.sh(f"tapline plan --json -c {CONFIGURATION}"))[1])
-    assert int(show(debian, "MemoryMax")) // 4096 == (plan + 8 * 1024 * 1024) // 4096
+    assert int(show(debian, "MemoryMax")) // 4096 == pages_of_plan(debian)
     assert is_active(debian) == "active"
     peak = int(debian.sh("cat /sys/fs/cgroup/system.slice/tapline.service/memory.peak"))
     debian.note(f"memory of the service: {peak / 2**20:.1f} MiB at most, of {int(show(debian, 'MemoryMax')) / 2**20:.1f} MiB")
@@ -199,7 +214,7 @@ def test_a_configuration_that_is_refused_stays_with_the_old_daemon(debian):
 
 def test_removing_stops_it_and_keeps_the_configuration(debian, mqtt):
     mqtt.publish("board/relay/set", "ON")
-    debian.agent.ask("sh /usr/bin/dpkg -r tapline", seconds=600)
+    apt(debian, "remove -y tapline")
     assert is_active(debian) == "inactive" and not answers(debian)
     assert level(debian, 17) == 0
     assert debian.sh(f"cat {CONFIGURATION}").strip() == EDITED.strip()
@@ -212,12 +227,33 @@ def test_it_comes_back_with_the_same_configuration(debian):
     assert debian.sh(f"cat {CONFIGURATION}").strip() == EDITED.strip()
 
 
+def test_a_reboot_brings_it_back_with_its_outputs(debian):
+    debian.sh("mkdir -p /var/log/journal && journalctl --flush")
+    with client.Client(debian.mqtt_port, "before") as mqtt:
+        for tap, payload in (("relay", "ON"), ("held", "ON"), ("fan", "OFF")):
+            wait(lambda: mqtt.publish(f"board/{tap}/set", payload).reason == 0, f"{tap} that can be set")
+    debian.reboot()
+    assert is_active(debian) == "active" and show(debian, "NRestarts") == "0"
+    # What starts off, what was commanded last, what starts on.
+    assert [level(debian, line) for line in (17, 18, 19)] == [0, 1, 1]
+    assert int(show(debian, "MemoryMax")) // 4096 == pages_of_plan(debian)
+    assert "tapline.service: Deactivated successfully" in debian.sh("journalctl -b -1 --no-pager | grep tapline")
+    with client.Client(debian.mqtt_port, "after") as mqtt:
+        wait(lambda: mqtt.publish("board/relay/set", "ON").reason == 0, "relay that can be set")
+    assert level(debian, 17) == 1
+
+
 def test_purging_leaves_nothing(debian):
-    said = debian.agent.ask("sh /usr/bin/dpkg -P tapline", seconds=600)
+    said = apt(debian, "purge -y tapline")
     # Debian 12's systemd has /lib/systemd where the package has /usr/lib/systemd, which is the same.
     assert [line for line in said.splitlines() if "warning" in line and "not empty so not removed" not in line] == []
     left = debian.sh("find / -xdev -name '*tapline*' -not -path '/opt/board/*' -not -path '/proc/*' -not -path '/sys/*'").split()
     assert left == [], said
+    # dpkg and the shadow tools keep a copy of what they changed.
+    came = {path for path in debian.files() - debian.files_before if not re.fullmatch(r"/etc/(passwd|group|shadow|gshadow)-", path)}
+    assert came == set() and debian.files_before - debian.files() == set()
+    # The user stays, and so does what it may do.
+    assert "gpio" in debian.sh("id -Gn tapline").split()
     assert debian.sh("dpkg-query -W tapline 2>&1 || true").startswith("dpkg-query: no packages found")
     assert debian.sh("systemctl list-units --all --no-legend 'tapline*'") == ""
 
