@@ -40,7 +40,7 @@ public struct Limits: Sendable {
   /// Levels known to the topic tree, for all subscriptions, taps and retained messages together; with the root
   /// a multiple of 1024, so that the tree's index is not much larger than it.
   public var topicNodesMax = 2047
-  /// 64-byte cells for the part of a level's name beyond 24 bytes.
+  /// 64-byte cells for what names of over 20 bytes have beyond the first 12.
   public var topicNameCellsMax = 512
   public var clientIDBytesMax = 64
 

@@ -19,7 +19,7 @@ public struct Broker: ~Copyable {
   var connections: Slab<Connection>
   var sources: SourceTable
   var sessions: Slab<Session>
-  var sessionIndex: HashIndex<Session>
+  var sessionIndex: HashIndex
   let clientIDs: TextTable  // a row a session
   let incomingIDs: FixedArray<UInt16>  // `inflightMax` a session
   var aliases: SharedTexts  // for a client `topicAliasMax` that it set, and as many that it was sent

@@ -175,7 +175,7 @@ extension Broker {
   // MARK: Sessions
 
   func findSession(_ clientID: Bytes) -> Handle<Session>? {
-    sessionIndex.find(hash: clientID.hash(seed: seed)) { clientIDs[$0.index] == clientID }
+    sessionIndex.find(hash: clientID.hash(seed: seed)) { clientIDs[$0] == clientID }.flatMap { sessions.handle(at: $0) }
   }
 
   private mutating func beginSession(_ clientID: Bytes, version: ProtocolVersion) -> Handle<Session>? {
@@ -183,7 +183,7 @@ extension Broker {
     let session = Session(hash: hash, clientIDByteCount: clientID.count, version: version, expirySeconds: 0)
     guard let handle = sessions.lend(session) else { return nil }
     precondition(clientIDs.set(handle.index, to: clientID))
-    sessionIndex.insert(handle, hash: hash)
+    sessionIndex.insert(handle.index, hash: hash)
     return handle
   }
 
@@ -218,7 +218,7 @@ extension Broker {
     if !sessions[session].will.isNull { publishWill(session, at: now) }
     forgetClient(session, at: now)
     timers.cancel(limits.connectionsMax + session.index)
-    sessionIndex.remove(session, hash: sessions[session].hash)
+    sessionIndex.remove(session.index, hash: sessions[session].hash, from: sessions) { $0.hash }
     sessions.giveBack(session)
   }
 

@@ -6,19 +6,40 @@ import MQTTWire
 struct TopicNode: BitwiseCopyable {
   let parent: Handle<TopicNode>
   let hash: UInt32
-  var childCount: UInt32 = 0
-  var plusChild: Handle<TopicNode> = .null
-  var hashChild: Handle<TopicNode> = .null
+  /// Children times four, and whether one of them is `+` (1) or `#` (2), which saves looking for them.
+  fileprivate var childWord: UInt32 = 0
   var subscriptions: Handle<Subscription> = .null
   var groups: Handle<SharedGroup> = .null
-  var taps: UInt16 = 0  // index + 1 of the first
   var retained: Handle<Retained> = .null
+  var taps: UInt16 = 0  // index + 1 of the first
   let nameByteCount: UInt16
-  var name: InlineArray<24, UInt8>
-  let nameRest: Body  // the bytes after the first 24
+  /// All of a name of up to 20 bytes; else its first 12 and the `Body` with the others.
+  fileprivate var name = InlineArray<20, UInt8>(repeating: 0)
 
+  fileprivate init(parent: Handle<TopicNode>, hash: UInt32, nameByteCount: Int) {
+    self.parent = parent
+    self.hash = hash
+    self.nameByteCount = UInt16(nameByteCount)
+  }
+
+  var childCount: Int { Int(childWord / 4) }
   var isUsed: Bool {
-    childCount > 0 || !subscriptions.isNull || !groups.isNull || taps != 0 || !retained.isNull
+    childWord != 0 || !subscriptions.isNull || !groups.isNull || taps != 0 || !retained.isNull
+  }
+
+  /// Bytes of a name of so many that lie in the node.
+  static func inlineCount(_ nameByteCount: Int) -> Int { nameByteCount <= 20 ? nameByteCount : 12 }
+
+  var nameRest: Body {
+    guard nameByteCount > 20 else { return .null }
+    return withUnsafeBytes(of: name) { $0.loadUnaligned(fromByteOffset: 12, as: Body.self) }
+  }
+
+  fileprivate mutating func setName(_ bytes: Bytes, rest: Body) {
+    withUnsafeMutableBytes(of: &name) { place in
+      UnsafeMutableRawBufferPointer(rebasing: place[..<bytes.count]).copyMemory(from: bytes.buffer)
+      if !rest.isNull { place.storeBytes(of: rest, toByteOffset: 12, as: Body.self) }
+    }
   }
 }
 
@@ -28,7 +49,7 @@ struct TopicNode: BitwiseCopyable {
 /// Invariant: a node other than the root is used, except while a caller is about to hang something on it.
 struct TopicTree: ~Copyable {
   private(set) var nodes: Slab<TopicNode>
-  private(set) var index: HashIndex<TopicNode>
+  private(set) var index: HashIndex
   private(set) var names: BlockPool
   private let levels: FixedArray<Level>
   private let stack: FixedArray<Step>
@@ -50,7 +71,11 @@ struct TopicTree: ~Copyable {
     var node: Handle<TopicNode>
     var depth: Int
   }
-  private static var inlineNameBytes: Int { 24 }
+  private let plusHash: UInt32  // of the level's name
+  private let hashHash: UInt32
+  var recent: RecentMatches
+  static var plus: Bytes { Bytes("+") }
+  static var hash: Bytes { Bytes("#") }
 
   init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
     let nodesMax = limits.topicNodesMax + 1  // and the root
@@ -62,6 +87,9 @@ struct TopicTree: ~Copyable {
     levels = FixedArray(count: levelsMax, name: "match: levels", in: &reservation)
     stack = FixedArray(count: levelsMax + 2, name: "match: stack", in: &reservation)
     found = FixedArray(count: nodesMax, name: "match: nodes", in: &reservation)
+    recent = RecentMatches(in: &reservation)
+    plusHash = TopicTree.plus.hash(seed: seed)
+    hashHash = TopicTree.hash.hash(seed: seed)
     self.seed = seed
   }
 
@@ -96,9 +124,7 @@ struct TopicTree: ~Copyable {
   /// The caller hangs something on it, or prunes it.
   mutating func intern(_ topic: Bytes) -> Handle<TopicNode>? {
     if rootHandle.isNull {
-      let root = TopicNode(
-        parent: .null, hash: 0, nameByteCount: 0, name: InlineArray(repeating: 0), nameRest: .null)
-      rootHandle = nodes.lend(root)!  // one more than topicNodesMax
+      rootHandle = nodes.lend(TopicNode(parent: .null, hash: 0, nameByteCount: 0))!  // one more than topicNodesMax
     }
     var node = rootHandle
     var reader = LevelReader(topic)
@@ -120,11 +146,16 @@ struct TopicTree: ~Copyable {
     var node = node
     while node != rootHandle, !nodes[node].isUsed {
       let gone = nodes[node]
-      index.remove(node, hash: gone.hash)
-      nodes[gone.parent].childCount -= 1
-      if nodes[gone.parent].plusChild == node { nodes[gone.parent].plusChild = .null }
-      if nodes[gone.parent].hashChild == node { nodes[gone.parent].hashChild = .null }
+      index.remove(node.index, hash: gone.hash, from: nodes) { $0.hash }
+      nodes[gone.parent].childWord -= 4
+      if gone.hash == childHash(gone.parent, plusHash), isNamed(node, TopicTree.plus) {
+        nodes[gone.parent].childWord -= 1
+      }
+      if gone.hash == childHash(gone.parent, hashHash), isNamed(node, TopicTree.hash) {
+        nodes[gone.parent].childWord -= 2
+      }
       if !gone.nameRest.isNull { names.release(gone.nameRest) }
+      recent.forget()
       nodes.giveBack(node)
       node = gone.parent
     }
@@ -141,28 +172,29 @@ struct TopicTree: ~Copyable {
   }
 
   @inline(__always) private func child(of parent: Handle<TopicNode>, _ level: Level) -> Handle<TopicNode>? {
-    index.find(hash: childHash(parent, level.hash)) { nodes[$0].parent == parent && isNamed($0, level.name) }
+    var found = Handle<TopicNode>.null
+    _ = index.find(hash: childHash(parent, level.hash)) { candidate in
+      guard let node = nodes.handle(at: candidate), nodes[node].parent == parent, isNamed(node, level.name) else {
+        return false
+      }
+      found = node
+      return true
+    }
+    return found.isNull ? nil : found
   }
 
-  private func isNamed(_ node: Handle<TopicNode>, _ level: Bytes) -> Bool {
+  func isNamed(_ node: Handle<TopicNode>, _ level: Bytes) -> Bool {
     let entry = nodes.address(node)
     guard Int(entry.pointee.nameByteCount) == level.count else { return false }
-    let inlineCount = min(level.count, TopicTree.inlineNameBytes)
+    let inlineCount = TopicNode.inlineCount(level.count)
     // By its address: passed by value, the name would be copied byte by byte.
     let isSame = withUnsafeBytes(of: &entry.pointee.name) { Bytes($0).first(inlineCount) == level.first(inlineCount) }
     guard isSame, level.count > inlineCount else { return isSame }
-    var cursor = names.cursor(entry.pointee.nameRest)
-    var rest = level.from(inlineCount)
-    while !rest.isEmpty {
-      let part = names.read(&cursor, most: rest.count)
-      guard !part.isEmpty, rest.hasPrefix(part) else { return false }
-      rest = rest.from(part.count)
-    }
-    return true
+    return names.isEqual(entry.pointee.nameRest, to: level.from(inlineCount))
   }
 
   private mutating func addChild(to parent: Handle<TopicNode>, _ level: Bytes) -> Handle<TopicNode>? {
-    let inlineCount = min(level.count, TopicTree.inlineNameBytes)
+    let inlineCount = TopicNode.inlineCount(level.count)
     var rest = Body.null
     if level.count > inlineCount {
       guard let body = names.lend(byteCount: level.count - inlineCount, keepingFree: 0) else { return nil }
@@ -170,24 +202,27 @@ struct TopicTree: ~Copyable {
       names.write(level.from(inlineCount), at: &cursor)
       rest = body
     }
-    var name = InlineArray<24, UInt8>(repeating: 0)
-    var position = 0
-    while position < inlineCount {
-      name[position] = level[position]
-      position += 1
-    }
     let hash = childHash(parent, level.hash(seed: seed))
-    let node = TopicNode(
-      parent: parent, hash: hash, nameByteCount: UInt16(level.count), name: name, nameRest: rest)
+    var node = TopicNode(parent: parent, hash: hash, nameByteCount: level.count)
+    node.setName(level.first(inlineCount), rest: rest)
     guard let handle = nodes.lend(node) else {
       if !rest.isNull { names.release(rest) }
       return nil
     }
-    index.insert(handle, hash: hash)
-    nodes[parent].childCount += 1
-    if level == Bytes("+") { nodes[parent].plusChild = handle }
-    if level == Bytes("#") { nodes[parent].hashChild = handle }
+    index.insert(handle.index, hash: hash)
+    nodes[parent].childWord += 4
+    if level == TopicTree.plus { nodes[parent].childWord += 1 }
+    if level == TopicTree.hash { nodes[parent].childWord += 2 }
+    recent.forget()
     return handle
+  }
+
+  func plusChild(of node: Handle<TopicNode>) -> Handle<TopicNode>? {
+    nodes[node].childWord & 1 == 0 ? nil : child(of: node, Level(name: TopicTree.plus, hash: plusHash))
+  }
+
+  func hashChild(of node: Handle<TopicNode>) -> Handle<TopicNode>? {
+    nodes[node].childWord & 2 == 0 ? nil : child(of: node, Level(name: TopicTree.hash, hash: hashHash))
   }
 
   // MARK: Matching
@@ -195,6 +230,17 @@ struct TopicTree: ~Copyable {
   /// Finds every node on which something for topic name `topic` may hang (§4.7): read them with `found`.
   /// A topic deeper than the limit matches nothing; it was refused before.
   mutating func match(_ topic: Bytes) {
+    // Publishers repeat their topics: looking at one that was matched before takes a tenth of matching it.
+    let hash = topic.hash(seed: seed)
+    if let row = recent.row(of: topic, hash: hash) {
+      foundCount = recent.copy(row, into: found)
+      return
+    }
+    walk(topic)
+    recent.keep(topic, hash: hash, found, count: foundCount)
+  }
+
+  private mutating func walk(_ topic: Bytes) {
     foundCount = 0
     guard !rootHandle.isNull else { return }
     var levelCount = 0
@@ -212,14 +258,13 @@ struct TopicTree: ~Copyable {
       let step = stack[stackCount]
       // Wildcards in the first level do not match topics that begin with $ (§4.7.2).
       let wildcards = step.depth > 0 || !isDollar
-      let node = nodes.address(step.node)  // without a copy of it
-      if wildcards, !node.pointee.hashChild.isNull { add(node.pointee.hashChild) }  // `a/#` matches `a` too (§4.7.1.2)
+      if wildcards, let rest = hashChild(of: step.node) { add(rest) }  // `a/#` matches `a` too (§4.7.1.2)
       guard step.depth < levelCount else {
         add(step.node)
         continue
       }
-      if wildcards, !node.pointee.plusChild.isNull {
-        stack[stackCount] = Step(node: node.pointee.plusChild, depth: step.depth + 1)
+      if wildcards, let any = plusChild(of: step.node) {
+        stack[stackCount] = Step(node: any, depth: step.depth + 1)
         stackCount += 1
       }
       if let exact = child(of: step.node, levels[step.depth]) {
@@ -247,7 +292,7 @@ struct TopicTree: ~Copyable {
       depth -= 1
       let level = stack[depth].node
       let byteCount = Int(nodes[level].nameByteCount)
-      let inlineCount = min(byteCount, TopicTree.inlineNameBytes)
+      let inlineCount = TopicNode.inlineCount(byteCount)
       withUnsafeBytes(of: nodes[level].name) { writer.write(Bytes($0).first(inlineCount)) }
       if byteCount > inlineCount {
         names.copy(nodes[level].nameRest, from: 0, byteCount: byteCount - inlineCount, into: &writer)

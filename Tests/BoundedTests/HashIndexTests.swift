@@ -2,7 +2,7 @@ import Bounded
 import Testing
 
 struct HashIndexTests {
-  private typealias Entry = (handle: Handle<UInt8>, hash: UInt32)
+  private typealias Entry = (index: Int, hash: UInt32)
 
   /// Where hashes come from: few values force long runs, and 0 beside .max makes the runs go round the end.
   enum Hashes: CaseIterable, CustomTestStringConvertible {
@@ -20,45 +20,67 @@ struct HashIndexTests {
     var testDescription: String { "\(self)" }
   }
 
+  /// A slab whose entries are their own hashes, and its index.
+  private func withIndex(
+    capacity: Int, _ body: (inout Slab<UInt32>, inout HashIndex) throws -> Void
+  ) rethrows {
+    try withReservation { reservation in
+      var slab = Slab<UInt32>(capacity: capacity, name: "entries", in: &reservation)
+      var index = HashIndex(capacity: capacity, name: "index", in: &reservation)
+      try body(&slab, &index)
+    }
+  }
+
+  private func insert(_ hash: UInt32, _ slab: inout Slab<UInt32>, _ index: inout HashIndex) -> Int {
+    let handle = slab.lend(hash)!
+    index.insert(handle.index, hash: hash)
+    return handle.index
+  }
+
+  private func remove(_ entry: Int, _ slab: inout Slab<UInt32>, _ index: inout HashIndex) {
+    let handle = slab.handle(at: entry)!
+    index.remove(entry, hash: slab[handle], from: slab) { $0 }
+    slab.giveBack(handle)
+  }
+
   @Test(arguments: modelCapacities, Hashes.allCases) func behavesLikeAnArray(capacity: Int, hashes: Hashes) {
     var generator = SeededGenerator(seed: UInt64(capacity))
-    withReservation { reservation in
-      var index = HashIndex<UInt8>(capacity: capacity, name: "index", in: &reservation)
+    withIndex(capacity: capacity) { slab, index in
       var model: [Entry] = []
       var gone: [Entry] = []
       for step in 0..<2000 {
         if model.count < capacity, generator.below(4) < (step / 200 % 2 == 0 ? 3 : 1) {
-          let entry = (Handle<UInt8>(bits: UInt32(step + 1)), hashes.draw(&generator))
-          index.insert(entry.0, hash: entry.1)
+          let hash = hashes.draw(&generator)
+          let entry = (insert(hash, &slab, &index), hash)
           model.append(entry)
+          gone.removeAll { $0.index == entry.0 }
         } else if !model.isEmpty {
           let entry = model.remove(at: generator.below(model.count))
-          index.remove(entry.handle, hash: entry.hash)
+          remove(entry.index, &slab, &index)
           gone.append(entry)
           if gone.count > 20 { gone.removeFirst() }
         }
         check(index.count == model.count)
         for entry in model {
-          check(index.find(hash: entry.hash) { $0 == entry.handle } == entry.handle, "step \(step)")
+          check(index.find(hash: entry.hash) { $0 == entry.index } == entry.index, "step \(step)")
         }
-        for entry in gone { check(index.find(hash: entry.hash) { $0 == entry.handle } == nil) }
+        for entry in gone { check(index.find(hash: entry.hash) { $0 == entry.index } == nil) }
       }
     }
   }
 
-  /// Candidates are exactly the entries of this hash.
-  @Test func asksOnlyAboutEqualHashes() {
-    withReservation { reservation in
-      var index = HashIndex<UInt8>(capacity: 8, name: "index", in: &reservation)
-      for number in UInt32(1)...8 { index.insert(Handle(bits: number), hash: number % 2 * 16) }  // one run
-      for hash in [UInt32(0), 16] {
-        var asked: Set<UInt32> = []
-        let found = index.find(hash: hash) {
-          asked.insert($0.bits)
+  /// Candidates are exactly the entries whose hashes have the same first 12 bits; 0 and 1 count as one.
+  @Test func asksOnlyAboutEqualTags() {
+    withIndex(capacity: 8) { slab, index in
+      for number in UInt32(0)..<8 { #expect(insert(number << 20, &slab, &index) == Int(number)) }  // one run
+      for (tag, expected) in [(UInt32(0), Set([0, 1])), (1, [0, 1]), (2, [2]), (7, [7]), (8, [])] {
+        var asked: Set<Int> = []
+        let found = index.find(hash: tag << 20) {
+          asked.insert($0)
           return false
         }
         #expect(found == nil)
-        #expect(asked == Set((1...8).filter { $0 % 2 * 16 == hash }))
+        #expect(asked == expected)
       }
     }
   }
@@ -67,18 +89,17 @@ struct HashIndexTests {
   @Test func removesFromARunInEveryOrder() {
     for order in permutations([1, 2, 3, 4]) {
       for homes in 0..<81 {
-        withReservation { reservation in
-          var index = HashIndex<UInt8>(capacity: 4, name: "index", in: &reservation)
+        withIndex(capacity: 4) { slab, index in
           func hash(_ number: UInt32) -> UInt32 {
             var rest = homes
             for _ in 1..<number { rest /= 3 }
             return UInt32(6 + rest % 3) & 7  // slots 6, 7 and 0 of 8
           }
-          for number in UInt32(1)...4 { index.insert(Handle(bits: number), hash: hash(number)) }
+          for number in UInt32(1)...4 { check(insert(hash(number), &slab, &index) == Int(number) - 1) }
           for (removed, number) in order.enumerated() {
-            index.remove(Handle(bits: number), hash: hash(number))
+            remove(Int(number) - 1, &slab, &index)
             for (position, other) in order.enumerated() {
-              let found = index.find(hash: hash(other)) { $0.bits == other }
+              let found = index.find(hash: hash(other)) { $0 == Int(other) - 1 }
               check((found != nil) == (position > removed), "order \(order) homes \(homes)")
             }
           }
@@ -95,22 +116,22 @@ struct HashIndexTests {
   @Test func mistakesTrap() async {
     await #expect(processExitsWith: .failure) {  // full
       withReservation { reservation in
-        var index = HashIndex<UInt8>(capacity: 1, name: "index", in: &reservation)
-        index.insert(Handle(bits: 1), hash: 1)
-        index.insert(Handle(bits: 2), hash: 2)
+        var index = HashIndex(capacity: 1, name: "index", in: &reservation)
+        index.insert(0, hash: 1)
+        index.insert(1, hash: 2)
       }
     }
     await #expect(processExitsWith: .failure) {  // not there
       withReservation { reservation in
-        var index = HashIndex<UInt8>(capacity: 1, name: "index", in: &reservation)
-        index.remove(Handle(bits: 1), hash: 1)
+        let slab = Slab<UInt32>(capacity: 1, name: "entries", in: &reservation)
+        var index = HashIndex(capacity: 1, name: "index", in: &reservation)
+        index.remove(0, hash: 1, from: slab) { $0 }
       }
     }
-    await #expect(processExitsWith: .failure) {  // null would match an empty slot
+    await #expect(processExitsWith: .failure) {  // no index that a slot can hold
       withReservation { reservation in
-        var index = HashIndex<UInt8>(capacity: 1, name: "index", in: &reservation)
-        index.insert(Handle(bits: 1), hash: 1)
-        index.remove(.null, hash: 2)
+        var index = HashIndex(capacity: 1, name: "index", in: &reservation)
+        index.insert(1 << 20, hash: 1)
       }
     }
   }

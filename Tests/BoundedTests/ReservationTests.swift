@@ -6,7 +6,7 @@ struct ReservationTests {
   private func makeAll(_ reservation: inout Reservation) {
     _ = Slab<UInt64>(capacity: 5, name: "slab", in: &reservation)
     _ = Ring<UInt16>(capacity: 7, name: "ring", in: &reservation)
-    _ = HashIndex<UInt64>(capacity: 5, name: "index", in: &reservation)
+    _ = HashIndex(capacity: 5, name: "index", in: &reservation)
     _ = TimerWheel(capacity: 9, name: "timers", in: &reservation)
     _ = BlockPool(blockCount: 3, blockBytes: 128, name: "blocks", in: &reservation)
     _ = ByteQueuePool(

@@ -267,7 +267,7 @@ struct Audit {
   private mutating func topicNodes(_ broker: borrowing Broker) {
     var nameCells = 0
     var nameBlocks = 0
-    var children: [UInt32] = Array(repeating: 0, count: broker.topics.nodes.capacity)
+    var children: [Int] = Array(repeating: 0, count: broker.topics.nodes.capacity)
     var indexed = 0
     for index in 0..<broker.topics.nodes.capacity {
       guard let handle = broker.topics.nodes.handle(at: index) else { continue }
@@ -278,12 +278,14 @@ struct Audit {
       check(node.isUsed, "topic node \(index) is not used")
       check(broker.topics.nodes.isLent(node.parent), "topic node \(index): its parent")
       children[node.parent.index] += 1
-      check(broker.topics.index.find(hash: node.hash) { $0 == handle } != nil, "topic node \(index): the index")
+      check(broker.topics.index.find(hash: node.hash) { $0 == index } != nil, "topic node \(index): the index")
       if !node.nameRest.isNull { nameCells += broker.topics.names.blockCount(for: node.nameRest.byteCount) }
-      guard node.nameByteCount == 1 else { continue }
-      let parent = broker.topics.nodes[node.parent]
-      if node.name[0] == UInt8(ascii: "+") { check(parent.plusChild == handle, "topic node \(index): + of its parent") }
-      if node.name[0] == UInt8(ascii: "#") { check(parent.hashChild == handle, "topic node \(index): # of its parent") }
+      if broker.topics.isNamed(handle, TopicTree.plus) {
+        check(broker.topics.plusChild(of: node.parent) == handle, "topic node \(index): + of its parent")
+      }
+      if broker.topics.isNamed(handle, TopicTree.hash) {
+        check(broker.topics.hashChild(of: node.parent) == handle, "topic node \(index): # of its parent")
+      }
     }
     for index in 0..<broker.topics.nodes.capacity {
       guard let handle = broker.topics.nodes.handle(at: index) else { continue }

@@ -98,7 +98,7 @@ import Testing
     world.send("a", .publish(topic: "1/x", payload: "x", qos: 1, packetID: 2, retain: true))
     world.expect("a", .publish(topic: "1/x", payload: "x"), .pubAck(2))
     world.unsubscribe("a", "1/2/3")
-    let long = String(repeating: "n", count: 80)
+    let long = String(repeating: "n", count: 70)
     world.send("a", .subscribe(5, [Filter(long), Filter(long + "2")]))
     world.expect("a", .subAck(5, [.success, .quotaExceeded]))
     world.finish()
