@@ -19,7 +19,7 @@ public struct BlockPool: ~Copyable {
   public let blockBytes: Int
   @usableFromInline let base: UnsafeMutableRawPointer
   @usableFromInline let links: UnsafeMutablePointer<UInt32>  // next block + 1 in a chain or on the free list
-  let owners: UnsafeMutablePointer<UInt32>  // of head blocks
+  let owners: UnsafeMutablePointer<UInt32>  // of bodies, by head block; for others a mark
   private var freeHead: UInt32 = 0
   private var freshIndex = 0
   public var gauge: Gauge
@@ -63,6 +63,21 @@ public struct BlockPool: ~Copyable {
     links[index(block)] = freeHead
     freeHead = block
     gauge.givenBack()
+  }
+
+  /// A list of blocks becomes the free list's start as it is linked.
+  mutating func giveBackList(from head: UInt32, to tail: UInt32, count: Int) {
+    links[index(tail)] = freeHead
+    freeHead = head
+    gauge.givenBack(count)
+  }
+
+  /// A block's memory and the word beside it, which is the lender's where no body begins.
+  @inline(__always) func place(
+    _ block: UInt32
+  ) -> (memory: UnsafeMutableRawPointer, mark: UnsafeMutablePointer<UInt32>) {
+    let index = index(block)
+    return (base + index &* blockBytes, owners + index)
   }
 
   @inline(__always) func next(_ block: UInt32) -> UInt32 { links[index(block)] }

@@ -1,37 +1,62 @@
-/// Bytes on their way out, in order: chunks of copied bytes, and references to bodies too large to copy.
-/// Empty it holds no chunk. All operations are `ByteQueuePool`'s.
+/// Bytes on their way out, in order: chunks of copied bytes, references to bodies too large to copy, and at the end
+/// bytes that are only lent. Empty it holds no chunk. All operations are `ByteQueuePool`'s.
 public struct ByteQueue: BitwiseCopyable {
   var head: UInt32 = 0
   var tail: UInt32 = 0
-  public private(set) var chunkCount = 0
+  /// Of all, many of which may refer to the same large body.
   public private(set) var byteCount = 0
+  private var chunks: UInt32 = 0
   var holdsReserve = false
+  /// The pool's lent bytes are this queue's last.
+  public internal(set) var holdsLent = false
 
-  @inlinable public init() {}
-  @inlinable public var isEmpty: Bool { byteCount == 0 }
+  public init() {}
+  public var chunkCount: Int { Int(chunks) }
+  @inline(__always) public var isEmpty: Bool { byteCount == 0 }
 
-  mutating func count(chunks: Int, bytes: Int) {
-    chunkCount += chunks
-    byteCount += bytes
-    precondition(chunkCount >= 0 && byteCount >= 0)
+  @inline(__always) mutating func count(bytes: Int) {
+    byteCount &+= bytes
+    precondition(byteCount >= 0)
   }
+  mutating func count(chunks: Int) { self.chunks = UInt32(Int(self.chunks) + chunks) }
 }
 
 /// The chunks of all byte queues. Two for each queue are kept back: the first that it takes for whatever it sends, so
 /// that readers that are stuck cannot leave another without any, and one for control packets, so that they always find
 /// room however full the data is (FEATURES A6): they share the other chunks while these last, then take the reserved
-/// one, which data never enters; while it is held, the queue takes no data.
+/// one, which data never enters; while it is held, the queue takes no data. So that this costs a queue little, chunks are
+/// small; those of one queue mostly follow each other in memory, and leave as one piece.
 ///
-/// Invariant: free chunks >= queues that do not hold their reserved chunk + queues that hold no other chunk.
+/// One queue at a time may end with lent bytes, which lie where they were read: they are written from there, or
+/// copied by `settle` before that memory is used for something else.
+///
+/// Invariant: free chunks >= queues that do not hold their reserved chunk + queues that hold no other chunk + chunks that
+/// the lent bytes would take.
 public struct ByteQueuePool: ~Copyable {
   public enum Use: BitwiseCopyable { case data, control }
 
-  /// At the start of each chunk; copied bytes follow it.
-  struct ChunkHeader: BitwiseCopyable {
-    var start: UInt32  // of the bytes not yet consumed
+  /// What a chunk holds, in one word beside it: the place of its bytes that are not yet consumed, or that it is a
+  /// reference.
+  struct ChunkState: BitwiseCopyable {
+    var word: UInt32
+    @inline(__always) init(word: UInt32) { self.word = word }
+    @inline(__always) init(isReserve: Bool, isReference: Bool) {
+      word = (isReserve ? 0x8000 : 0) | (isReference ? 0x8000_0000 : 0)
+    }
+    @inline(__always) var start: Int { Int(word & 0x7FFF) }
+    @inline(__always) var end: Int { Int(word &>> 16 & 0x7FFF) }
+    @inline(__always) var isReserve: Bool { word & 0x8000 != 0 }
+    @inline(__always) var isReference: Bool { word & 0x8000_0000 != 0 }
+    @inline(__always) mutating func advance(start: Int = 0, end: Int = 0) {
+      word &+= UInt32(start) | UInt32(end) &<< 16
+    }
+  }
+
+  /// What lies in a chunk that is a reference: `start..<end` are positions in the body.
+  struct Reference: BitwiseCopyable {
+    var body: Body
+    var start: UInt32
     var end: UInt32
-    var body: Body  // not null: `start..<end` are positions in this body, nothing follows the header
-    var isReserve: Bool
   }
 
   private(set) var chunks: BlockPool
@@ -39,14 +64,20 @@ public struct ByteQueuePool: ~Copyable {
   private(set) var reservesHeld = 0
   /// Queues with at least one chunk that is not their reserved one.
   private(set) var holderCount = 0
+  private(set) var lent = Bytes.empty
+  /// Chunks that the lent bytes would take.
+  public private(set) var lentChunks = 0
   /// Chunks one queue may hold for data.
   public let chunksPerQueueMax: Int
-  private static var headerBytes: Int { MemoryLayout<ChunkHeader>.stride }
+
+  /// Of a chunk, in bytes: its places are told in 15 bits.
+  public static var chunkBytesRange: ClosedRange<Int> { 64...32_704 }
 
   public init(
     queueCount: Int, sharedChunkCount: Int, chunkBytes: Int, chunksPerQueueMax: Int, name: StaticString,
     in reservation: inout Reservation
   ) {
+    precondition(ByteQueuePool.chunkBytesRange.contains(chunkBytes))
     chunks = BlockPool(
       blockCount: 2 * queueCount + sharedChunkCount, blockBytes: chunkBytes, name: name, in: &reservation)
     self.queueCount = queueCount
@@ -55,13 +86,15 @@ public struct ByteQueuePool: ~Copyable {
 
   public var gauge: Gauge { chunks.gauge }
   /// Bytes that one chunk carries.
-  public var chunkCapacity: Int { chunks.blockBytes - ByteQueuePool.headerBytes }
+  @inline(__always) public var chunkCapacity: Int { chunks.blockBytes }
+
+  // MARK: Room
 
   /// Whether `byteCount` copied bytes and `references` bodies fit; after `true`, appending them does not fail.
   public func hasRoom(_ queue: ByteQueue, for byteCount: Int, references: Int = 0, use: Use) -> Bool {
     let missing = byteCount - tailRoom(queue, use: use)
     var needed = references
-    if missing > 0 { needed += (missing + chunkCapacity - 1) / chunkCapacity }
+    if missing > 0 { needed += chunkCount(for: missing) }
     if byteCount > 0 { needed += references }  // bytes behind each reference start a chunk
     switch use {
     case .data: return !queue.holdsReserve && needed <= sharedRoom(queue)
@@ -69,7 +102,7 @@ public struct ByteQueuePool: ~Copyable {
     }
   }
 
-  /// Whether `byteCount` bytes of control will fit whatever data any queue takes before they come.
+  /// Whether `byteCount` bytes of control, at most a chunk, will fit whatever data any queue takes before they come.
   public func promisesControl(_ queue: ByteQueue, _ byteCount: Int) -> Bool {
     !queue.holdsReserve || tailRoom(queue, use: .control) >= byteCount
   }
@@ -80,14 +113,25 @@ public struct ByteQueuePool: ~Copyable {
   /// Chunks that `queue` may take beside its reserved one: its first, and of those that are shared no more than it
   /// would leave free, so that a few queues whose readers are stuck cannot take all.
   private func sharedRoom(_ queue: ByteQueue) -> Int {
-    let free = chunks.gauge.free - keptBackCount
-    let held = ByteQueuePool.ordinaryCount(queue)
+    let free = chunks.gauge.free - keptBackCount - lentChunks
+    let promised = queue.holdsLent ? lentChunks : 0
+    let held = ByteQueuePool.ordinaryCount(queue) + promised
     let shared = held == 0 ? 1 + free / 2 : (free - (held - 1)) / 2
-    return max(0, min(chunksPerQueueMax - queue.chunkCount, shared))
+    return max(0, min(chunksPerQueueMax - queue.chunkCount - promised, shared))
   }
 
   /// Chunks that are not the reserved one.
   private static func ordinaryCount(_ queue: ByteQueue) -> Int { queue.chunkCount - (queue.holdsReserve ? 1 : 0) }
+
+  private func chunkCount(for byteCount: Int) -> Int { (byteCount + chunkCapacity - 1) / chunkCapacity }
+
+  private func tailRoom(_ queue: ByteQueue, use: Use) -> Int {
+    guard queue.tail != 0, !queue.holdsLent else { return 0 }
+    let state = state(queue.tail)
+    return state.isReference || state.isReserve && use == .data ? 0 : chunkCapacity - state.end
+  }
+
+  // MARK: Appending
 
   /// Copies `bytes` to the end; all or nothing.
   public mutating func append(_ bytes: Bytes, to queue: inout ByteQueue, use: Use) -> Bool {
@@ -96,37 +140,40 @@ public struct ByteQueuePool: ~Copyable {
       chunks.gauge.refused &+= 1
       return false
     }
-    var rest = bytes
-    while !rest.isEmpty {
-      let room = tailRoom(queue, use: use)
-      if room == 0 {
-        addChunk(to: &queue, use: use)
-        continue
-      }
-      let part = rest.first(min(room, rest.count))
-      let memory = chunks.memory(queue.tail)
-      let header = memory.assumingMemoryBound(to: ChunkHeader.self)
-      let place = memory + ByteQueuePool.headerBytes + Int(header.pointee.end)
-      UnsafeMutableRawBufferPointer(start: place, count: part.count).copyMemory(from: part.buffer)
-      header.pointee.end += UInt32(part.count)
-      queue.count(chunks: 0, bytes: part.count)
-      rest = rest.from(part.count)
-    }
+    if queue.holdsLent { settle(&queue) }
+    copy(bytes, to: &queue, use: use)
     return true
   }
 
   /// What most packets do: they go behind others into a chunk that has room for them. `false`: look closer.
   @inline(__always) private func appendToTail(_ bytes: Bytes, _ queue: inout ByteQueue, use: Use) -> Bool {
-    guard queue.tail != 0, use == .control || !queue.holdsReserve else { return false }
-    let memory = chunks.memory(queue.tail)
-    let header = memory.assumingMemoryBound(to: ChunkHeader.self)
-    let end = Int(header.pointee.end)
-    guard header.pointee.body.isNull, bytes.count <= chunkCapacity &- end else { return false }
-    let place = memory + (ByteQueuePool.headerBytes &+ end)
-    UnsafeMutableRawBufferPointer(start: place, count: bytes.count).copyMemory(from: bytes.buffer)
-    header.pointee.end = UInt32(end &+ bytes.count)
-    queue.count(chunks: 0, bytes: bytes.count)
+    guard queue.tail != 0, !queue.holdsLent, use == .control || !queue.holdsReserve else { return false }
+    let tail = chunks.place(queue.tail)
+    var state = ChunkState(word: tail.mark.pointee)
+    guard !state.isReference, bytes.count <= chunkCapacity &- state.end else { return false }
+    UnsafeMutableRawBufferPointer(start: tail.memory + state.end, count: bytes.count).copyMemory(from: bytes.buffer)
+    state.advance(end: bytes.count)
+    tail.mark.pointee = state.word
+    queue.count(bytes: bytes.count)
     return true
+  }
+
+  /// The room was seen.
+  private mutating func copy(_ bytes: Bytes, to queue: inout ByteQueue, use: Use) {
+    let room = tailRoom(queue, use: use)
+    var rest = bytes
+    if room > 0 { rest = copyToTail(rest, &queue, room: room) }
+    while !rest.isEmpty {
+      addChunk(to: &queue, use: use, isReference: false)
+      rest = copyToTail(rest, &queue, room: chunkCapacity)
+    }
+  }
+
+  /// Copies what of `bytes` there is room for and answers the others.
+  private func copyToTail(_ bytes: Bytes, _ queue: inout ByteQueue, room: Int) -> Bytes {
+    let part = bytes.first(min(room, bytes.count))
+    precondition(appendToTail(part, &queue, use: .control))
+    return bytes.from(part.count)
   }
 
   /// Puts a body's bytes from `position` on at the end without copying; the queue becomes one of its owners.
@@ -138,15 +185,65 @@ public struct ByteQueuePool: ~Copyable {
       chunks.gauge.refused &+= 1
       return false
     }
-    addChunk(to: &queue, use: .data)
+    if queue.holdsLent { settle(&queue) }
+    addChunk(to: &queue, use: .data, isReference: true)
     bodies.retain(body)
-    let header = chunks.memory(queue.tail).assumingMemoryBound(to: ChunkHeader.self)
-    header.pointee.body = body
-    header.pointee.start = UInt32(position)
-    header.pointee.end = UInt32(body.byteCount)
-    queue.count(chunks: 0, bytes: body.byteCount - position)
+    reference(queue.tail).initialize(
+      to: Reference(body: body, start: UInt32(position), end: UInt32(body.byteCount)))
+    queue.count(bytes: body.byteCount - position)
     return true
   }
+
+  private mutating func addChunk(to queue: inout ByteQueue, use: Use, isReference: Bool) {
+    let isReserve = use == .control && !queue.holdsReserve && sharedRoom(queue) == 0
+    let chunk = chunks.lendBlock()!  // hasRoom was asked
+    if isReserve {
+      queue.holdsReserve = true
+      reservesHeld += 1
+    } else if ByteQueuePool.ordinaryCount(queue) == 0 {
+      holderCount += 1
+    }
+    set(chunk, ChunkState(isReserve: isReserve, isReference: isReference))
+    if queue.tail == 0 { queue.head = chunk } else { chunks.setNext(queue.tail, to: chunk) }
+    queue.tail = chunk
+    queue.count(chunks: 1)
+  }
+
+  // MARK: Lent bytes
+
+  /// Puts `bytes` at the end without copying them, behind lent ones that they follow in memory; they stay the caller's
+  /// and must stay as they are until they are consumed or the queue is settled. `false`, and nothing is changed: copy
+  /// them.
+  public mutating func lend(_ bytes: Bytes, to queue: inout ByteQueue) -> Bool {
+    guard !bytes.isEmpty else { return true }
+    let extends = queue.holdsLent && lent.base + lent.count == bytes.base
+    guard extends || lent.isEmpty else { return false }
+    let promised = chunkCount(for: lent.count + bytes.count)
+    guard !queue.holdsReserve, promised - lentChunks <= sharedRoom(queue) else { return false }
+    lent = extends ? Bytes(lent.base, count: lent.count + bytes.count) : bytes
+    lentChunks = promised
+    queue.holdsLent = true
+    queue.count(bytes: bytes.count)
+    return true
+  }
+
+  /// Copies the lent bytes that this queue ends with: their memory is wanted for something else. The room was
+  /// seen when they were lent.
+  public mutating func settle(_ queue: inout ByteQueue) {
+    guard queue.holdsLent else { return }
+    let bytes = lent
+    dropLent(&queue)
+    copy(bytes, to: &queue, use: .data)
+  }
+
+  private mutating func dropLent(_ queue: inout ByteQueue) {
+    queue.count(bytes: -lent.count)
+    queue.holdsLent = false
+    lent = .empty
+    lentChunks = 0
+  }
+
+  // MARK: Taking out
 
   /// The first bytes of the queue as pieces for writev(2); answers how many pieces were filled in.
   public func gather(
@@ -155,25 +252,42 @@ public struct ByteQueuePool: ~Copyable {
     var count = 0
     var chunk = queue.head
     while chunk != 0, count < parts.count {
-      let memory = chunks.memory(chunk)
-      let header = memory.assumingMemoryBound(to: ChunkHeader.self).pointee
-      let byteCount = Int(header.end - header.start)
-      if header.body.isNull {
-        if byteCount > 0 {
-          parts[count] = Bytes(memory + ByteQueuePool.headerBytes + Int(header.start), count: byteCount)
-          count += 1
-        }
-      } else {
-        var cursor = bodies.cursor(header.body, at: Int(header.start))
+      let state = state(chunk)
+      if state.isReference {
+        let reference = reference(chunk).pointee
+        var cursor = bodies.cursor(reference.body, at: Int(reference.start))
         while count < parts.count {
           let part = bodies.read(&cursor, most: .max)
           if part.isEmpty { break }
           parts[count] = part
           count += 1
         }
-        if cursor.remaining > 0 { break }
+        if cursor.remaining > 0 { return count }
+        chunk = chunks.next(chunk)
+        continue
       }
-      chunk = chunks.next(chunk)
+      let place = chunks.memory(chunk) + state.start
+      var byteCount = state.end - state.start
+      // Chunks that are filled to the border and go on in the next one in memory are one piece.
+      var isFull = state.end == chunkCapacity
+      var next = chunks.next(chunk)
+      while isFull, next == chunk + 1 {
+        let following = self.state(next)
+        if following.isReference || following.start > 0 { break }
+        byteCount += following.end
+        isFull = following.end == chunkCapacity
+        chunk = next
+        next = chunks.next(chunk)
+      }
+      if byteCount > 0 {
+        parts[count] = Bytes(place, count: byteCount)
+        count += 1
+      }
+      chunk = next
+    }
+    if queue.holdsLent, chunk == 0, count < parts.count {
+      parts[count] = lent
+      count += 1
     }
     return count
   }
@@ -181,63 +295,84 @@ public struct ByteQueuePool: ~Copyable {
   /// Forgets the first `byteCount` bytes, which the transport has taken.
   public mutating func consume(_ byteCount: Int, from queue: inout ByteQueue, bodies: inout BlockPool) {
     precondition(byteCount >= 0 && byteCount <= queue.byteCount)
+    if byteCount == queue.byteCount { return empty(&queue, bodies: &bodies) }
     var missing = byteCount
     while queue.head != 0 {
-      let header = chunks.memory(queue.head).assumingMemoryBound(to: ChunkHeader.self)
-      let available = Int(header.pointee.end - header.pointee.start)
+      let available = byteCountOf(queue.head)
       if missing < available {
-        header.pointee.start += UInt32(missing)
-        queue.count(chunks: 0, bytes: -missing)
+        skip(missing, in: queue.head)
+        queue.count(bytes: -missing)
         return
       }
-      queue.count(chunks: 0, bytes: -available)
+      queue.count(bytes: -available)
       missing -= available
       dropHead(&queue, bodies: &bodies)
     }
+    guard missing > 0 else { return }
+    lent = lent.from(missing)
+    lentChunks = chunkCount(for: lent.count)
+    queue.count(bytes: -missing)
   }
 
   /// Empties the queue.
-  public mutating func clear(_ queue: inout ByteQueue, bodies: inout BlockPool) {
-    consume(queue.byteCount, from: &queue, bodies: &bodies)
-  }
+  public mutating func clear(_ queue: inout ByteQueue, bodies: inout BlockPool) { empty(&queue, bodies: &bodies) }
 
-  private func tailRoom(_ queue: ByteQueue, use: Use) -> Int {
-    guard queue.tail != 0 else { return 0 }
-    let header = chunks.memory(queue.tail).assumingMemoryBound(to: ChunkHeader.self).pointee
-    if header.isReserve && use == .data { return 0 }
-    return header.body.isNull ? chunkCapacity - Int(header.end) : 0
-  }
-
-  private mutating func addChunk(to queue: inout ByteQueue, use: Use) {
-    let isReserve = use == .control && sharedRoom(queue) == 0
-    let chunk = chunks.lendBlock()!  // hasRoom was asked
-    if isReserve {
-      queue.holdsReserve = true
-      reservesHeld += 1
-    } else if ByteQueuePool.ordinaryCount(queue) == 0 {
-      holderCount += 1
+  /// Most flushes take all. The chunks go back as they are linked, so that they are lent in the same order again.
+  private mutating func empty(_ queue: inout ByteQueue, bodies: inout BlockPool) {
+    if queue.holdsLent { dropLent(&queue) }
+    guard queue.head != 0 else { return }
+    var chunk = queue.head
+    while chunk != 0 {
+      if state(chunk).isReference { bodies.release(reference(chunk).pointee.body) }
+      chunk = chunks.next(chunk)
     }
-    chunks.memory(chunk).assumingMemoryBound(to: ChunkHeader.self).initialize(
-      to: ChunkHeader(start: 0, end: 0, body: .null, isReserve: isReserve))
-    if queue.tail == 0 { queue.head = chunk } else { chunks.setNext(queue.tail, to: chunk) }
-    queue.tail = chunk
-    queue.count(chunks: 1, bytes: 0)
+    if ByteQueuePool.ordinaryCount(queue) > 0 { holderCount -= 1 }
+    if queue.holdsReserve { reservesHeld -= 1 }
+    chunks.giveBackList(from: queue.head, to: queue.tail, count: queue.chunkCount)
+    queue = ByteQueue()
   }
 
   private mutating func dropHead(_ queue: inout ByteQueue, bodies: inout BlockPool) {
     let chunk = queue.head
-    let header = chunks.memory(chunk).assumingMemoryBound(to: ChunkHeader.self).pointee
-    if !header.body.isNull { bodies.release(header.body) }
-    if header.isReserve {
+    let state = state(chunk)
+    if state.isReference { bodies.release(reference(chunk).pointee.body) }
+    queue.count(chunks: -1)
+    if state.isReserve {
       queue.holdsReserve = false
       reservesHeld -= 1
-      queue.count(chunks: -1, bytes: 0)
-    } else {
-      queue.count(chunks: -1, bytes: 0)
-      if ByteQueuePool.ordinaryCount(queue) == 0 { holderCount -= 1 }
+    } else if ByteQueuePool.ordinaryCount(queue) == 0 {
+      holderCount -= 1
     }
     queue.head = chunks.next(chunk)
     if queue.head == 0 { queue.tail = 0 }
     chunks.giveBackBlock(chunk)
+  }
+
+  // MARK: Chunks
+
+  @inline(__always) func state(_ chunk: UInt32) -> ChunkState { ChunkState(word: chunks.place(chunk).mark.pointee) }
+  @inline(__always) private func set(_ chunk: UInt32, _ state: ChunkState) {
+    chunks.place(chunk).mark.pointee = state.word
+  }
+
+  func reference(_ chunk: UInt32) -> UnsafeMutablePointer<Reference> {
+    chunks.memory(chunk).assumingMemoryBound(to: Reference.self)
+  }
+
+  /// Bytes of this chunk that are not consumed.
+  func byteCountOf(_ chunk: UInt32) -> Int {
+    let state = state(chunk)
+    guard state.isReference else { return state.end - state.start }
+    return Int(reference(chunk).pointee.end - reference(chunk).pointee.start)
+  }
+
+  private func skip(_ byteCount: Int, in chunk: UInt32) {
+    var state = state(chunk)
+    if state.isReference {
+      reference(chunk).pointee.start += UInt32(byteCount)
+    } else {
+      state.advance(start: byteCount)
+      set(chunk, state)
+    }
   }
 }

@@ -76,6 +76,11 @@ public struct Bytes: BitwiseCopyable, @unchecked Sendable {
     return UInt64(base.load(fromByteOffset: index, as: UInt8.self)) | middle | last
   }
 
+  /// Whether these bytes are some of those, not only equal to some.
+  @inlinable public func isWithin(_ whole: Bytes) -> Bool {
+    base >= whole.base && base + count <= whole.base + whole.count
+  }
+
   @inlinable public func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
     precondition(start >= 0)
     var index = start

@@ -46,8 +46,8 @@ public struct Limits: Sendable {
 
   public var subscriptionsMax = 1024
   public var sharedGroupsMax = 64
-  /// Filters in one SUBSCRIBE or UNSUBSCRIBE; the reason codes of the answer must fit one chunk.
-  public var filtersPerPacketMax = 128
+  /// Filters in one SUBSCRIBE or UNSUBSCRIBE. Home Assistant puts up to 500 into one.
+  public var filtersPerPacketMax = 512
   public var tapsMax = 128
 
   /// Publications that taps may hand over while one message is routed, and their bytes.
@@ -97,10 +97,10 @@ public struct Limits: Sendable {
 
   /// Bytes going out are copied into chunks of this size; one each is kept for a connection's control packets
   /// and for the first of its data.
-  public var outboxChunkBytes = 1024
-  public var outboxChunksShared = 160
+  public var outboxChunkBytes = 256
+  public var outboxChunksShared = 576
   /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.
-  public var outboxChunksPerConnection = 80
+  public var outboxChunksPerConnection = 288
   /// Payloads of at least this size are sent by reference instead of copied.
   public var referenceBytesMin = 2048
 
@@ -155,8 +155,10 @@ public struct Limits: Sendable {
     if clientIDBytesMax < 24 { return "limits: client_id_bytes must be at least 24" }
     if topicBytesMax > packetBytesMax / 2 { return "limits: topic_bytes must be at most half of packet_bytes" }
     if blockBytes % 64 != 0 || blockBytes < 64 { return "limits: block_bytes must be a multiple of 64" }
-    if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 512 {
-      return "limits: outbox_chunk_bytes must be a multiple of 64, at least 512"
+    if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 256
+      || outboxChunkBytes > ByteQueuePool.chunkBytesRange.upperBound
+    {
+      return "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704"
     }
     if blocksKeptForQoS + blocksKeptForRetained > blockCount / 2 {
       return "limits: blocks kept for QoS and retained must be at most half of blocks"
@@ -165,9 +167,6 @@ public struct Limits: Sendable {
     let blocksKept = blocksKeptForQoS + blocksKeptForRetained + blocksKeptForSmall
     if (packetBytesMax + blockBytes - 1) / blockBytes > blockCount - blocksKept {
       return "limits: blocks are too few for one packet of packet_bytes"
-    }
-    if filtersPerPacketMax + 16 > outboxChunkBytes - 64 {
-      return "limits: the answer to filters_per_packet must fit outbox_chunk_bytes"
     }
     // One command's state and fault.
     if tapPublishesMax < 4 || tapPublishBytes < 4096 {
@@ -182,7 +181,7 @@ public struct Limits: Sendable {
       return "limits: keep_alive_seconds and sys_interval_seconds must be at least 1"
     }
     if retainedMax > messagesMax { return "limits: messages must be at least retained" }
-    if (packetBytesMax / (outboxChunkBytes - 64)) + 4 > outboxChunksPerConnection {
+    if packetBytesMax / outboxChunkBytes + 4 > outboxChunksPerConnection {
       return "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes"
     }
     if topicAliasSets * topicAliasMax > Limits.entriesMax - topicAliasCellsMax {

@@ -55,6 +55,9 @@ public struct Broker: ~Copyable {
   var receivers: FixedArray<Receiver>
   var receiverCount = 0
   var routeSerial: UInt64 = 0
+  /// The packet being taken, if its bytes may be lent to an outbox, and the connection whose outbox has some.
+  var lendable = Bytes.empty
+  var lentTo = ConnectionID.null
   let headScratch: Scratch
   let encodedV5: Scratch
   let encodedV311: Scratch
@@ -182,7 +185,11 @@ public struct Broker: ~Copyable {
   }
 
   /// Takes bytes from a connection's transport. `input` is advanced over what was taken.
-  public mutating func receive(_ input: inout Bytes, on id: ConnectionID, at now: Instant) -> Receipt {
+  /// - Parameter lends: a receiver's outbox may refer to the bytes themselves: they stay as they are until the caller has
+  ///   called `settle`, which it does best after a flush.
+  public mutating func receive(
+    _ input: inout Bytes, on id: ConnectionID, lends: Bool = false, at now: Instant
+  ) -> Receipt {
     counters.bytesReceived &+= UInt64(input.count)
     while true {
       guard connections[id].state != .closing else {
@@ -195,16 +202,19 @@ public struct Broker: ~Copyable {
       }
       let header: FixedHeader
       let body: Bytes
+      let before = input
       switch connections[id].framer.next(&input) {
-      case .packet(let found, let lent):
+      case .packet(let found, let whole):
         header = found
-        body = lent
+        body = whole
+        lendable = lends ? before.first(before.count - input.count) : .empty
       case .part(let part):
         keep(part, of: id, at: now)
         continue
       case .assembled(let found, let last):
         header = found
         body = assemble(id, last)
+        lendable = .empty
       case .needsInput:
         if connections[id].framer.isPartial, connections[id].packetDeadline == .never {
           connections[id].packetDeadline = now.adding(seconds: Int64(limits.packetSeconds))
@@ -264,6 +274,13 @@ public struct Broker: ~Copyable {
     }
   }
 
+  /// From here on nobody refers to bytes that `receive` was lent.
+  public mutating func settle() {
+    guard !lentTo.isNull else { return }
+    if connections.isLent(lentTo) { outboxes.settle(&connections.address(lentTo).pointee.outbox) }
+    lentTo = .null
+  }
+
   // MARK: Bytes out
 
   /// A connection that has bytes to write or is to be closed; each once until it is ready again.
@@ -305,11 +322,12 @@ public struct Broker: ~Copyable {
     connections[id].state != .closing && hasControlRoom(id)
   }
 
-  /// The largest packet that answers a client, in bytes.
-  private var controlBytesMax: Int { max(limits.filtersPerPacketMax + 16, 320) }
+  /// The largest packet that answers a client, in bytes: PUBACK with a reason of 200. CONNACK finds an empty outbox, SUBACK
+  /// and UNSUBACK look for room themselves.
+  private static var controlBytesMax: Int { 224 }
 
   private func hasControlRoom(_ id: ConnectionID) -> Bool {
-    outboxes.promisesControl(connections[id].outbox, controlBytesMax)
+    outboxes.promisesControl(connections[id].outbox, Broker.controlBytesMax)
   }
 
   /// Appends one control packet; `receive` made sure of its room, other callers lose it only on a connection

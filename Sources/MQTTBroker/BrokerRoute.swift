@@ -75,8 +75,30 @@ extension Broker {
   private func goesStraightOut(_ message: Inbound) -> Bool {
     guard receiverCount == 1, !receivers[0].hasIdentifier else { return false }
     let id = sessions[receivers[0].session].connection
-    guard !id.isNull, connections[id].outbox.byteCount < Broker.straightBytesMax else { return false }
+    guard !id.isNull else { return false }
+    guard connections[id].outbox.byteCount < Broker.straightBytesMax || isLendable(message, to: id) else {
+      return false
+    }
     return outboxes.hasRoom(connections[id].outbox, for: 32 + message.byteCount, use: .data)
+  }
+
+  /// Whether this receiver's packet is the very one that came in: the same version, QoS 0, and nothing in it that was
+  /// the publisher's affair with us.
+  private func isLendable(_ message: Inbound, to id: ConnectionID) -> Bool {
+    guard !lendable.isEmpty, lendable[0] == 0x30, message.qos == .atMostOnce, !message.retain,
+      message.expiresAt == .never, !message.publisher.isNull
+    else { return false }
+    let version = connections[id].version
+    guard sessions[message.publisher].version == version else { return false }
+    // Without properties there is no alias; with them they are as they came, or the lengths differ.
+    guard connections[id].sentAliasMax == 0, message.forwarded.isEmpty, message.topic.isWithin(lendable) else {
+      return false
+    }
+    let head = PublishHead(
+      version: version, qos: .atMostOnce, retain: false, forwardedByteCount: 0,
+      payloadByteCount: message.payload.count)
+    return head.packetByteCount(topicByteCount: message.topic.count) == lendable.count
+      && lendable.count <= Int(connections[id].packetBytesMax)
   }
 
   /// What a read may have brought for one receiver since the last flush.
@@ -213,7 +235,7 @@ extension Broker {
       let connection = connections.address(id)
       let version = connection.pointee.version
       if receiver.hasIdentifier || retain || connection.pointee.sentAliasMax > 0
-        || !stored.isNull && message.payload.count >= limits.referenceBytesMin
+        || message.payload.count >= limits.referenceBytesMin && (receiverCount == 1 || !stored.isNull)
       {
         sendQoS0(receiver, message, stored, retain: retain, on: id, at: now)
         continue
@@ -271,6 +293,15 @@ extension Broker {
     _ receiver: Receiver, _ message: Inbound, _ stored: Handle<Message>, retain: Bool, on id: ConnectionID,
     at now: Instant
   ) {
+    // Most of what a large message costs is its copy: behind others of its kind it goes out from where it was read.
+    if stored.isNull, receiverCount == 1, !receiver.hasIdentifier, message.payload.count >= limits.referenceBytesMin,
+      isLendable(message, to: id), lentTo.isNull || lentTo == id,
+      outboxes.lend(lendable, to: &connections.address(id).pointee.outbox)
+    {
+      lentTo = id
+      countSentPublish(id)
+      return
+    }
     let version = connections[id].version
     var head = PublishHead(
       version: version, qos: .atMostOnce, retain: retain,

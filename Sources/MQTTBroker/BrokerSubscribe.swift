@@ -19,13 +19,14 @@ extension Broker {
     pump(session, at: now)  // retained messages follow the SUBACK
   }
 
-  /// Whether as many Reason Codes can be answered, by our limit and the client's (§3.1.2-24).
+  /// Whether as many Reason Codes can be answered, by our limits and the client's (§3.1.2-24).
   private func checkAnswer(codeCount: Int, on id: ConnectionID) throws(WireError) {
     guard codeCount <= limits.filtersPerPacketMax else { throw .quotaExceeded }
     let length = 3 + codeCount  // packet id, no properties
     guard 1 + ByteCounter.variableByteIntegerByteCount(length) + length <= Int(connections[id].packetBytesMax) else {
       throw .packetTooLarge
     }
+    guard outboxes.hasRoom(connections[id].outbox, for: 5 + length, use: .control) else { throw .quotaExceeded }
   }
 
   private mutating func subscribe(

@@ -254,20 +254,24 @@ extension Server {
     case .bytes(let count):
       // Fewer than asked for: the socket is empty (epoll(7), edge-triggered streams), or the end follows.
       loop.transports[id.index].isReadable = count == buffer.count || loop.transports[id.index].isEnding
-      take(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])), on: id, at: now)
-      // Much came at once: its receivers' bytes go out before the next read adds to them.
-      if count >= Server.bulkBytes { flushReady(at: now) }
+      // Much came at once: its receivers' bytes go out before the next read adds to them, from where they were read.
+      let isBulk = count >= Server.bulkBytes
+      take(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])), on: id, lends: isBulk, at: now)
+      if isBulk {
+        flushReady(at: now)
+        broker.settle()
+      }
       if broker.isAttached(id), loop.transports[id.index].isReadable { pending.push(id.index) }
     }
   }
 
   private static var bulkBytes: Int { 8192 }
 
-  private func take(_ bytes: Bytes, on id: ConnectionID, at now: Instant) {
+  private func take(_ bytes: Bytes, on id: ConnectionID, lends: Bool, at now: Instant) {
     var input = bytes
     while true {
       isBrokerBusy = true
-      let receipt = broker.receive(&input, on: id, at: now)
+      let receipt = broker.receive(&input, on: id, lends: lends, at: now)
       isBrokerBusy = false
       publishStash(at: now)
       runRules(at: now)

@@ -12,6 +12,11 @@ struct ByteQueueTests {
     var bytes: [[UInt8]]
     var isControl: [[Bool]]
     var refused: UInt64 = 0
+    /// Where lent bytes lie: it gets others as soon as nobody should refer to it.
+    let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 1)
+    var arenaUsed = 0
+
+    deinit { arena.deallocate() }
 
     init(queueCount: Int, sharedChunkCount: Int, chunksPerQueueMax: Int, in reservation: inout Reservation) {
       pool = ByteQueuePool(
@@ -54,6 +59,23 @@ struct ByteQueueTests {
       return true
     }
 
+    mutating func lend(_ part: [UInt8], to index: Int, isApart: Bool) {
+      if !queues.contains(where: \.holdsLent) {
+        for place in arena.indices { arena[place] = 0xEE }
+        arenaUsed = 0
+      }
+      if isApart { arenaUsed += 1 }
+      guard arenaUsed + part.count <= arena.count else { return }
+      let place = UnsafeMutableRawBufferPointer(rebasing: arena[arenaUsed..<(arenaUsed + part.count)])
+      place.copyBytes(from: part)
+      guard pool.lend(Bytes(UnsafeRawBufferPointer(place)), to: &queues[index]) else { return }
+      arenaUsed += part.count
+      bytes[index] += part
+      isControl[index] += Array(repeating: false, count: part.count)
+      lentCount += 1
+    }
+    var lentCount = 0
+
     func gather(_ index: Int, partCount: Int) -> [UInt8] {
       withUnsafeTemporaryAllocation(of: Bytes.self, capacity: partCount) { parts in
         let count = pool.gather(queues[index], bodies: bodies, into: parts)
@@ -77,7 +99,8 @@ struct ByteQueueTests {
       for index in queues.indices {
         check(queues[index].byteCount == bytes[index].count)
         check(queues[index].isEmpty == bytes[index].isEmpty)
-        check((queues[index].chunkCount == 0) == bytes[index].isEmpty, "an empty queue holds no chunk")
+        let holdsAny = queues[index].chunkCount > 0 || queues[index].holdsLent
+        check(holdsAny != bytes[index].isEmpty, "an empty queue holds no chunk")
         check(queues[index].chunkCount <= pool.chunksPerQueueMax + 1)
         if !isControl[index].contains(true) {
           check(pool.hasRoom(queues[index], for: pool.chunkCapacity, use: .control), "no room for control")
@@ -105,7 +128,12 @@ struct ByteQueueTests {
           if pair.bodies.gauge.free < 5 { break }
           let part = generator.bytes(1 + generator.below(300))
           _ = pair.appendBody(part, from: generator.below(part.count + 1), to: index)
-        case 4 where generator.oneIn(20):
+        case 4 where generator.oneIn(2):
+          let part = generator.bytes(generator.below(200))
+          pair.lend(part, to: index, isApart: generator.oneIn(4))
+        case 5 where generator.oneIn(3):
+          pair.pool.settle(&pair.queues[index])
+        case 6 where generator.oneIn(20):
           pair.pool.clear(&pair.queues[index], bodies: &pair.bodies)
           pair.bytes[index] = []
           pair.isControl[index] = []
@@ -120,7 +148,35 @@ struct ByteQueueTests {
       for index in 0..<queueCount { pair.consume(pair.bytes[index].count, from: index) }
       pair.checkInvariants()
       check(pair.pool.gauge.used == 0 && pair.bodies.gauge.used == 0)
-      check(pair.refused > 0)
+      check(pair.refused > 0 && pair.lentCount > 0)
+    }
+  }
+
+  /// Lent bytes leave from where they lie, in one piece when they follow each other; settled they are the pool's own.
+  @Test func lentBytesAreCopiedWhenSettled() {
+    withReservation { reservation in
+      var pair = Pair(queueCount: 2, sharedChunkCount: 40, chunksPerQueueMax: 20, in: &reservation)
+      func parts(_ pair: borrowing Pair) -> [Bytes] {
+        withUnsafeTemporaryAllocation(of: Bytes.self, capacity: 8) { place in
+          Array(place[..<pair.pool.gather(pair.queues[0], bodies: pair.bodies, into: place)])
+        }
+      }
+      check(pair.append([1, 2, 3], to: 0, use: .data))
+      pair.lend(Array(repeating: 7, count: 300), to: 0, isApart: false)
+      pair.lend(Array(repeating: 8, count: 100), to: 0, isApart: false)
+      #expect(parts(pair).map(\.count) == [3, 400])
+      #expect(parts(pair)[1].isWithin(Bytes(UnsafeRawBufferPointer(pair.arena))))
+      #expect(pair.pool.gauge.used == 1 && pair.pool.lentChunks == 7)
+      pair.lend([9], to: 1, isApart: false)  // one queue at a time
+      #expect(pair.queues[1].isEmpty)
+      pair.consume(103, from: 0)
+      #expect(parts(pair).map(\.count) == [300])
+      #expect(pair.pool.gauge.used == 0 && pair.pool.lentChunks == 5)
+      pair.pool.settle(&pair.queues[0])
+      for place in pair.arena.indices { pair.arena[place] = 0 }
+      pair.checkInvariants()
+      #expect(pair.pool.gauge.used == 5 && pair.pool.lentChunks == 0)
+      #expect(parts(pair).map(\.count) == [300])  // chunks that follow each other are one piece
     }
   }
 

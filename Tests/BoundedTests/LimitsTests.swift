@@ -50,8 +50,8 @@ struct LimitsTests {
     },
     Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 65 },
     Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 0 },
-    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, at least 512") { $0.outboxChunkBytes = 1000 },
-    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, at least 512") { $0.outboxChunkBytes = 448 },
+    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704") { $0.outboxChunkBytes = 1000 },
+    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704") { $0.outboxChunkBytes = 192 },
     Row(text: "limits: blocks kept for QoS and retained must be at most half of blocks") {
       $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained + 1
     },
@@ -60,14 +60,11 @@ struct LimitsTests {
       $0.packetBytesMax =
         ($0.blockCount - $0.blocksKeptForQoS - $0.blocksKeptForRetained - $0.blocksKeptForSmall) * $0.blockBytes + 1
     },
-    Row(text: "limits: the answer to filters_per_packet must fit outbox_chunk_bytes") {
-      $0.filtersPerPacketMax = $0.outboxChunkBytes - 64 - 16 + 1
-    },
     Row(text: "limits: inflight must be 1 to 65535") { $0.inflightMax = 0 },
     Row(text: "limits: inflight must be 1 to 65535") { $0.inflightMax = 65_536 },
     Row(text: "limits: messages must be at least retained") { $0.retainedMax = $0.messagesMax + 1 },
     Row(text: "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes") {
-      $0.outboxChunksPerConnection = $0.packetBytesMax / ($0.outboxChunkBytes - 64) + 3
+      $0.outboxChunksPerConnection = $0.packetBytesMax / $0.outboxChunkBytes + 3
     },
     Row(text: "limits: outbox_chunks must be at least outbox_chunks_per_connection") {
       $0.outboxChunksShared = $0.outboxChunksPerConnection - 1
@@ -92,9 +89,9 @@ struct LimitsTests {
       $0.blockCount = 4096
       $0.partialBlockBytes = 65_536
       $0.partialBlockCount = 2048
-      $0.outboxChunkBytes = 1 << 20
-      $0.outboxChunksPerConnection = 192
-      $0.outboxChunksShared = 192
+      $0.outboxChunkBytes = 32_704
+      $0.outboxChunksPerConnection = 4109
+      $0.outboxChunksShared = 4109
     },
     {
       $0.partialBlockBytes = 64
@@ -104,11 +101,10 @@ struct LimitsTests {
     { $0.clientIDBytesMax = 24 },
     { $0.topicBytesMax = $0.packetBytesMax / 2 },
     { $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained },
-    { $0.filtersPerPacketMax = $0.outboxChunkBytes - 64 - 16 },
     { $0.inflightMax = 1 },
     { $0.inflightMax = 65_535 },
     { $0.retainedMax = $0.messagesMax },
-    { $0.outboxChunksPerConnection = $0.packetBytesMax / ($0.outboxChunkBytes - 64) + 4 },
+    { $0.outboxChunksPerConnection = $0.packetBytesMax / $0.outboxChunkBytes + 4 },
     { $0.outboxChunksShared = $0.outboxChunksPerConnection },
   ]
   @Test(arguments: atTheEdge.indices) func edgeHolds(row: Int) {

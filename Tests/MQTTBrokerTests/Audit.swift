@@ -249,14 +249,15 @@ struct Audit {
     var last: UInt32 = 0
     var next = queue.head
     while next != 0, chunks <= queue.chunkCount {
-      let header = broker.outboxes.chunks.memory(next).assumingMemoryBound(to: ByteQueuePool.ChunkHeader.self).pointee
-      if !header.body.isNull { bodyOwners[Int(header.body.head) - 1] += 1 }
-      if header.isReserve { reserves += 1 }
-      bytes += Int(header.end) - Int(header.start)
+      let state = broker.outboxes.state(next)
+      if state.isReference { bodyOwners[Int(broker.outboxes.reference(next).pointee.body.head) - 1] += 1 }
+      if state.isReserve { reserves += 1 }
+      bytes += broker.outboxes.byteCountOf(next)
       chunks += 1
       last = next
       next = broker.outboxes.chunks.next(next)
     }
+    if queue.holdsLent { bytes += broker.outboxes.lent.count }
     check(chunks == queue.chunkCount && bytes == queue.byteCount && last == queue.tail, "\(name): outbox counts")
     check(reserves == (queue.holdsReserve ? 1 : 0), "\(name): reserved chunks in its outbox")
     return (chunks, reserves)

@@ -106,7 +106,11 @@ import Testing
   }
 
   @Test func replayGoesOnAsTheTransportDrains() {  // constant memory whatever their number
-    let world = World(clients: ["pub", "sub"])
+    var limits = Limits.forTests
+    limits.packetBytesMax = 8192
+    limits.outboxChunksPerConnection = 80  // of which a large message takes two
+    limits.outboxChunksShared = 160
+    let world = World(clients: ["pub", "sub"], limits: limits)
     let payload = String(repeating: "x", count: 3000)
     for index in 0..<100 { world.send("pub", .publish(topic: "t/\(index)", payload: payload, retain: true)) }
     world.read("sub", bytesPerFlush: 0)

@@ -124,7 +124,8 @@ extension Simulation {
     bytes.withUnsafeBytes { all in
       var input = Bytes(all)
       return event(cause, isAccepted: { $0 }) {
-        repeat { _ = broker.receive(&input, on: line.id, at: now) } while !input.isEmpty
+        repeat { _ = broker.receive(&input, on: line.id, lends: true, at: now) } while !input.isEmpty
+        broker.settle()
         return !broker.isClosing(line.id)
       }
     }

@@ -259,7 +259,8 @@ final class World {
     guard client.isOpen, !client.outgoing.isEmpty, broker.wantsInput(client.id) else { return false }
     let taken = client.outgoing.withUnsafeBytes { all in
       var input = Bytes(all)
-      _ = broker.receive(&input, on: client.id, at: now)
+      _ = broker.receive(&input, on: client.id, lends: true, at: now)
+      broker.settle()
       return all.count - input.count
     }
     client.outgoing.removeFirst(taken)
