@@ -140,6 +140,20 @@ def test_the_limit_of_memory_is_the_plans(debian):
     debian.note(f"memory of the service: {peak / 2**20:.1f} MiB at most, of {int(show(debian, 'MemoryMax')) / 2**20:.1f} MiB")
 
 
+def test_a_limit_of_memory_that_is_too_low_is_told(debian):
+    debian.write_file(CONFIGURATION, EDITED.replace("taps:", "limits: {connections: 2000, blocks: 100000}\ntaps:", 1))
+    # Starts by hand count as well, and the tests make more of them than people do.
+    said = debian.sh("systemctl reset-failed tapline.service; systemctl restart tapline.service 2>&1 || true")
+    assert "daemon-reload" in said and "out-of-memory" in said
+    wait(lambda: "MemoryMax is less than" in journal(debian), "word of the limit")
+    assert "systemctl daemon-reload, then restart" in journal(debian)
+    debian.sh("systemctl daemon-reload && systemctl restart tapline.service")
+    assert is_active(debian) == "active"
+    debian.write_file(CONFIGURATION, EDITED)
+    debian.sh("systemctl daemon-reload && systemctl reset-failed tapline.service && systemctl restart tapline.service")
+    assert show(debian, "NRestarts") == "0" and is_active(debian) == "active"
+
+
 def test_the_sandbox_lets_it_reach_lines_channels_and_leds(debian, mqtt):
     for tap, payload in (("relay", "ON"), ("strip", "25"), ("lamp", "ON")):
         wait(lambda: mqtt.publish(f"board/{tap}/set", payload).reason == 0, f"{tap} that can be set")
