@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -214,6 +215,22 @@ __attribute__((noinline)) void clinux_touch_stack(size_t count) {
   for (size_t depth = 1; depth <= count; depth += 4096) stack[count - depth] = 0;  // downwards, as it grows
 }
 
-void clinux_trim_heap(void) { malloc_trim(0); }
+/* Code and constants are the file's: what is used again is mapped again, from the page cache. */
+static int let_go_of_code(struct dl_phdr_info *object, size_t size, void *page) {
+  (void)size;
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+    if (part->p_type != PT_LOAD || (part->p_flags & PF_W)) continue;
+    uintptr_t start = (object->dlpi_addr + part->p_vaddr) & -*(uintptr_t *)page;
+    madvise((void *)start, object->dlpi_addr + part->p_vaddr + part->p_memsz - start, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+void clinux_trim_memory(void) {
+  malloc_trim(0);
+  uintptr_t page = clinux_page_size();
+  dl_iterate_phdr(let_go_of_code, &page);
+}
 
 size_t clinux_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }

@@ -26,8 +26,9 @@ public struct MappedMemory: @unchecked Sendable {
   /// Touches this much of the calling thread's stack, for the same reason.
   public static func touchStack(byteCount: Int) { clinux_touch_stack(byteCount) }
 
-  /// Gives the kernel back what the program has freed, such as a configuration that was read.
-  public static func trimHeap() { clinux_trim_heap() }
+  /// Gives the kernel back what the program has freed, such as a configuration that was read, and unmaps the code that
+  /// was used until now: what goes on being used comes back as it is.
+  public static func trim() { clinux_trim_memory() }
 
   public func release() { _ = clinux_unmap(base, byteCount) }
 }

@@ -62,7 +62,7 @@ extension Server {
     stateChanged(at: now)  // so that a file that cannot be written is told of now
     broker.startSys(at: now)
     advanceBroker(to: now)
-    MappedMemory.trimHeap()
+    MappedMemory.trim()
     if let nanoseconds = service.watchdogNanoseconds { watchdogAt = now.adding(nanoseconds: nanoseconds / 2) }
     log.line(.notice, .server) { line in
       line.write("tapline: ready, ")

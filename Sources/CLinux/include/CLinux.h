@@ -193,8 +193,8 @@ int32_t clinux_map(size_t count, void **memory);
 int32_t clinux_unmap(void *memory, size_t count);
 /// Touches this much of the calling thread's stack, below what it uses.
 void clinux_touch_stack(size_t count);
-/// Gives the kernel back what was freed.
-void clinux_trim_heap(void);
+/// Gives the kernel back what was freed, and the process's share of code that only the start has used.
+void clinux_trim_memory(void);
 /// Bytes of a page.
 size_t clinux_page_size(void);
 
