@@ -14,6 +14,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 IMPORTS := --explicit-target-dependency-import-check error
 SIMULATED := board/simulated.yaml
 TAPLINE := $(CURDIR)/.build/release/tapline
+EMBEDDED := $(CURDIR)/.build/embedded/release/tapline
 PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integration
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
@@ -52,7 +53,8 @@ test: .build/needs/build .build/needs/test .build/needs/device .build/needs/deb 
 	@cross/stage --begin
 	@cross/stage 'unit tests' swift test $(IMPORTS)
 	@cross/stage 'host build' $(MAKE) --no-print-directory build
-	@cross/stage 'host with real clients' $(PYTEST) --tapline $(TAPLINE)
+	@cross/stage 'Embedded build' cross/build-embedded
+	@cross/stage 'host with real clients' env TAPLINE_EMBEDDED=$(EMBEDDED) $(PYTEST) --tapline $(TAPLINE)
 	@cross/stage 'device build' cross/build-device gpiod2 gpiod1
 	@cross/stage 'device gpiod2 with real clients' cross/under-qemu gpiod2 $(PYTEST)
 	@cross/stage 'device gpiod1 with real clients' cross/under-qemu gpiod1 $(PYTEST)
