@@ -73,6 +73,7 @@ def test_raspi4b_switches_gpio17(card, power_on, connect, note):
     ready = board.wait_until_ready()
     cpu = switch_gpio17(board, connect)
     assert cpu == round(MILLIDEGREES / 1000, 1)
+    assert board.sh("nproc") == "4"
     # The board's card is in this one.
     board.sh("test -d /sys/bus/platform/drivers/sdhci-iproc/fe340000.mmc")
     note(f"first start to ready {ready:.1f} s, processor {cpu} degrees, {board.sh('free -m | grep Mem')}")
