@@ -12,64 +12,61 @@ public struct Body: BitwiseCopyable, Equatable {
   @inlinable public var byteCount: Int { Int(length) }
 }
 
-/// Bytes in blocks of one size, chained; a body is stored once and counted, whatever the number of owners.
+/// Bytes in blocks of one size, chained; a body is stored once and counted, whatever the number of owners. Blocks of a
+/// body that follow each other in memory are read and written as one piece.
 ///
-/// Invariant: every block is free, fresh or in exactly one chain; a head block's count is its owners.
+/// Invariant: every block is free or in exactly one chain; a head block's count is its owners; no word of `taken` before
+/// `lowest` has a free block.
 public struct BlockPool: ~Copyable {
   public let blockBytes: Int
   @usableFromInline let base: UnsafeMutableRawPointer
-  @usableFromInline let links: UnsafeMutablePointer<UInt32>  // next block + 1 in a chain or on the free list
+  @usableFromInline let links: UnsafeMutablePointer<UInt32>  // next block + 1 in a chain
   let owners: UnsafeMutablePointer<UInt32>  // of bodies, by head block; for others a mark
-  private var freeHead: UInt32 = 0
-  private var freshIndex = 0
+  /// A bit for each block. The lowest free ones are lent first, so that those of a body mostly follow each other, in
+  /// whatever order they came back.
+  private let taken: UnsafeMutablePointer<UInt64>
+  private var lowest = 0
   public var gauge: Gauge
   private let pinned = Pinned()
 
   public init(blockCount: Int, blockBytes: Int, name: StaticString, in reservation: inout Reservation) {
-    precondition(blockBytes >= 64 && blockBytes % 64 == 0)
+    precondition(blockBytes >= 32 && blockBytes % 32 == 0)
     precondition(blockCount <= Limits.entriesMax)
     self.blockBytes = blockBytes
     base = UnsafeMutableRawPointer(
-      reservation.take(BlockLine.self, count: blockCount * (blockBytes / 64), name: name))
+      reservation.take(BlockLine.self, count: blockCount * (blockBytes / 32), name: name))
     links = reservation.take(UInt32.self, count: blockCount, name: "  links")
     owners = reservation.take(UInt32.self, count: blockCount, name: "  owners")
+    taken = reservation.take(UInt64.self, count: (blockCount + 63) / 64, name: "  bit map")
     gauge = Gauge(capacity: blockCount)
   }
 
-  /// 64 bytes, so that a row of the plan counts in whole lines.
+  /// 32 bytes, of which every block is a multiple.
   private struct BlockLine: BitwiseCopyable {
-    var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
+    var words: (UInt64, UInt64, UInt64, UInt64)
   }
 
   // MARK: Blocks
 
   mutating func lendBlock() -> UInt32? {
-    let block: UInt32
-    if freeHead != 0 {
-      block = freeHead
-      freeHead = links[Int(block) - 1]
-    } else if freshIndex < gauge.capacity {
-      freshIndex += 1
-      block = UInt32(freshIndex)
-    } else {
-      return nil
-    }
+    guard gauge.free > 0 else { return nil }
+    while taken[lowest] == .max { lowest &+= 1 }
+    let bit = (~taken[lowest]).trailingZeroBitCount
+    taken[lowest] |= 1 &<< UInt64(bit)
+    let position = lowest &* 64 &+ bit
     gauge.lent()
-    links[Int(block) - 1] = 0
-    return block
+    links[position] = 0
+    return UInt32(truncatingIfNeeded: position &+ 1)
   }
 
   mutating func giveBackBlock(_ block: UInt32) {
-    links[index(block)] = freeHead
-    freeHead = block
+    let position = index(block)
+    let word = position &>> 6
+    let bit: UInt64 = 1 &<< UInt64(position & 63)
+    precondition(taken[word] & bit != 0)
+    taken[word] &= ~bit
+    if word < lowest { lowest = word }
     gauge.givenBack()
-  }
-
-  /// A list of blocks becomes the free list's start as it is linked.
-  mutating func giveBackList(from head: UInt32, to tail: UInt32, count: Int) {
-    links[index(tail)] = freeHead
-    freeHead = head
-    gauge.givenBack(count)
   }
 
   /// A block's memory and the word beside it, which is the lender's where no body begins.
@@ -107,12 +104,13 @@ public struct BlockPool: ~Copyable {
       gauge.refused &+= 1
       return nil
     }
-    var head: UInt32 = 0
-    var missing = blockCount(for: byteCount)
+    let head = lendBlock()!  // counted above
+    var tail = head
+    var missing = blockCount(for: byteCount) - 1
     while missing > 0 {
-      let block = lendBlock()!  // counted above
-      links[index(block)] = head
-      head = block
+      let block = lendBlock()!
+      links[index(tail)] = block
+      tail = block
       missing -= 1
     }
     owners[index(head)] = 1
@@ -133,7 +131,7 @@ public struct BlockPool: ~Copyable {
     giveBackChain(from: body.head)
   }
 
-  private mutating func giveBackChain(from head: UInt32) {
+  mutating func giveBackChain(from head: UInt32) {
     var block = head
     while block != 0 {
       let following = next(block)
@@ -215,11 +213,19 @@ public struct BlockPool: ~Copyable {
       cursor.block = links[index(cursor.block)]
       cursor.offset = 0
     }
-    let byteCount = min(most, cursor.remaining, blockBytes - cursor.offset)
-    let part = UnsafeMutableRawBufferPointer(start: memory(cursor.block) + cursor.offset, count: byteCount)
-    cursor.offset += byteCount
-    cursor.missing -= byteCount
-    return part
+    let start = memory(cursor.block) + cursor.offset
+    let wanted = min(most, cursor.remaining)
+    var room = blockBytes &- cursor.offset
+    while room < wanted {
+      let following = links[index(cursor.block)]
+      guard following == cursor.block &+ 1 else { break }
+      cursor.block = following
+      room &+= blockBytes
+    }
+    let byteCount = min(wanted, room)
+    cursor.offset = blockBytes &- (room &- byteCount)
+    cursor.missing &-= byteCount
+    return UnsafeMutableRawBufferPointer(start: start, count: byteCount)
   }
 
   // MARK: Chains

@@ -317,7 +317,7 @@ public struct ByteQueuePool: ~Copyable {
   /// Empties the queue.
   public mutating func clear(_ queue: inout ByteQueue, bodies: inout BlockPool) { empty(&queue, bodies: &bodies) }
 
-  /// Most flushes take all. The chunks go back as they are linked, so that they are lent in the same order again.
+  /// Most flushes take all.
   private mutating func empty(_ queue: inout ByteQueue, bodies: inout BlockPool) {
     if queue.holdsLent { dropLent(&queue) }
     guard queue.head != 0 else { return }
@@ -328,7 +328,7 @@ public struct ByteQueuePool: ~Copyable {
     }
     if ByteQueuePool.ordinaryCount(queue) > 0 { holderCount -= 1 }
     if queue.holdsReserve { reservesHeld -= 1 }
-    chunks.giveBackList(from: queue.head, to: queue.tail, count: queue.chunkCount)
+    chunks.giveBackChain(from: queue.head)
     queue = ByteQueue()
   }
 

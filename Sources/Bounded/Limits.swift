@@ -62,8 +62,8 @@ public struct Limits: Sendable {
 
   /// Messages held for delivery, retained or as a Will.
   public var messagesMax = 1536
-  /// Their bytes (topic, properties, payload) lie in blocks of this size.
-  public var blockBytes = 256
+  /// Their bytes (topic, properties, payload) lie in blocks of this size: a topic of 32 bytes and a payload of 64 fit one.
+  public var blockBytes = 96
   public var blockCount = 1792
   /// Blocks that only QoS 1 and 2 and retained messages may take, and blocks that only retained ones may:
   /// one class cannot starve another.
@@ -154,7 +154,7 @@ public struct Limits: Sendable {
     if topicBytesMax < 48 { return "limits: topic_bytes must be at least 48" }
     if clientIDBytesMax < 24 { return "limits: client_id_bytes must be at least 24" }
     if topicBytesMax > packetBytesMax / 2 { return "limits: topic_bytes must be at most half of packet_bytes" }
-    if blockBytes % 64 != 0 || blockBytes < 64 { return "limits: block_bytes must be a multiple of 64" }
+    if blockBytes % 32 != 0 || blockBytes < 32 { return "limits: block_bytes must be a multiple of 32" }
     if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 256
       || outboxChunkBytes > ByteQueuePool.chunkBytesRange.upperBound
     {

@@ -48,8 +48,8 @@ struct LimitsTests {
     ) {
       $0.topicAliasCellsMax = (1 << 20) - $0.topicAliasClientsMax * $0.topicAliasMax + 1
     },
-    Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 65 },
-    Row(text: "limits: block_bytes must be a multiple of 64") { $0.blockBytes = 0 },
+    Row(text: "limits: block_bytes must be a multiple of 32") { $0.blockBytes = 48 },
+    Row(text: "limits: block_bytes must be a multiple of 32") { $0.blockBytes = 0 },
     Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704") { $0.outboxChunkBytes = 1000 },
     Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704") { $0.outboxChunkBytes = 192 },
     Row(text: "limits: blocks kept for QoS and retained must be at most half of blocks") {
@@ -100,6 +100,10 @@ struct LimitsTests {
     { $0.topicBytesMax = 48 },
     { $0.clientIDBytesMax = 24 },
     { $0.topicBytesMax = $0.packetBytesMax / 2 },
+    {
+      $0.blockBytes = 32
+      $0.blockCount = 3072
+    },
     { $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained },
     { $0.inflightMax = 1 },
     { $0.inflightMax = 65_535 },

@@ -360,6 +360,7 @@ extension Limits {
     limits.topicNodesMax = 512
     limits.subscriptionsMax = 128
     limits.messagesMax = 512
+    limits.blockBytes = 256
     limits.blockCount = 2048
     limits.retainedMax = 128
     limits.deliveriesMax = 512

@@ -60,7 +60,7 @@ extension LimitKey {
       LimitKey("tap_queue", .count, 1...65_536, { $0.tapQueueMax }, { $0.tapQueueMax = $1 }),
       LimitKey("tap_queue_bytes", .bytes, 64...1_048_576, { $0.tapQueueBytesMax }, { $0.tapQueueBytesMax = $1 }),
       LimitKey("messages", .count, entries, { $0.messagesMax }, { $0.messagesMax = $1 }),
-      LimitKey("block_bytes", .bytes, 64...65_536, { $0.blockBytes }, { $0.blockBytes = $1 }),
+      LimitKey("block_bytes", .bytes, 32...65_536, { $0.blockBytes }, { $0.blockBytes = $1 }),
       LimitKey("blocks", .count, entries, { $0.blockCount }, { $0.blockCount = $1 }),
       LimitKey("blocks_kept_for_qos", .count, none, { $0.blocksKeptForQoS }, { $0.blocksKeptForQoS = $1 }),
       LimitKey(
@@ -137,6 +137,11 @@ extension Limits {
     if !section.has("pending_connections") { pendingConnectionsMax = min(pendingConnectionsMax, connectionsMax) }
     if !section.has("partial_blocks"), partialBlockBytes > 0 {
       partialBlockCount = max(partialBlockCount, (packetBytesMax + partialBlockBytes - 1) / partialBlockBytes)
+    }
+    if !section.has("blocks"), blockBytes > 0 {
+      let needed = blocksKeptForQoS + blocksKeptForRetained + (packetBytesMax + blockBytes - 1) / blockBytes
+      // A 32nd of all is kept for small messages.
+      blockCount = max(blockCount, min((needed * 32 + 30) / 31, Limits.entriesMax))
     }
     // As many beside retained ones as by default.
     let others = messagesMax - Limits().retainedMax
