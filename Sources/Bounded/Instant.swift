@@ -35,3 +35,19 @@ public struct Instant: BitwiseCopyable, Sendable, Equatable, Comparable {
     nanoseconds / 1_000_000 &+ (nanoseconds % 1_000_000 > 0 ? 1 : 0)
   }
 }
+
+/// An instant that asks for no alignment of eight bytes: for entries of which there are many.
+public struct PackedInstant: BitwiseCopyable, Sendable {
+  @usableFromInline let low: UInt32
+  @usableFromInline let high: UInt32
+
+  @inlinable public init(_ instant: Instant) {
+    let bits = UInt64(bitPattern: instant.nanoseconds)
+    low = UInt32(truncatingIfNeeded: bits)
+    high = UInt32(truncatingIfNeeded: bits &>> 32)
+  }
+
+  @inlinable public var instant: Instant {
+    Instant(nanoseconds: Int64(bitPattern: UInt64(high) &<< 32 | UInt64(low)))
+  }
+}

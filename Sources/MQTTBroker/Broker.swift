@@ -34,7 +34,7 @@ public struct Broker: ~Copyable {
   var messages: Slab<Message>
   var bodies: BlockPool
   var retained: Slab<Retained>
-  var retainedAge: UInt64 = 0
+  var retainedAge: UInt32 = 0
   var sweep = RetainedSweep()
   var deliveries: Slab<Delivery>
   var identifierCells: Slab<IdentifierCell>

@@ -36,9 +36,20 @@ extension Broker {
     if !retained[slot].message.isNull { release(retained[slot].message) }
     messages[message].owners += 1
     retained[slot].message = message
+    if retainedAge == .max { beginAgesAnew() }
     retainedAge += 1
     retained[slot].age = retainedAge
     expectSweep(messages[message].expiresAt, at: now)
+  }
+
+  /// A replay that is under way may send one twice then: that it came live, too.
+  private mutating func beginAgesAnew() {
+    var index = 0
+    while index < limits.retainedMax {
+      if let slot = retained.handle(at: index) { retained[slot].age = 0 }
+      index += 1
+    }
+    retainedAge = 0
   }
 
   mutating func removeRetained(_ slot: Handle<Retained>) {

@@ -140,7 +140,6 @@ extension Broker {
     let made = subscriptions.lend(entry)!  // the room was seen above
     let head = group.isNull ? topics[node].subscriptions : groups[group].members
     subscriptions[made].nextInNode = head
-    if !head.isNull { subscriptions[head].previousInNode = made }
     if group.isNull { topics[node].subscriptions = made } else { groups[group].members = made }
 
     let first = sessions[session].subscriptions
@@ -166,15 +165,18 @@ extension Broker {
   mutating func removeSubscription(_ subscription: Handle<Subscription>) {
     endReplay(subscription)
     let entry = subscriptions[subscription]
-    let node = entry.node
-    if !entry.group.isNull, groups[entry.group].turn == subscription { groups[entry.group].turn = entry.nextInNode }
-    if !entry.nextInNode.isNull { subscriptions[entry.nextInNode].previousInNode = entry.previousInNode }
-    if !entry.previousInNode.isNull {
-      subscriptions[entry.previousInNode].nextInNode = entry.nextInNode
-    } else if entry.group.isNull {
-      topics[node].subscriptions = entry.nextInNode
-    } else {
+    let node = entry.isShared ? groups[entry.group].node : entry.node
+    if entry.isShared, groups[entry.group].turn == subscription { groups[entry.group].turn = entry.nextInNode }
+    let first = entry.isShared ? groups[entry.group].members : topics[node].subscriptions
+    if first != subscription {
+      // A walk through those of one filter, one a session at most, as for SUBSCRIBE.
+      var before = first
+      while subscriptions[before].nextInNode != subscription { before = subscriptions[before].nextInNode }
+      subscriptions[before].nextInNode = entry.nextInNode
+    } else if entry.isShared {
       groups[entry.group].members = entry.nextInNode
+    } else {
+      topics[node].subscriptions = entry.nextInNode
     }
     if !entry.nextInSession.isNull { subscriptions[entry.nextInSession].previousInSession = entry.previousInSession }
     if !entry.previousInSession.isNull {
@@ -184,7 +186,7 @@ extension Broker {
     }
     sessions[entry.session].subscriptionCount -= 1
     subscriptions.giveBack(subscription)
-    if !entry.group.isNull, groups[entry.group].members.isNull { removeGroup(entry.group) }
+    if entry.isShared, groups[entry.group].members.isNull { removeGroup(entry.group) }
     topics.prune(node)
   }
 

@@ -7,21 +7,55 @@ public typealias ConnectionID = Handle<Connection>
 /// session's.
 struct Subscription: BitwiseCopyable {
   let session: Handle<Session>
-  let node: Handle<TopicNode>
-  let group: Handle<SharedGroup>  // null: not shared
-  var options: SubscriptionOptions
-  var identifier: UInt32  // 0: none
+  /// Where it is listed: the topic node, or for a shared one its group, which knows its node.
+  private let place: UInt32
+  private var identifierBits: UInt32  // 28 bits; the highest bit: shared
   var nextInNode: Handle<Subscription> = .null
-  var previousInNode: Handle<Subscription> = .null
   var nextInSession: Handle<Subscription> = .null
   var previousInSession: Handle<Subscription> = .null
   /// The next of this session's subscriptions that matched the message being routed.
   var nextMatched: Handle<Subscription> = .null
-  /// Retained messages still to be sent: the slot to look at next, and the last one to send by age.
-  var replaySlot = Subscription.replayDone
-  var replayAge: UInt64 = 0
+  private var replayBits: UInt32  // the slot in the upper 24 bits, the options in the lower 8
+  /// The last of the retained messages still to be sent, by age.
+  var replayAge: UInt32 = 0
 
-  static var replayDone: UInt32 { .max }
+  static var replayDone: UInt32 { 0xFF_FFFF }
+  private static var sharedBit: UInt32 { 1 << 31 }
+
+  /// - Parameter group: null: not shared.
+  init(
+    session: Handle<Session>, node: Handle<TopicNode>, group: Handle<SharedGroup>, options: SubscriptionOptions,
+    identifier: UInt32
+  ) {
+    self.session = session
+    place = group.isNull ? node.bits : group.bits
+    identifierBits = identifier | (group.isNull ? 0 : Subscription.sharedBit)
+    replayBits = Subscription.replayDone << 8 | UInt32(options.byte)
+  }
+
+  var isShared: Bool { identifierBits & Subscription.sharedBit != 0 }
+  /// Of one that is not shared.
+  var node: Handle<TopicNode> {
+    precondition(!isShared)
+    return Handle(bits: place)
+  }
+  /// Null: not shared.
+  var group: Handle<SharedGroup> { isShared ? Handle(bits: place) : .null }
+
+  var options: SubscriptionOptions {
+    @inline(__always) get { SubscriptionOptions(byte: UInt8(truncatingIfNeeded: replayBits)) }
+    set { replayBits = replayBits & ~0xFF | UInt32(newValue.byte) }
+  }
+  /// 0: none.
+  var identifier: UInt32 {
+    @inline(__always) get { identifierBits & ~Subscription.sharedBit }
+    set { identifierBits = identifierBits & Subscription.sharedBit | newValue }
+  }
+  /// Retained messages still to be sent: the slot to look at next.
+  var replaySlot: UInt32 {
+    get { replayBits >> 8 }
+    set { replayBits = newValue << 8 | replayBits & 0xFF }
+  }
 }
 
 /// `$share/{name}/{filter}` (§4.8.2): each message goes to one of its members.
@@ -39,7 +73,7 @@ struct Retained: BitwiseCopyable {
   let node: Handle<TopicNode>
   var message: Handle<Message>
   /// Grows with every store: a replay sends what is not younger than its subscription.
-  var age: UInt64
+  var age: UInt32
 }
 
 /// A message that is held for somebody: its body is topic, properties as forwarded, payload, in this order.
@@ -49,8 +83,22 @@ struct Message: BitwiseCopyable {
   let topicByteCount: UInt16
   let qos: QoS
   let retain: Bool
-  let expiresAt: Instant  // never: no expiry
+  private let packedExpiresAt: PackedInstant
   var owners: UInt32 = 1
+
+  init(
+    body: Body, propertyByteCount: UInt32, topicByteCount: UInt16, qos: QoS, retain: Bool, expiresAt: Instant
+  ) {
+    self.body = body
+    self.propertyByteCount = propertyByteCount
+    self.topicByteCount = topicByteCount
+    self.qos = qos
+    self.retain = retain
+    packedExpiresAt = PackedInstant(expiresAt)
+  }
+
+  /// Never: no expiry.
+  var expiresAt: Instant { packedExpiresAt.instant }
 
   var payloadStart: Int { Int(topicByteCount) + Int(propertyByteCount) }
   var payloadByteCount: Int { body.byteCount - payloadStart }

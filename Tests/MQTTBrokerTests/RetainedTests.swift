@@ -1,7 +1,8 @@
 import Bounded
-import MQTTBroker
 import MQTTWire
 import Testing
+
+@testable import MQTTBroker
 
 /// Retained messages (§3.3.1.3, §3.8.4): kept, replaced, removed, replayed behind the SUBACK.
 @Suite struct RetainedTests {
@@ -27,6 +28,22 @@ import Testing
     world.send("pub", .publish(topic: "t", retain: true))  // nothing to remove
     world.send("pub", .publish(topic: "t", payload: "plain"))  // §3.3.1-8: a message without RETAIN is not kept
     #expect(world.pool("retained").used == 0)
+    world.finish()
+  }
+
+  @Test func agesBeginAnewAtTheirEnd() {
+    let world = World(clients: ["pub"])
+    world.broker.retainedAge = .max - 2
+    world.connect("early")
+    for topic in ["a", "b", "c", "d"] { world.send("pub", .publish(topic: topic, payload: "x", retain: true)) }
+    #expect(world.broker.retainedAge == 2)
+    for name in ["early", "late"] {
+      if name == "late" { world.connect(name) }
+      world.subscribe(name, "+")
+      #expect(world.takeAll(name).compactMap(\.topic).sorted() == ["a", "b", "c", "d"])
+      world.subscribe(name, "b")
+      #expect(world.takeAll(name).compactMap(\.topic) == ["b"])
+    }
     world.finish()
   }
 

@@ -382,7 +382,8 @@ extension Simulation {
     var next = broker.sessions[model.handle].subscriptions
     while !next.isNull {
       let entry = broker.subscriptions[next]
-      let filter = written(most: limits.topicBytesMax) { broker.topics.write(entry.node, into: &$0) }
+      let node = entry.isShared ? broker.groups[entry.group].node : entry.node
+      let filter = written(most: limits.topicBytesMax) { broker.topics.write(node, into: &$0) }
       var group: [UInt8] = []
       if !entry.group.isNull {
         let name = broker.groups[entry.group].name
