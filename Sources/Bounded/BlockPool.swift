@@ -100,13 +100,14 @@ public struct BlockPool: ~Copyable {
   /// Lends blocks for 1 byte or more, with one owner; `nil`, counted as refused, when they do not suffice.
   public mutating func lend(byteCount: Int, keepingFree: Int) -> Body? {
     precondition(byteCount > 0)
-    guard hasRoom(for: byteCount, keepingFree: keepingFree) else {
+    let needed = byteCount <= blockBytes ? 1 : blockCount(for: byteCount)
+    guard needed <= gauge.free - keepingFree else {
       gauge.refused &+= 1
       return nil
     }
     let head = lendBlock()!  // counted above
     var tail = head
-    var missing = blockCount(for: byteCount) - 1
+    var missing = needed - 1
     while missing > 0 {
       let block = lendBlock()!
       links[index(tail)] = block
@@ -169,6 +170,18 @@ public struct BlockPool: ~Copyable {
   /// Stores `bytes` at the cursor; they must fit in the body.
   @inlinable public func write(_ bytes: Bytes, at cursor: inout Cursor) {
     precondition(bytes.count <= cursor.remaining)
+    guard bytes.count > blockBytes &- cursor.offset else {
+      guard !bytes.isEmpty else { return }
+      let place = memory(cursor.block) + cursor.offset
+      UnsafeMutableRawBufferPointer(start: place, count: bytes.count).copyMemory(from: bytes.buffer)
+      cursor.offset &+= bytes.count
+      cursor.missing &-= bytes.count
+      return
+    }
+    writePieces(bytes, at: &cursor)
+  }
+
+  @usableFromInline @inline(never) func writePieces(_ bytes: Bytes, at cursor: inout Cursor) {
     var written = 0
     while written < bytes.count {
       let part = advance(&cursor, most: bytes.count - written)
@@ -209,12 +222,23 @@ public struct BlockPool: ~Copyable {
   }
 
   @inlinable func advance(_ cursor: inout Cursor, most: Int) -> UnsafeMutableRawBufferPointer {
+    let wanted = min(most, cursor.remaining)
+    guard wanted <= blockBytes &- cursor.offset else { return advancePieces(&cursor, wanted) }
+    let start = memory(cursor.block) + cursor.offset
+    cursor.offset &+= wanted
+    cursor.missing &-= wanted
+    return UnsafeMutableRawBufferPointer(start: start, count: wanted)
+  }
+
+  /// More than what is left of the block.
+  @usableFromInline @inline(never) func advancePieces(
+    _ cursor: inout Cursor, _ wanted: Int
+  ) -> UnsafeMutableRawBufferPointer {
     if cursor.offset == blockBytes {
       cursor.block = links[index(cursor.block)]
       cursor.offset = 0
     }
     let start = memory(cursor.block) + cursor.offset
-    let wanted = min(most, cursor.remaining)
     var room = blockBytes &- cursor.offset
     while room < wanted {
       let following = links[index(cursor.block)]

@@ -20,33 +20,6 @@ public struct FixedArray<Element: BitwiseCopyable>: ~Copyable {
   }
 }
 
-/// A fixed number of short texts, each of at most `textBytesMax` bytes, empty at first.
-public struct TextTable: ~Copyable {
-  private let lengths: FixedArray<UInt16>
-  private let texts: UnsafeMutableRawPointer
-  public let textBytesMax: Int
-
-  public init(count: Int, textBytesMax: Int, name: StaticString, in reservation: inout Reservation) {
-    precondition(textBytesMax <= 65_535)
-    lengths = FixedArray(count: count, name: name, in: &reservation)
-    texts = reservation.takeBytes(count * textBytesMax, name: "  bytes")
-    self.textBytesMax = textBytesMax
-  }
-
-  /// The text in `row`; valid until it is set again.
-  public subscript(row: Int) -> Bytes { Bytes(texts + row * textBytesMax, count: Int(lengths[row])) }
-
-  /// `false` when it is too long; the row is left as it was.
-  public func set(_ row: Int, to text: Bytes) -> Bool {
-    precondition(row >= 0 && row < lengths.count)
-    guard text.count <= textBytesMax else { return false }
-    UnsafeMutableRawBufferPointer(start: texts + row * textBytesMax, count: text.count)
-      .copyMemory(from: text.buffer)
-    lengths[row] = UInt16(text.count)
-    return true
-  }
-}
-
 /// Memory in which bytes are put together before they go where they belong.
 public struct Scratch: ~Copyable {
   private let base: UnsafeMutableRawPointer

@@ -43,6 +43,8 @@ public struct Limits: Sendable {
   /// 64-byte cells for what names of over 20 bytes have beyond the first 12.
   public var topicNameCellsMax = 512
   public var clientIDBytesMax = 64
+  /// 32-byte cells for the part of client identifiers beyond 32 bytes.
+  public var clientIDCellsMax = 64
 
   public var subscriptionsMax = 1024
   public var sharedGroupsMax = 64
@@ -64,7 +66,7 @@ public struct Limits: Sendable {
   public var messagesMax = 1536
   /// Their bytes (topic, properties, payload) lie in blocks of this size: a topic of 32 bytes and a payload of 64 fit one.
   public var blockBytes = 96
-  public var blockCount = 1792
+  public var blockCount = 3072
   /// Blocks that only QoS 1 and 2 and retained messages may take, and blocks that only retained ones may:
   /// one class cannot starve another.
   public var blocksKeptForQoS = 512
@@ -84,6 +86,8 @@ public struct Limits: Sendable {
   /// Unacknowledged QoS 1 and 2 messages per session, each way; told to clients as Receive Maximum (§3.2.2.3.3).
   /// MQTT 3.1.1 cannot be told: more than the 20 that mosquitto's and paho's clients have under way of themselves.
   public var inflightMax = 32
+  /// Cells of 6 packet ids each for the QoS 2 messages that clients have under way, beyond 4 that each session is sure of.
+  public var packetIDCellsMax = 64
   /// Topic aliases of a client, each way; told as Topic Alias Maximum (§3.2.2.3.8). A client may set them for any
   /// topic, the broker for topics up to `topicAliasBytesMax`.
   public var topicAliasMax = 8
@@ -136,8 +140,12 @@ public struct Limits: Sendable {
     if min(connectsPerSecond, connectBurst, pendingPerAddressMax, takeoversMax, takeoverSeconds) < 1 {
       return "limits: connects_per_second, connect_burst, pending_per_address and takeovers must be at least 1"
     }
+    if takeoversMax > 1 << 30 { return "limits: takeovers must be at most 1073741824" }
     // The topic tree's root takes a node, and each connection two chunks, of the entries that 20 bits name.
     if topicNodesMax >= Limits.entriesMax { return "limits: topic_nodes must be at most 1048575" }
+    if sessionsMax + clientIDCellsMax > Limits.entriesMax {
+      return "limits: sessions and client_id_cells must be at most 1048576 together"
+    }
     if 2 * connectionsMax + outboxChunksShared > Limits.entriesMax {
       return "limits: outbox_chunks and twice connections must be at most 1048576 together"
     }

@@ -48,29 +48,35 @@ public struct Ring<Element: BitwiseCopyable>: ~Copyable {
 
 /// A queue of indices below a fixed count, each in it at most once, so that it never overflows.
 ///
-/// Invariant: `isQueued[index]` exactly when the index is in the ring.
+/// Invariant: an index's link is 0 when it is not in the queue; else it is the next one's index + 1, or, of the last, any.
 public struct IndexQueue: ~Copyable {
-  private var ring: Ring<UInt32>
-  let isQueued: FixedArray<Bool>
+  private let links: FixedArray<UInt32>
+  private var head = 0
+  private var tail = 0
+  public private(set) var count = 0
 
   public init(count: Int, name: StaticString, in reservation: inout Reservation) {
-    ring = Ring(capacity: count, name: name, in: &reservation)
-    isQueued = FixedArray(count: count, name: "  queued", in: &reservation)
+    links = FixedArray(count: count, name: name, in: &reservation)
   }
 
-  public var count: Int { ring.count }
-  public var isEmpty: Bool { ring.isEmpty }
+  public var isEmpty: Bool { count == 0 }
+
+  public func contains(_ index: Int) -> Bool { links[index] != 0 }
 
   public mutating func push(_ index: Int) {
-    guard !isQueued[index] else { return }
-    isQueued[index] = true
-    let isPushed = ring.push(UInt32(index))
-    precondition(isPushed)
+    guard links[index] == 0 else { return }
+    links[index] = .max
+    if count == 0 { head = index } else { links[tail] = UInt32(index) + 1 }
+    tail = index
+    count += 1
   }
 
   public mutating func pop() -> Int? {
-    guard let index = ring.pop() else { return nil }
-    isQueued[Int(index)] = false
-    return Int(index)
+    guard count > 0 else { return nil }
+    let index = head
+    count -= 1
+    if count > 0 { head = Int(links[index]) - 1 }
+    links[index] = 0
+    return index
   }
 }

@@ -4,10 +4,20 @@
 /// Invariant: an armed timer is linked in exactly one slot; a level's bit is set exactly when its slot has one.
 public struct TimerWheel: ~Copyable {
   private struct Timer: BitwiseCopyable {
-    var deadline: Int64  // milliseconds; 0 when not armed
+    /// Milliseconds, of which the last instant has 44 bits; 0 when not armed.
+    private var bits: UInt64
     var next: UInt32  // index + 1
     var previous: UInt32  // index + 1, or 0: head of its slot
-    var slot: UInt16  // level * 64 + slot
+
+    var deadline: Int64 {
+      get { Int64(bitPattern: bits >> 16) }
+      set { bits = UInt64(bitPattern: newValue) << 16 | bits & 0xFFFF }
+    }
+    /// level * 64 + slot
+    var slot: Int {
+      get { Int(bits & 0xFFFF) }
+      set { bits = bits & ~0xFFFF | UInt64(newValue) }
+    }
   }
   private static var levels: Int { 6 }
   /// Farther deadlines are filed here and looked at again: 63 slots of the top level, over two years.
@@ -82,7 +92,7 @@ public struct TimerWheel: ~Copyable {
     let level = min((63 - differing.leadingZeroBitCount) / 6, TimerWheel.levels - 1)
     let slot = Int((when >> Int64(level * 6)) & 63)
     let position = level * 64 + slot
-    timers[index].slot = UInt16(position)
+    timers[index].slot = position
     timers[index].previous = 0
     timers[index].next = heads[position]
     if heads[position] != 0 { timers[Int(heads[position]) - 1].previous = UInt32(index) + 1 }
@@ -92,7 +102,7 @@ public struct TimerWheel: ~Copyable {
 
   private mutating func unlink(_ index: Int) {
     let timer = timers[index]
-    let position = Int(timer.slot)
+    let position = timer.slot
     if timer.next != 0 { timers[Int(timer.next) - 1].previous = timer.previous }
     if timer.previous != 0 {
       timers[Int(timer.previous) - 1].next = timer.next

@@ -6,12 +6,9 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
   public enum Family: BitwiseCopyable, Sendable { case unix, ipv4, ipv6 }
 
   public let family: Family
-  /// 4 or 16 bytes, most significant first; zero for unix.
+  /// 4 or 16 bytes, most significant first; of a unix socket the 4 of who connected it, nobody having the highest number.
   public let ip: InlineArray<16, UInt8>
   public let port: UInt16
-  /// Who connected a unix socket (SO_PEERCRED).
-  public let uid: UInt32?
-  private let scope: UInt32
 
   init(_ address: clinux_address, uid: UInt32?) {
     switch address.family {
@@ -20,11 +17,21 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
     default: family = .unix
     }
     var ip = InlineArray<16, UInt8>(repeating: 0)
-    withUnsafeBytes(of: address.ip) { for index in 0..<16 { ip[index] = $0[index] } }
+    if family == .unix {
+      for index in 0..<4 { ip[index] = UInt8(truncatingIfNeeded: (uid ?? .max) >> UInt32(24 - 8 * index)) }
+    } else {
+      withUnsafeBytes(of: address.ip) { for index in 0..<16 { ip[index] = $0[index] } }
+    }
     self.ip = ip
     port = address.port
-    scope = address.scope
-    self.uid = uid
+  }
+
+  /// Who connected a unix socket (SO_PEERCRED).
+  public var uid: UInt32? {
+    guard family == .unix else { return nil }
+    var uid: UInt32 = 0
+    for index in 0..<4 { uid = uid << 8 | UInt32(ip[index]) }
+    return uid == .max ? nil : uid
   }
 
   public var isUnix: Bool { family == .unix }

@@ -20,8 +20,8 @@ public struct Broker: ~Copyable {
   var sources: SourceTable
   var sessions: Slab<Session>
   var sessionIndex: HashIndex
-  let clientIDs: TextTable  // a row a session
-  let incomingIDs: FixedArray<UInt16>  // `inflightMax` a session
+  var clientIDs: BlockPool  // each session is sure of one cell
+  var packetIDCells: Slab<PacketIDCell>
   var aliases: SharedTexts  // for a client `topicAliasMax` that it set, and as many that it was sent
 
   var topics: TopicTree
@@ -54,7 +54,7 @@ public struct Broker: ~Copyable {
   // Used within one call only.
   var receivers: FixedArray<Receiver>
   var receiverCount = 0
-  var routeSerial: UInt64 = 0
+  var routeSerial: UInt32 = 0
   /// The packet being taken, if its bytes may be lent to an outbox, and the connection whose outbox has some.
   var lendable = Bytes.empty
   var lentTo = ConnectionID.null
@@ -65,6 +65,7 @@ public struct Broker: ~Copyable {
   let topicScratch: Scratch
   let aliasScratch: Scratch  // the topic that an alias stands for
   let filterScratch: Scratch  // a filter, and a name beside it
+  let clientIDScratch: Scratch  // one that does not lie in one piece
 
   var startedAt = Instant(nanoseconds: 0)
   let seed: UInt64
@@ -86,10 +87,10 @@ public struct Broker: ~Copyable {
       sharedCells: limits.topicAliasCellsMax, name: "topic aliases", in: &reservation)
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
     sessionIndex = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
-    clientIDs = TextTable(
-      count: limits.sessionsMax, textBytesMax: limits.clientIDBytesMax, name: "client ids", in: &reservation)
-    incomingIDs = FixedArray(
-      count: limits.sessionsMax * limits.inflightMax, name: "QoS 2 packet ids", in: &reservation)
+    clientIDs = BlockPool(
+      blockCount: limits.sessionsMax + limits.clientIDCellsMax, blockBytes: 32, name: "client id cells",
+      in: &reservation)
+    packetIDCells = Slab(capacity: limits.packetIDCellsMax, name: "packet id cells", in: &reservation)
 
     topics = TopicTree(limits: limits, seed: seed, in: &reservation)
     subscriptions = Slab(capacity: limits.subscriptionsMax, name: "subscriptions", in: &reservation)
@@ -132,6 +133,7 @@ public struct Broker: ~Copyable {
     topicScratch = Scratch(byteCount: limits.topicBytesMax, name: "scratch: topic", in: &reservation)
     aliasScratch = Scratch(byteCount: limits.topicBytesMax + 1, name: "scratch: alias", in: &reservation)
     filterScratch = Scratch(byteCount: 2 * limits.topicBytesMax, name: "scratch: filter and topic", in: &reservation)
+    clientIDScratch = Scratch(byteCount: limits.clientIDBytesMax, name: "scratch: client id", in: &reservation)
   }
 
   // MARK: Connections

@@ -49,8 +49,7 @@ extension Broker {
       }
       will = stored
     }
-    guard existing != nil || sessions.hasRoom else {
-      sessions.gauge.refused &+= 1
+    guard existing != nil || hasSessionRoom(clientID) else {
       if !will.isNull { release(will) }
       refuse(id, .quotaExceeded, at: now)
       return
@@ -74,8 +73,7 @@ extension Broker {
     sessions[session].connection = id
     sessions[session].version = connect.version
     sessions[session].expirySeconds = expirySeconds
-    sessions[session].expiresAt = .never
-    sessions[session].willAt = .never
+    sessions[session].lostAt = .never
     sessions[session].will = will
     sessions[session].willDelaySeconds = connect.will?.delaySeconds ?? 0
     sessions[session].window = min(Int(connect.receiveMaximum), limits.inflightMax)
@@ -86,13 +84,13 @@ extension Broker {
     if connections[id].aliases.isNull { answer.topicAliasMaximum = nil }
     connections[id].state = .connected
     connections[id].session = session
-    connections[id].keepAliveNanoseconds = Int64(keepAliveSeconds) * 1_500_000_000  // 1.5 times (§3.1.2-22)
+    connections[id].keepAliveSeconds = keepAliveSeconds
     armConnection(id, at: now)
     counters.connectsAccepted &+= 1
     tellPresence(session, id, .connected, at: now)
 
     answer.sessionPresent = resumed != nil
-    if connect.clientID.isEmpty { answer.assignedClientID = clientIDs[session.index] }
+    if connect.clientID.isEmpty { answer.assignedClientID = self.clientID(session) }
     sendConnAck(answer, on: id)
 
     beginRedelivery(session)
@@ -175,22 +173,51 @@ extension Broker {
   // MARK: Sessions
 
   func findSession(_ clientID: Bytes) -> Handle<Session>? {
-    sessionIndex.find(hash: clientID.hash(seed: seed)) { clientIDs[$0] == clientID }.flatMap { sessions.handle(at: $0) }
+    sessionIndex.find(hash: clientID.hash(seed: seed)) { index in
+      sessions.handle(at: index).map { clientIDs.isEqual(sessions[$0].clientID, to: clientID) } ?? false
+    }.flatMap { sessions.handle(at: $0) }
   }
 
   private mutating func beginSession(_ clientID: Bytes, version: ProtocolVersion) -> Handle<Session>? {
     let hash = clientID.hash(seed: seed)
-    let session = Session(hash: hash, clientIDByteCount: clientID.count, version: version, expirySeconds: 0)
-    guard let handle = sessions.lend(session) else { return nil }
-    precondition(clientIDs.set(handle.index, to: clientID))
+    guard sessions.hasRoom, let body = clientIDs.lend(byteCount: clientID.count, keepingFree: sessions.gauge.free - 1)
+    else { return nil }
+    var cursor = clientIDs.cursor(body)
+    clientIDs.write(clientID, at: &cursor)
+    let handle = sessions.lend(Session(hash: hash, clientID: body, version: version))!  // the room was seen above
     sessionIndex.insert(handle.index, hash: hash)
     return handle
+  }
+
+  /// For a session and its client identifier; `false` is counted.
+  private mutating func hasSessionRoom(_ clientID: Bytes) -> Bool {
+    guard sessions.hasRoom else {
+      sessions.gauge.refused &+= 1
+      return false
+    }
+    // Each session that is not there yet is sure of a cell.
+    guard clientIDs.hasRoom(for: clientID.count, keepingFree: sessions.gauge.free - 1) else {
+      clientIDs.gauge.refused &+= 1
+      return false
+    }
+    return true
+  }
+
+  /// A session's client identifier; valid until another one is asked for.
+  func clientID(_ session: Handle<Session>) -> Bytes {
+    let body = sessions[session].clientID
+    var cursor = clientIDs.cursor(body)
+    let first = clientIDs.read(&cursor, most: .max)
+    guard cursor.remaining > 0 else { return first }
+    var writer = clientIDScratch.writer()
+    clientIDs.copy(body, from: 0, byteCount: body.byteCount, into: &writer)
+    return writer.written
   }
 
   func tellPresence(_ session: Handle<Session>, _ id: ConnectionID, _ change: Presence.Change, at now: Instant) {
     onPresence(
       Presence(
-        clientID: clientIDs[session.index], connection: id, version: connections[id].version, change: change, now: now))
+        clientID: clientID(session), connection: id, version: connections[id].version, change: change, now: now))
   }
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
@@ -203,11 +230,8 @@ extension Broker {
       endSession(session, at: now)
       return
     }
-    sessions[session].expiresAt = now.adding(seconds: Int64(expirySeconds))
-    if !sessions[session].will.isNull {
-      sessions[session].willAt = now.adding(seconds: Int64(sessions[session].willDelaySeconds))
-      if sessions[session].willDelaySeconds == 0 { publishWill(session, at: now) }
-    }
+    sessions[session].lostAt = now
+    if !sessions[session].will.isNull, sessions[session].willDelaySeconds == 0 { publishWill(session, at: now) }
     armSession(session)
   }
 
@@ -215,10 +239,12 @@ extension Broker {
   mutating func endSession(_ session: Handle<Session>, at now: Instant) {
     while !sessions[session].subscriptions.isNull { removeSubscription(sessions[session].subscriptions) }
     dropDeliveries(session)
+    dropIncoming(session)
     if !sessions[session].will.isNull { publishWill(session, at: now) }
     forgetClient(session, at: now)
     timers.cancel(limits.connectionsMax + session.index)
     sessionIndex.remove(session.index, hash: sessions[session].hash, from: sessions) { $0.hash }
+    clientIDs.release(sessions[session].clientID)
     sessions.giveBack(session)
   }
 
@@ -252,13 +278,11 @@ extension Broker {
     guard !sessions[session].will.isNull else { return }
     release(sessions[session].will)
     sessions[session].will = .null
-    sessions[session].willAt = .never
   }
 
   mutating func publishWill(_ session: Handle<Session>, at now: Instant) {
     let will = sessions[session].will
     sessions[session].will = .null
-    sessions[session].willAt = .never
     var message = inbound(from: will)
     if message.expiresAt != .never { message.expiresAt = now.adding(nanoseconds: message.expiresAt.nanoseconds) }
     message.publisher = session

@@ -37,7 +37,7 @@ extension Broker {
     if sessions[session].takeovers.windowEnds <= now {
       sessions[session].takeovers = Takeovers(windowEnds: now.adding(seconds: Int64(limits.takeoverSeconds)))
     }
-    guard sessions[session].takeovers.count < UInt32(limits.takeoversMax) else {
+    guard sessions[session].takeovers.count < limits.takeoversMax else {
       counters.takeoversRefused &+= 1
       return false
     }
@@ -55,6 +55,6 @@ extension Broker {
 
   /// A notice's client identifier; empty when its session has ended, or never began.
   public func clientID(of notice: Notice) -> Bytes {
-    sessions.isLent(notice.session) ? clientIDs[notice.session.index] : .empty
+    sessions.isLent(notice.session) ? clientID(notice.session) : .empty
   }
 }

@@ -14,7 +14,7 @@ extension Broker {
   ) {
     if isQueueFull(receiver.session) {
       counters.queuedDropped &+= 1
-      sessions[receiver.session].droppedCount &+= 1
+      sessions[receiver.session].countDropped()
       guard limits.queueFull == .dropOldest else { return }
       // What is sent already is never given up.
       free(popFirst(&sessions.address(receiver.session).pointee.queued))
@@ -112,7 +112,7 @@ extension Broker {
       unused = min(unused, distance)
       delivery = deliveries[delivery].next
     }
-    sessions[session].unusedPacketIDs = unused
+    sessions[session].unusedPacketIDs = UInt16(unused)
     if unused == 0 { sessions[session].lastPacketID = sessions[session].lastPacketID % 65_535 + 1 }
   }
 

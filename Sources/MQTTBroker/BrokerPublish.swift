@@ -35,7 +35,11 @@ extension Broker {
         return
       }
       // Messages with QoS 1 are acknowledged at once, so only QoS 2 can exceed our Receive Maximum (§3.3.4-7).
-      guard sessions[session].incomingCount < limits.inflightMax else { throw .init(.receiveMaximumExceeded) }
+      guard Int(sessions[session].incomingCount) < limits.inflightMax else { throw .init(.receiveMaximumExceeded) }
+      guard hasIncomingRoom(session) else {
+        refusePublish(packet, .quotaExceeded, .empty, on: id, at: now)
+        return
+      }
     }
 
     if let reason = objection(to: topic) {
@@ -160,7 +164,7 @@ extension Broker {
       TapMessage(
         topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
         forwardedProperties: message.forwarded,
-        clientID: message.publisher.isNull ? .empty : clientIDs[message.publisher.index], now: now))
+        clientID: message.publisher.isNull ? .empty : clientID(message.publisher), now: now))
     if verdict.reason.isError { return verdict }
     var message = message
     message.qos = verdict.qos ?? message.qos
@@ -169,34 +173,6 @@ extension Broker {
     let reason = route(message, at: now, matched: true)
     let isTaken = reason == .noMatchingSubscribers && counters.tapsRun != ran
     return TapVerdict(reason: isTaken ? .success : reason)
-  }
-
-  // MARK: QoS 2 from the client
-
-  private func hasIncoming(_ session: Handle<Session>, _ packetID: UInt16) -> Bool {
-    incomingPosition(session, packetID) != nil
-  }
-
-  private func incomingPosition(_ session: Handle<Session>, _ packetID: UInt16) -> Int? {
-    let start = session.index * limits.inflightMax
-    var position = 0
-    while position < sessions[session].incomingCount {
-      if incomingIDs[start + position] == packetID { return start + position }
-      position += 1
-    }
-    return nil
-  }
-
-  private mutating func addIncoming(_ session: Handle<Session>, _ packetID: UInt16) {
-    incomingIDs[session.index * limits.inflightMax + sessions[session].incomingCount] = packetID
-    sessions[session].incomingCount += 1
-  }
-
-  private mutating func removeIncoming(_ session: Handle<Session>, _ packetID: UInt16) -> Bool {
-    guard let position = incomingPosition(session, packetID) else { return false }
-    sessions[session].incomingCount -= 1
-    incomingIDs[position] = incomingIDs[session.index * limits.inflightMax + sessions[session].incomingCount]
-    return true
   }
 
   // MARK: Acknowledgements

@@ -108,7 +108,8 @@ extension Broker {
 
   private mutating func collectReceivers(_ message: Inbound) {
     receiverCount = 0
-    routeSerial += 1
+    routeSerial &+= 1
+    if routeSerial == 0 { beginSerialsAnew() }
     var position = 0
     while position < topics.foundCount {
       let node = topics.found(position)
@@ -124,6 +125,15 @@ extension Broker {
       }
       position += 1
     }
+  }
+
+  private mutating func beginSerialsAnew() {
+    var index = 0
+    while index < limits.sessionsMax {
+      if let session = sessions.handle(at: index) { sessions[session].matchSerial = 0 }
+      index += 1
+    }
+    routeSerial = 1
   }
 
   private mutating func add(_ subscription: Handle<Subscription>, publisher: Handle<Session>) {
@@ -342,7 +352,7 @@ extension Broker {
 
   private mutating func dropQoS0(_ session: Handle<Session>) {
     counters.qos0Dropped &+= 1
-    sessions[session].droppedCount &+= 1
+    sessions[session].countDropped()
   }
 
   mutating func countSentPublish(_ id: ConnectionID) {

@@ -149,7 +149,7 @@ extension Broker {
     writer.write(",\"inflight\":")
     writer.writeDecimal(UInt64(entry.inflight.count))
     writer.write(",\"dropped\":")
-    writer.writeDecimal(entry.droppedCount)
+    writer.writeDecimal(UInt64(entry.droppedCount))
     writer.write("}")
     let text = InlineText(writer.written)
     topic.withBytes { topic in text.withBytes { publishIfChanged(topic, $0, at: now) } }
@@ -169,7 +169,7 @@ extension Broker {
   private func clientTopic(_ session: Handle<Session>) -> InlineText? {
     var topic = topicScratch.writer()
     topic.write("$SYS/tapline/clients/")
-    topic.write(clientIDs[session.index])
+    topic.write(clientID(session))
     guard !topic.overflowed, topic.count <= 256, Topic.isValidName(topic.written),
       Topic.levelCount(topic.written) <= limits.topicLevelsMax
     else { return nil }
@@ -201,13 +201,14 @@ extension Broker {
     _ = publish(topic: topic, payload: payload, retain: true, at: now)
   }
 
-  public static var poolCount: Int { 16 }
+  public static var poolCount: Int { 18 }
 
   /// Name and gauge of each pool, 0..<poolCount.
   public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
     switch index {
     case 0: return ("connections", connections.gauge)
     case 1: return ("sessions", sessions.gauge)
+    case 17: return ("client_id_cells", clientIDs.gauge)
     case 2: return ("subscriptions", subscriptions.gauge)
     case 3: return ("shared_groups", groups.gauge)
     case 4: return ("topic_nodes", topics.gauge)
@@ -216,11 +217,12 @@ extension Broker {
     case 7: return ("message_blocks", bodies.gauge)
     case 8: return ("retained", retained.gauge)
     case 9: return ("deliveries", deliveries.gauge)
-    case 10: return ("subscription_id_cells", identifierCells.gauge)
-    case 11: return ("outbox_chunks", outboxes.gauge)
-    case 12: return ("partial_blocks", partials.gauge)
-    case 13: return ("topic_alias_clients", aliases.gauge)
-    case 14: return ("topic_alias_cells", aliases.cellsGauge)
+    case 10: return ("packet_id_cells", packetIDCells.gauge)
+    case 11: return ("subscription_id_cells", identifierCells.gauge)
+    case 12: return ("outbox_chunks", outboxes.gauge)
+    case 13: return ("partial_blocks", partials.gauge)
+    case 14: return ("topic_alias_clients", aliases.gauge)
+    case 15: return ("topic_alias_cells", aliases.cellsGauge)
     default: return ("notices", notices.gauge)
     }
   }

@@ -135,47 +135,106 @@ struct IdentifierCell: BitwiseCopyable {
 struct DeliveryList: BitwiseCopyable {
   var head: Handle<Delivery> = .null
   var tail: Handle<Delivery> = .null
-  var count = 0
+  private var storedCount: UInt32 = 0
+
+  var count: Int {
+    @inline(__always) get { Int(storedCount) }
+    @inline(__always) set { storedCount = UInt32(truncatingIfNeeded: newValue) }  // of those that handles name
+  }
 }
 
-/// What the broker keeps for a client beyond its connection (§4.1).
+/// What the broker keeps for a client beyond its connection (§4.1). There are many: nothing in it asks for an alignment of
+/// eight bytes.
 public struct Session: BitwiseCopyable {
   let hash: UInt32
-  let clientIDByteCount: Int
-  var version: ProtocolVersion
+  let clientID: Body
   var connection: ConnectionID = .null
   var subscriptions: Handle<Subscription> = .null
-  var subscriptionCount = 0
+  var subscriptionCount: UInt32 = 0
   var queued = DeliveryList()
   var inflight = DeliveryList()
   /// The next delivery in flight to be sent again on this connection.
   var redelivery: Handle<Delivery> = .null
   /// The packet id given last, and how many after it are surely not in flight.
   var lastPacketID: UInt16 = 0
-  var unusedPacketIDs = 0
-  /// Unacknowledged messages this client takes: the smaller of its Receive Maximum and ours.
-  var window = 0
-  /// QoS 2 packet ids received and not yet released.
-  var incomingCount = 0
+  var unusedPacketIDs: UInt16 = 0
+  private var storedWindow: UInt16 = 0
+  /// QoS 2 packet ids received and not yet released: the first of them, and a list of cells, of which all but its head
+  /// are full.
+  var incomingCount: UInt16 = 0
+  var firstIncoming = InlineArray<4, UInt16>(repeating: 0)
+  var moreIncoming: Handle<PacketIDCell> = .null
   /// Subscriptions whose retained messages are not all sent.
-  var replayCount = 0
+  var replayCount: UInt32 = 0
   var expirySeconds: UInt32
-  var expiresAt = Instant.never  // while not connected
   var will: Handle<Message> = .null
   var willDelaySeconds: UInt32 = 0
-  var willAt = Instant.never  // while not connected
+  private var packedLostAt = PackedInstant(.never)
   /// The routing in which `matched` was collected.
-  var matchSerial: UInt64 = 0
+  var matchSerial: UInt32 = 0
   var matched: Handle<Subscription> = .null
   var takeovers = Takeovers()
-  var droppedCount: UInt64 = 0
+  private(set) var droppedCount: UInt32 = 0
+  var version: ProtocolVersion
+
+  init(hash: UInt32, clientID: Body, version: ProtocolVersion) {
+    self.hash = hash
+    self.clientID = clientID
+    self.version = version
+    expirySeconds = 0
+  }
+
+  /// Unacknowledged messages this client takes: the smaller of its Receive Maximum and ours.
+  var window: Int {
+    @inline(__always) get { Int(storedWindow) }
+    set { storedWindow = UInt16(newValue) }
+  }
+  /// When its connection ended; never while it is connected.
+  var lostAt: Instant {
+    get { packedLostAt.instant }
+    set { packedLostAt = PackedInstant(newValue) }
+  }
+  /// Never while it is connected.
+  var expiresAt: Instant { lostAt == .never ? .never : lostAt.adding(seconds: Int64(expirySeconds)) }
+  /// Never while it is connected, or without a Will.
+  var willAt: Instant {
+    lostAt == .never || will.isNull ? .never : lostAt.adding(seconds: Int64(willDelaySeconds))
+  }
+
+  /// Stays at its highest.
+  mutating func countDropped() {
+    if droppedCount < .max { droppedCount += 1 }
+  }
+}
+
+/// Further QoS 2 packet ids of a session.
+struct PacketIDCell: BitwiseCopyable {
+  /// What a session has itself, and what a cell has.
+  static var countInSession: Int { 4 }
+  static var capacity: Int { 6 }
+  var ids = InlineArray<6, UInt16>(repeating: 0)
+  let next: Handle<PacketIDCell>
 }
 
 /// How often a client identifier was taken over lately.
 struct Takeovers: BitwiseCopyable {
-  var windowEnds = Instant(nanoseconds: 0)
-  var count: UInt32 = 0
-  var isTold = false
+  private var windowEndsSeconds: UInt32 = 0  // since boot, rounded up
+  private var bits: UInt32 = 0  // the count, and in the lowest bit whether a refusal is told
+
+  init() {}
+  init(windowEnds: Instant) {
+    windowEndsSeconds = UInt32(clamping: (windowEnds.millisecondsRoundedUp + 999) / 1000)
+  }
+
+  var windowEnds: Instant { Instant(nanoseconds: 0).adding(seconds: Int64(windowEndsSeconds)) }
+  var count: Int {
+    get { Int(bits >> 1) }
+    set { bits = UInt32(newValue) << 1 | bits & 1 }
+  }
+  var isTold: Bool {
+    get { bits & 1 != 0 }
+    set { bits = bits & ~1 | (newValue ? 1 : 0) }
+  }
 }
 
 /// One network connection, whatever carries its bytes.
@@ -195,11 +254,14 @@ public struct Connection: BitwiseCopyable {
   var partial = BlockChain()
   var packetDeadline = Instant.never
   var outbox = ByteQueue()
-  var keepAliveNanoseconds: Int64 = 0  // 0: none
+  var keepAliveSeconds: UInt16 = 0  // 0: none
   var lastReceived: Instant
   var packetBytesMax: UInt32 = .max  // the client's Maximum Packet Size
   var aliases: Handle<SharedTexts.Owner> = .null  // null: it has none, in neither direction
   var sentAliasMax: UInt16 = 0  // the smaller of the client's Topic Alias Maximum and ours
   var sentAliasCount: UInt16 = 0  // rows of `aliases` in use for what it was sent
   var wantsProblemInformation = true
+
+  /// 1.5 times what is granted (§3.1.2-22); 0: none.
+  var keepAliveNanoseconds: Int64 { Int64(keepAliveSeconds) * 1_500_000_000 }
 }

@@ -31,13 +31,8 @@ public enum FramerEvent {
 ///
 /// Invariant: the held bytes are an incomplete header: all after the first have the continuation bit set, so
 /// that what remains of them after a drop is incomplete again and no body byte is ever held.
-/// Invariant: 0 <= filled < header.remainingLength in a body; filled are the bytes of this body that were given as parts.
+/// Invariant: 0 <= filled < length in a body; filled are the bytes of this body that were given as parts.
 public struct PacketFramer: BitwiseCopyable {
-  /// Largest packet in bytes, header included. A change applies from the next header on.
-  public var packetBytesMax: Int
-  /// Bytes dropped while resynchronising.
-  public private(set) var skippedByteCount: UInt64 = 0
-
   private enum Phase: UInt8 {
     case header
     case body
@@ -47,16 +42,28 @@ public struct PacketFramer: BitwiseCopyable {
   private let policy: FramerPolicy
   private var phase = Phase.header
   private var error = WireError.malformedPacket
+  private var heldCount: UInt8 = 0
   /// The first bytes of a packet, the first one in the low byte; the bytes from `heldCount` on are 0.
-  private var held: UInt64 = 0
-  private var heldCount = 0
-  private var header = FixedHeader(type: .pingReq, flags: 0, remainingLength: 0, headerByteCount: 2)
-  private var filled = 0
+  private var held: UInt32 = 0
+  /// Of the packet that is under way.
+  private var firstByte: UInt8 = 0
+  private var headerByteCount: UInt8 = 0
+  private var length: UInt32 = 0
+  private var filled: UInt32 = 0
+  private var storedPacketBytesMax: UInt32
+  /// Bytes dropped while resynchronising, modulo 2^32.
+  public private(set) var skippedByteCount: UInt32 = 0
 
   public init(packetBytesMax: Int, policy: FramerPolicy) {
     precondition(packetBytesMax >= 2)
-    self.packetBytesMax = packetBytesMax
+    storedPacketBytesMax = UInt32(packetBytesMax)
     self.policy = policy
+  }
+
+  /// Largest packet in bytes, header included. A change applies from the next header on.
+  public var packetBytesMax: Int {
+    get { Int(storedPacketBytesMax) }
+    set { storedPacketBytesMax = UInt32(newValue) }
   }
 
   /// Whether the start of a packet is held.
@@ -73,22 +80,26 @@ public struct PacketFramer: BitwiseCopyable {
 
   private mutating func nextHeader(_ input: inout Bytes) -> FramerEvent {
     while true {
-      let fresh = min(5 &- heldCount, input.count)
+      let heldBefore = Int(heldCount)
+      let fresh = min(5 &- heldBefore, input.count)
       guard fresh > 0 else { return .needsInput }
-      let word = held | PacketFramer.word(input, byteCount: fresh) &<< UInt64(heldCount &* 8)
-      switch FixedHeader.judge(word, count: heldCount &+ fresh, packetBytesMax: packetBytesMax) {
-      case .incomplete:
-        held = word
-        heldCount &+= fresh
+      let word = UInt64(held) | PacketFramer.word(input, byteCount: fresh) &<< UInt64(heldBefore &* 8)
+      switch FixedHeader.judge(word, count: heldBefore &+ fresh, packetBytesMax: packetBytesMax) {
+      case .incomplete:  // of five bytes none is
+        held = UInt32(truncatingIfNeeded: word)
+        heldCount &+= UInt8(truncatingIfNeeded: fresh)
         input = input.from(fresh)
         return .needsInput
       case .complete(let found):
-        input = input.from(found.headerByteCount &- heldCount)
+        input = input.from(found.headerByteCount &- heldBefore)
         held = 0
         heldCount = 0
-        header = found
-        filled = 0
-        phase = .body
+        if input.count >= found.remainingLength {
+          let body = input.first(found.remainingLength)
+          input = input.from(found.remainingLength)
+          return .packet(found, body)
+        }
+        begin(found)
         return nextBody(&input)
       case .bad(let found):
         switch policy {
@@ -103,18 +114,31 @@ public struct PacketFramer: BitwiseCopyable {
     }
   }
 
+  private mutating func begin(_ header: FixedHeader) {
+    firstByte = header.type.rawValue &<< 4 | header.flags
+    headerByteCount = UInt8(header.headerByteCount)
+    length = UInt32(header.remainingLength)
+    filled = 0
+    phase = .body
+  }
+
+  private var header: FixedHeader {
+    FixedHeader(
+      type: PacketType(rawValue: firstByte &>> 4)!, flags: firstByte & 0x0F, remainingLength: Int(length),
+      headerByteCount: Int(headerByteCount))
+  }
+
   private mutating func nextBody(_ input: inout Bytes) -> FramerEvent {
-    let length = header.remainingLength
-    if filled == 0, input.count >= length {
-      let body = input.first(length)
-      input = input.from(length)
-      phase = .header
-      return .packet(header, body)
-    }
     guard !input.isEmpty else { return .needsInput }
-    let part = input.first(min(length &- filled, input.count))
+    let missing = Int(length &- filled)
+    let isWhole = filled == 0 && input.count >= missing
+    let part = input.first(min(missing, input.count))
     input = input.from(part.count)
-    filled &+= part.count
+    if isWhole {
+      phase = .header
+      return .packet(header, part)
+    }
+    filled &+= UInt32(part.count)
     guard filled == length else { return .part(part) }
     phase = .header
     return .assembled(header, part)

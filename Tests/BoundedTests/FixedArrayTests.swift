@@ -35,33 +35,6 @@ struct FixedArrayTests {
   }
 }
 
-struct TextTableTests {
-  @Test(arguments: modelCapacities) func behavesLikeAnArray(capacity: Int) {
-    var generator = SeededGenerator(seed: UInt64(capacity))
-    withReservation { reservation in
-      let table = TextTable(count: capacity, textBytesMax: 23, name: "texts", in: &reservation)
-      var model = [[UInt8]](repeating: [], count: capacity)
-      for _ in 0..<500 {
-        let row = generator.below(capacity)
-        let text = generator.bytes(generator.below(30))
-        let done = withBytes(text) { table.set(row, to: $0) }
-        check(done == (text.count <= 23))
-        if done { model[row] = text }
-        for row in 0..<capacity { check(table[row].array() == model[row]) }
-      }
-    }
-  }
-
-  @Test func rowOutsideTraps() async {
-    await #expect(processExitsWith: .failure) {
-      withReservation { reservation in
-        let table = TextTable(count: 2, textBytesMax: 23, name: "texts", in: &reservation)
-        _ = table.set(2, to: Bytes("a"))
-      }
-    }
-  }
-}
-
 struct ScratchTests {
   @Test func writesFromTheStart() {
     withReservation { reservation in

@@ -49,4 +49,10 @@ struct InstantTests {
   @Test func neverRoundsWithoutOverflow() {
     #expect(Instant.never.millisecondsRoundedUp == 9_223_372_036_855)
   }
+
+  @Test(arguments: [Int64.min, -1, 0, 1, 1 << 31, 1 << 32, 0x1234_5678_9ABC_DEF0, .max - 1, .max])
+  func packedIsTheSame(nanoseconds: Int64) {
+    #expect(PackedInstant(Instant(nanoseconds: nanoseconds)).instant == Instant(nanoseconds: nanoseconds))
+    #expect(MemoryLayout<PackedInstant>.alignment == 4)
+  }
 }

@@ -26,6 +26,9 @@ struct LimitsTests {
     Row(text: "limits: outbox_chunks and twice connections must be at most 1048576 together") {
       $0.outboxChunksShared = (1 << 20) - 2 * $0.connectionsMax + 1
     },
+    Row(text: "limits: sessions and client_id_cells must be at most 1048576 together") {
+      $0.clientIDCellsMax = (1 << 20) - $0.sessionsMax + 1
+    },
     Row(text: "limits: packet_bytes must be 1024 to 134217728") { $0.packetBytesMax = 1023 },
     Row(text: "limits: packet_bytes must be 1024 to 134217728") { $0.packetBytesMax = (128 << 20) + 1 },
     Row(text: atLeastOne) { $0.connectsPerSecond = 0 },
@@ -33,7 +36,9 @@ struct LimitsTests {
     Row(text: atLeastOne) { $0.pendingPerAddressMax = 0 },
     Row(text: atLeastOne) { $0.takeoversMax = 0 },
     Row(text: atLeastOne) { $0.takeoverSeconds = 0 },
+    Row(text: "limits: takeovers must be at most 1073741824") { $0.takeoversMax = (1 << 30) + 1 },
     Row(text: "limits: partial_block_bytes must be a multiple of 64") { $0.partialBlockBytes = 100 },
+    Row(text: "limits: takeovers must be at most 1073741824") { $0.takeoversMax = (1 << 30) + 1 },
     Row(text: "limits: partial_block_bytes must be a multiple of 64") { $0.partialBlockBytes = 0 },
     Row(text: "limits: partial_blocks must have room for one packet of packet_bytes") {
       $0.partialBlockCount = $0.packetBytesMax / $0.partialBlockBytes - 1
@@ -82,6 +87,7 @@ struct LimitsTests {
     { $0.pendingConnectionsMax = $0.connectionsMax },
     { $0.topicNodesMax = (1 << 20) - 1 },
     { $0.outboxChunksShared = (1 << 20) - 2 * $0.connectionsMax },
+    { $0.clientIDCellsMax = (1 << 20) - $0.sessionsMax },
     { $0.packetBytesMax = 1024 },
     {
       $0.packetBytesMax = 128 << 20
@@ -100,10 +106,7 @@ struct LimitsTests {
     { $0.topicBytesMax = 48 },
     { $0.clientIDBytesMax = 24 },
     { $0.topicBytesMax = $0.packetBytesMax / 2 },
-    {
-      $0.blockBytes = 32
-      $0.blockCount = 3072
-    },
+    { $0.blockBytes = 32 },
     { $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained },
     { $0.inflightMax = 1 },
     { $0.inflightMax = 65_535 },

@@ -15,6 +15,8 @@ struct Audit {
   private var subscriptionsInNodes = 0
   private var groupsInNodes = 0
   private var cellCount = 0
+  private var packetIDCells = 0
+  private var clientIDCells = 0
   private var armedTimers = 0
 
   /// What is wrong with `broker` between two calls; empty: nothing.
@@ -46,8 +48,8 @@ struct Audit {
       guard let handle = broker.sessions.handle(at: index) else { continue }
       let session = broker.sessions[handle]
       let name = "session \(index)"
-      check(broker.findSession(broker.clientIDs[index]) == handle, "\(name) is not in the index")
-      check(session.clientIDByteCount == broker.clientIDs[index].count, "\(name): length of its client identifier")
+      check(broker.findSession(broker.clientID(handle)) == handle, "\(name) is not in the index")
+      clientIDCells += broker.clientIDs.blockCount(for: session.clientID.byteCount)
       lifetime(broker, session, index, at: now)
       let queued = deliveries(broker, session.queued, "\(name): queue") { $0 == .queued }
       let inflight = deliveries(broker, session.inflight, "\(name): in flight") { $0 != .queued }
@@ -60,6 +62,10 @@ struct Audit {
     }
     check(broker.sessionIndex.count == broker.sessions.count, "session index")
     check(isDeliveryListed.count { $0 } == broker.deliveries.count, "deliveries lent, but in no session")
+    check(clientIDCells == broker.clientIDs.gauge.used, "cells of client identifiers")
+    check(
+      broker.clientIDs.gauge.free >= broker.sessions.gauge.free, "a client identifier's cell that a session is sure of")
+    check(packetIDCells == broker.packetIDCells.count, "packet id cells lent, but to no session")
     check(cellCount == broker.identifierCells.count, "identifier cells lent, but to no delivery")
     check(subscriptionsInSessions == broker.subscriptions.count, "subscriptions lent, but in no session")
   }
@@ -141,20 +147,26 @@ struct Audit {
       previous = next
       next = entry.nextInSession
     }
-    check(count == session.subscriptionCount, "\(name): \(count) subscriptions, counted \(session.subscriptionCount)")
-    check(replays == session.replayCount, "\(name): \(replays) replays, counted \(session.replayCount)")
+    check(
+      count == Int(session.subscriptionCount), "\(name): \(count) subscriptions, counted \(session.subscriptionCount)")
+    check(replays == Int(session.replayCount), "\(name): \(replays) replays, counted \(session.replayCount)")
     subscriptionsInSessions += count
   }
 
   private mutating func incoming(_ broker: borrowing Broker, _ session: Session, _ index: Int) {
-    let first = index * broker.limits.inflightMax
-    check(session.incomingCount <= broker.limits.inflightMax, "session \(index): QoS 2 ids over the limit")
-    for position in 0..<session.incomingCount {
-      for other in 0..<position {
-        check(
-          broker.incomingIDs[first + position] != broker.incomingIDs[first + other], "session \(index): QoS 2 id twice")
-      }
+    check(Int(session.incomingCount) <= broker.limits.inflightMax, "session \(index): QoS 2 ids over the limit")
+    var ids = (0..<min(4, Int(session.incomingCount))).map { session.firstIncoming[$0] }
+    var cell = session.moreIncoming
+    var cells = 0
+    while !cell.isNull {
+      let count = cells == 0 ? (Int(session.incomingCount) - 5) % 6 + 1 : 6
+      ids += (0..<count).map { broker.packetIDCells[cell].ids[$0] }
+      cells += 1
+      cell = broker.packetIDCells[cell].next
     }
+    check(ids.count == Int(session.incomingCount), "session \(index): QoS 2 ids")
+    check(Set(ids).count == ids.count, "session \(index): QoS 2 id twice")
+    packetIDCells += cells
   }
 
   // MARK: Connections

@@ -307,4 +307,48 @@ import Testing
     }
     world.finish()
   }
+
+  // MARK: Where client identifiers lie
+
+  @Test func clientIDCellsRunOut() {  // 32 bytes are each session's own
+    var limits = Limits.forTests
+    limits.clientIDCellsMax = 1
+    let world = World(limits: limits)
+    func long(_ letter: String, _ count: Int) -> String { String(repeating: letter, count: count) }
+    world.connect("a", clientID: long("a", 64))
+    world.connect("b", clientID: long("b", 33), reason: .quotaExceeded)
+    world.expectClosed("b")
+    world.connect("old", .v311, clientID: long("c", 64), reason: .serverUnavailable)
+    world.expectClosed("old")
+    #expect(world.pool("client_id_cells").refused == 2)
+    for number in 1..<limits.sessionsMax {  // as many sessions as there are, all the same
+      let name = long("s", 30) + "\(10 + number)"
+      world.connect(name, sessionExpiry: 100)
+      world.lose(name)
+    }
+    #expect(world.pool("sessions").used == limits.sessionsMax)
+    #expect(world.pool("client_id_cells").used == limits.sessionsMax + 1)
+    world.connect("again", clientID: long("a", 64))  // what it has itself is room enough
+    world.expectClosed("a", .disconnect(.sessionTakenOver))
+    world.lose("again")
+    world.connect("b", clientID: long("b", 64))
+    world.finish()
+  }
+
+  @Test func clientIDMayLieInPieces() {
+    let world = World(clients: ["x", "y", "z"])
+    var told = ""
+    world.broker.onPresence = { told = String(decoding: $0.clientID.array(), as: UTF8.self) }
+    world.lose("x")  // its cell lies before that of y
+    let name = String(repeating: "n", count: 32) + String(repeating: "m", count: 32)
+    world.connect("a", clientID: name, sessionExpiry: 100)
+    #expect(told == name)
+    world.lose("a")
+    #expect(world.connect("a", clientID: name, cleanStart: false).sessionPresent)
+    world.connect("b", clientID: String(name.dropLast()) + "n", cleanStart: false)
+    #expect(told.hasSuffix("mn"))
+    world.send("a", .pingReq)
+    world.expect("a", .pingResp)
+    world.finish()
+  }
 }

@@ -280,4 +280,74 @@ import Testing
     world.expect("old", .publish(topic: "t", payload: "x"))
     world.finish()
   }
+
+  // MARK: QoS 2 packet ids that share cells
+
+  @Test func packetIDCellsRunOut() {  // 4 are a session's own, a cell has 6
+    var limits = Limits.forTests
+    limits.packetIDCellsMax = 1
+    let world = World(clients: ["greedy", "modest"], old: ["old"], limits: limits)
+    func publish(_ name: String, _ id: UInt16) {
+      world.send(name, .publish(topic: "t", payload: "x", qos: 2, packetID: id))
+    }
+    func release(_ name: String, _ id: UInt16) {
+      world.send(name, .pubRel(id))
+      world.expect(name, .pubComp(id))
+    }
+    for id in UInt16(1)...10 {
+      publish("greedy", id)
+      world.expect("greedy", .pubRec(id, .noMatchingSubscribers))
+    }
+    publish("greedy", 11)
+    world.expect("greedy", .pubRec(11, .quotaExceeded))
+    publish("greedy", 7)  // a repeat is none that is new
+    world.expect("greedy", .pubRec(7))
+    for name in ["modest", "old"] {
+      for id in UInt16(1)...4 {
+        publish(name, id)
+        #expect(world.takeAll(name).count == 1)
+      }
+    }
+    publish("modest", 5)
+    world.expect("modest", .pubRec(5, .quotaExceeded))
+    publish("old", 5)
+    world.expectClosed("old")
+    #expect(world.pool("packet_id_cells").refused == 3)
+    for id: UInt16 in [3, 8, 10, 1, 9] { release("greedy", id) }
+    #expect(world.pool("packet_id_cells").used == 1)
+    for id: UInt16 in [2, 4, 5, 6, 7] {
+      publish("greedy", id)
+      world.expect("greedy", .pubRec(id))
+    }
+    release("greedy", 2)
+    #expect(world.pool("packet_id_cells").used == 0)
+    publish("modest", 5)
+    world.expect("modest", .pubRec(5, .noMatchingSubscribers))
+    world.lose("modest")
+    #expect(world.pool("packet_id_cells").used == 0)
+    world.finish()
+  }
+
+  @Test func packetIDsAreASet() {  // seeded: as a Swift set says
+    var random = SeededGenerator(seed: 433)
+    var limits = Limits.forTests
+    limits.inflightMax = 30
+    let world = World(clients: ["pub"], limits: limits)
+    var known: Set<UInt16> = []
+    for _ in 0..<2000 {
+      let id = UInt16(1 + random.below(40))
+      if random.oneIn(2) {
+        guard known.contains(id) || known.count < 30 else { continue }
+        world.send("pub", .publish(topic: "t", payload: "x", qos: 2, packetID: id))
+        world.expect("pub", known.contains(id) ? .pubRec(id) : .pubRec(id, .noMatchingSubscribers))
+        known.insert(id)
+      } else {
+        world.send("pub", .pubRel(id))
+        world.expect("pub", known.contains(id) ? .pubComp(id) : .pubComp(id, .packetIdentifierNotFound))
+        known.remove(id)
+      }
+      #expect(world.pool("packet_id_cells").used == max(0, known.count - 4 + 5) / 6)
+    }
+    world.finish()
+  }
 }

@@ -97,7 +97,8 @@ final class Simulation {
     limits.topicLevelsMax = 6
     limits.topicNodesMax = 12 + random.below(24)
     limits.topicNameCellsMax = 1 + random.below(4)
-    limits.clientIDBytesMax = 24
+    limits.clientIDBytesMax = 40
+    limits.clientIDCellsMax = random.below(3)
     limits.subscriptionsMax = 4 + random.below(16)
     limits.sharedGroupsMax = random.below(4)
     limits.filtersPerPacketMax = 6
@@ -109,7 +110,8 @@ final class Simulation {
     limits.blocksKeptForRetained = 8
     limits.deliveriesMax = 4 + random.below(20)
     limits.queuedMax = 1 + random.below(6)
-    limits.inflightMax = 1 + random.below(5)
+    limits.inflightMax = 1 + random.below(9)
+    limits.packetIDCellsMax = random.below(3)
     limits.topicAliasMax = random.below(4)
     limits.topicAliasClientsMax = random.below(6)
     limits.topicAliasBytesMax = 32
@@ -161,7 +163,7 @@ final class Simulation {
     guard failure == nil else { return }
     let problems = Audit.problems(of: broker, at: now)
     if !problems.isEmpty { fail(problems.joined(separator: "; ")) }
-    for case let model? in sessions where broker.sessions[model.handle].incomingCount != model.incoming.count {
+    for case let model? in sessions where Int(broker.sessions[model.handle].incomingCount) != model.incoming.count {
       fail("session \(text(model.clientID)): QoS 2 packet ids")
     }
     while broker.nextNotice() != nil {}
@@ -232,6 +234,9 @@ final class Simulation {
   private func connectFields(_ client: SimulatedClient, _ version: ProtocolVersion) -> ConnectFields {
     var fields = ConnectFields(version: version, clientID: client.name)
     if !client.isHonest, random.oneIn(15) { fields.clientID = "" }
+    if !client.isHonest, random.oneIn(8) {
+      fields.clientID += String(repeating: "n", count: 39 - client.name.utf8.count)
+    }
     fields.cleanStart = random.oneIn(client.isHonest ? 8 : 3)
     fields.keepAliveSeconds = UInt16(random.below(30))
     if version == .v5 {

@@ -145,7 +145,7 @@ extension Simulation {
           continue
         }
         sessions[index] = ModelSession(
-          handle: handle, connection: connection, clientID: broker.clientIDs[index].array(), isTrusted: isTrusted,
+          handle: handle, connection: connection, clientID: broker.clientID(handle).array(), isTrusted: isTrusted,
           expirySeconds: expirySeconds)
         continue
       }

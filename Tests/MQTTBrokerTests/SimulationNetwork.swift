@@ -298,7 +298,7 @@ extension Simulation {
       if !line.answers.isEmpty, !line.isAbandoned { fail("\(line.answers[line.answersStart].type) never came") }
       guard let session = line.session, broker.isAttached(line.id) else { continue }
       let entry = broker.sessions[session.handle]
-      let isStarved = broker.starved.isQueued[line.id.index]
+      let isStarved = broker.starved.contains(line.id.index)
       let hasWindow = entry.inflight.count < entry.window
       if entry.queued.count > 0, hasWindow, entry.redelivery.isNull, !isStarved { fail("a queue stands still") }
       let isIdle = entry.inflight.count == 0 && entry.queued.count == 0

@@ -1,7 +1,8 @@
 import Bounded
-import MQTTBroker
 import MQTTWire
 import Testing
+
+@testable import MQTTBroker
 
 /// SUBSCRIBE, UNSUBSCRIBE and what they deliver (§3.8 to §3.11, §4.7, §4.8).
 @Suite struct SubscribeTests {
@@ -192,6 +193,20 @@ import Testing
       #expect(properties.last == .user("k", "v"))
       world.expect("other", .publish(topic: "a/b", properties: [.identifier(300), .user("k", "v")]))
       world.expectNothing("sub")
+    }
+    world.finish()
+  }
+
+  @Test func routingsBeginAnewAtTheirEnd() {
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "a")
+    world.subscribe("sub", "+")
+    for serial: UInt32 in [0, .max - 1, .max, .max] {
+      world.broker.routeSerial = serial
+      for _ in 0..<2 {
+        world.send("pub", .publish(topic: "a"))
+        world.expect("sub", .publish(topic: "a"))
+      }
     }
     world.finish()
   }

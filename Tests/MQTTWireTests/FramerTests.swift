@@ -213,7 +213,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
         rest = rest.dropFirst(size)
       }
       #expect(feed.packets == [packet(0x30, string("a"), [1])])
-      #expect(feed.framer.skippedByteCount == UInt64(count))
+      #expect(feed.framer.skippedByteCount == UInt32(count))
     }
   }
 
@@ -233,7 +233,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
         }
         let expected = model(stream, max: 100, .resync)
         #expect(feed.packets == expected.packets)
-        #expect(feed.framer.skippedByteCount == UInt64(expected.skipped))
+        #expect(feed.framer.skippedByteCount == UInt32(expected.skipped))
       }
     }
   }
@@ -266,7 +266,7 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
       }
       let expected = model(stream, max: max, policy)
       if feed.packets != expected.packets || feed.failure != expected.failure
-        || feed.framer.skippedByteCount != UInt64(expected.skipped)
+        || feed.framer.skippedByteCount != UInt32(expected.skipped)
       {
         Issue.record("\(stream.hex) max \(max)")
       }

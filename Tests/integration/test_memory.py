@@ -74,8 +74,8 @@ def test_what_one_more_takes(build, tmp_path):
         "connection": {"connections": 0},
         "session": {"sessions": 65_536},
         "subscription": {"subscriptions": 0, "topic_nodes": -1},
-        "retained_message": {"retained": 0, "messages": 0, "blocks": 1792, "topic_nodes": -1},
-        "queued_message": {"deliveries": 0, "messages": 65_536, "blocks": 1792},
+        "retained_message": {"retained": 0, "messages": 0, "blocks": 3072, "topic_nodes": -1},
+        "queued_message": {"deliveries": 0, "messages": 65_536, "blocks": 3072},
     }.items():
         less, more = (planned(room | {key: start + count for key, start in limits.items()}) for count in (16_384, 32_768))
         assert less["one_more"] == more["one_more"]

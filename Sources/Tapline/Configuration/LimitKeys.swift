@@ -49,6 +49,7 @@ extension LimitKey {
       LimitKey("topic_nodes", .count, 16...Limits.entriesMax, { $0.topicNodesMax }, { $0.topicNodesMax = $1 }),
       LimitKey("topic_name_cells", .count, none, { $0.topicNameCellsMax }, { $0.topicNameCellsMax = $1 }),
       LimitKey("client_id_bytes", .bytes, 24...65_535, { $0.clientIDBytesMax }, { $0.clientIDBytesMax = $1 }),
+      LimitKey("client_id_cells", .count, none, { $0.clientIDCellsMax }, { $0.clientIDCellsMax = $1 }),
       LimitKey("subscriptions", .count, entries, { $0.subscriptionsMax }, { $0.subscriptionsMax = $1 }),
       LimitKey("shared_groups", .count, none, { $0.sharedGroupsMax }, { $0.sharedGroupsMax = $1 }),
       LimitKey("filters_per_packet", .count, 1...4096, { $0.filtersPerPacketMax }, { $0.filtersPerPacketMax = $1 }),
@@ -69,6 +70,7 @@ extension LimitKey {
       LimitKey("deliveries", .count, entries, { $0.deliveriesMax }, { $0.deliveriesMax = $1 }),
       LimitKey("queued", .count, 1...Limits.entriesMax, { $0.queuedMax }, { $0.queuedMax = $1 }),
       LimitKey("inflight", .count, 1...65_535, { $0.inflightMax }, { $0.inflightMax = $1 }),
+      LimitKey("packet_id_cells", .count, none, { $0.packetIDCellsMax }, { $0.packetIDCellsMax = $1 }),
       LimitKey("topic_alias", .count, 0...65_535, { $0.topicAliasMax }, { $0.topicAliasMax = $1 }),
       LimitKey("topic_alias_clients", .count, none, { $0.topicAliasClientsMax }, { $0.topicAliasClientsMax = $1 }),
       LimitKey("topic_alias_bytes", .bytes, 1...65_535, { $0.topicAliasBytesMax }, { $0.topicAliasBytesMax = $1 }),
@@ -137,11 +139,6 @@ extension Limits {
     if !section.has("pending_connections") { pendingConnectionsMax = min(pendingConnectionsMax, connectionsMax) }
     if !section.has("partial_blocks"), partialBlockBytes > 0 {
       partialBlockCount = max(partialBlockCount, (packetBytesMax + partialBlockBytes - 1) / partialBlockBytes)
-    }
-    if !section.has("blocks"), blockBytes > 0 {
-      let needed = blocksKeptForQoS + blocksKeptForRetained + (packetBytesMax + blockBytes - 1) / blockBytes
-      // A 32nd of all is kept for small messages.
-      blockCount = max(blockCount, min((needed * 32 + 30) / 31, Limits.entriesMax))
     }
     // As many beside retained ones as by default.
     let others = messagesMax - Limits().retainedMax

@@ -38,7 +38,8 @@ extension Limits {
     limits.topicLevelsMax = 5
     limits.topicNodesMax = 12
     limits.topicNameCellsMax = 2
-    limits.clientIDBytesMax = 24
+    limits.clientIDBytesMax = 36
+    limits.clientIDCellsMax = 1
     limits.subscriptionsMax = 6
     limits.sharedGroupsMax = 2
     limits.filtersPerPacketMax = 4
@@ -140,7 +141,9 @@ extension BrokerWorld {
 
 /// Packets from a few bytes each, so that most of them mean something.
 enum Script {
-  static let clientIDs = ["", "a", "b", "c", "d", "a client whose id is long"].map { [UInt8]($0.utf8) }
+  static let clientIDs = [
+    "", "a", "b", "c", "d", "a client whose id is long", "a client whose id is longer than one cell",
+  ].map { [UInt8]($0.utf8) }
   static let topics = [
     "a", "a/b", "a/b/c", "b", "", "/", "$t/a", "tap/set", "a/level/whose/name is longer than one cell of the tree",
     "q/w/e/r/t/y", "another topic, which is longer than anything that is allowed here at all", "a/+",
