@@ -204,6 +204,9 @@ def test_pain07_paced_pulses_are_all_counted(board, mqtt):
     """With either library: 200 edges, 3 ms apart."""
     for name, line, expected in (("rising", 15, 100), ("both", 18, 200)):
         mqtt.subscribe(f"board/{name}/total")
+        # With libgpiod 1.6 a last edge that was lost before this is noticed, and counted, at the next one.
+        edges(board, line, 2, pause_us=3000)
+        mqtt.settle()
         mqtt.publish(f"board/{name}/total/set", "7")
         mqtt.settle()
         mark = mqtt.mark()
