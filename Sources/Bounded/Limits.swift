@@ -101,10 +101,10 @@ public struct Limits: Sendable {
 
   /// Bytes going out are copied into chunks of this size; one each is kept for a connection's control packets
   /// and for the first of its data.
-  public var outboxChunkBytes = 256
-  public var outboxChunksShared = 576
+  public var outboxChunkBytes = 128
+  public var outboxChunksShared = 1152
   /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.
-  public var outboxChunksPerConnection = 288
+  public var outboxChunksPerConnection = 576
   /// Payloads of at least this size are sent by reference instead of copied.
   public var referenceBytesMin = 2048
 
@@ -163,10 +163,10 @@ public struct Limits: Sendable {
     if clientIDBytesMax < 24 { return "limits: client_id_bytes must be at least 24" }
     if topicBytesMax > packetBytesMax / 2 { return "limits: topic_bytes must be at most half of packet_bytes" }
     if blockBytes % 32 != 0 || blockBytes < 32 { return "limits: block_bytes must be a multiple of 32" }
-    if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 256
+    if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 128
       || outboxChunkBytes > ByteQueuePool.chunkBytesRange.upperBound
     {
-      return "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704"
+      return "limits: outbox_chunk_bytes must be a multiple of 64, 128 to 32704"
     }
     if blocksKeptForQoS + blocksKeptForRetained > blockCount / 2 {
       return "limits: blocks kept for QoS and retained must be at most half of blocks"

@@ -324,9 +324,9 @@ public struct Broker: ~Copyable {
     connections[id].state != .closing && hasControlRoom(id)
   }
 
-  /// The largest packet that answers a client, in bytes: PUBACK with a reason of 200. CONNACK finds an empty outbox, SUBACK
-  /// and UNSUBACK look for room themselves.
-  private static var controlBytesMax: Int { 224 }
+  /// An acknowledgement or DISCONNECT without a reason's text is no longer. CONNACK finds an empty outbox; SUBACK, UNSUBACK
+  /// and texts look for room themselves.
+  private static var controlBytesMax: Int { 16 }
 
   private func hasControlRoom(_ id: ConnectionID) -> Bool {
     outboxes.promisesControl(connections[id].outbox, Broker.controlBytesMax)

@@ -129,7 +129,13 @@ extension Broker {
     var ack = Ack(packetID: packetID, reason: reason)
     if !text.isEmpty, connections[id].wantsProblemInformation {
       ack.reasonString = text.first(min(text.count, 200))
-      if ack.byteCount(version: version) > Int(connections[id].packetBytesMax) { ack.reasonString = nil }  // §3.4.2-2
+      let byteCount = ack.byteCount(version: version)
+      // §3.4.2-2, and a text is worth no more than the room there is
+      if byteCount > Int(connections[id].packetBytesMax)
+        || !outboxes.hasRoom(connections[id].outbox, for: byteCount, use: .control)
+      {
+        ack.reasonString = nil
+      }
     }
     sendControl(on: id) { writer in ack.encode(type: type, into: &writer, version: version) }
   }

@@ -55,8 +55,8 @@ struct LimitsTests {
     },
     Row(text: "limits: block_bytes must be a multiple of 32") { $0.blockBytes = 48 },
     Row(text: "limits: block_bytes must be a multiple of 32") { $0.blockBytes = 0 },
-    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704") { $0.outboxChunkBytes = 1000 },
-    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 256 to 32704") { $0.outboxChunkBytes = 192 },
+    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 128 to 32704") { $0.outboxChunkBytes = 1000 },
+    Row(text: "limits: outbox_chunk_bytes must be a multiple of 64, 128 to 32704") { $0.outboxChunkBytes = 64 },
     Row(text: "limits: blocks kept for QoS and retained must be at most half of blocks") {
       $0.blocksKeptForQoS = $0.blockCount / 2 - $0.blocksKeptForRetained + 1
     },

@@ -252,8 +252,8 @@ import Testing
     large.packetBytesMax = 200_000
     large.partialBlockCount = 1024
     large.blockCount = 4096
-    large.outboxChunksPerConnection = 800
-    large.outboxChunksShared = 2000
+    large.outboxChunksPerConnection = 1600
+    large.outboxChunksShared = 4000
     large.topicBytesMax = 65_535
     large.topicLevelsMax = 65_535
     large.topicNodesMax = 110_000
@@ -262,8 +262,8 @@ import Testing
       var all = limits
       all.packetBytesMax = max(limits.packetBytesMax, 200_000)
       all.partialBlockCount = 1024
-      all.outboxChunksPerConnection = 800
-      all.outboxChunksShared = 2000
+      all.outboxChunksPerConnection = 1600
+      all.outboxChunksShared = 4000
       let world = World(clients: ["a"], limits: all)
       let plus = String(repeating: "+/", count: 32_000) + "#"
       for filter in [slashes, plus] {

@@ -77,7 +77,7 @@ extension LimitKey {
       LimitKey("topic_alias_cells", .count, none, { $0.topicAliasCellsMax }, { $0.topicAliasCellsMax = $1 }),
       LimitKey(
         "subscription_id_cells", .count, none, { $0.subscriptionIDCellsMax }, { $0.subscriptionIDCellsMax = $1 }),
-      LimitKey("outbox_chunk_bytes", .bytes, 256...32_704, { $0.outboxChunkBytes }, { $0.outboxChunkBytes = $1 }),
+      LimitKey("outbox_chunk_bytes", .bytes, 128...32_704, { $0.outboxChunkBytes }, { $0.outboxChunkBytes = $1 }),
       LimitKey("outbox_chunks", .count, entries, { $0.outboxChunksShared }, { $0.outboxChunksShared = $1 }),
       LimitKey(
         "outbox_chunks_per_connection", .count, entries,
