@@ -161,18 +161,22 @@ public struct ByteQueuePool: ~Copyable {
   /// The room was seen.
   private mutating func copy(_ bytes: Bytes, to queue: inout ByteQueue, use: Use) {
     let room = tailRoom(queue, use: use)
-    var rest = bytes
-    if room > 0 { rest = copyToTail(rest, &queue, room: room) }
+    var rest = room > 0 ? copyToTail(bytes, queue, room: room) : bytes
     while !rest.isEmpty {
       addChunk(to: &queue, use: use, isReference: false)
-      rest = copyToTail(rest, &queue, room: chunkCapacity)
+      rest = copyToTail(rest, queue, room: chunkCapacity)
     }
+    queue.count(bytes: bytes.count)
   }
 
-  /// Copies what of `bytes` there is room for and answers the others.
-  private func copyToTail(_ bytes: Bytes, _ queue: inout ByteQueue, room: Int) -> Bytes {
+  /// Copies what of `bytes` there is room for and answers the others; they are counted by the caller.
+  @inline(__always) private func copyToTail(_ bytes: Bytes, _ queue: ByteQueue, room: Int) -> Bytes {
     let part = bytes.first(min(room, bytes.count))
-    precondition(appendToTail(part, &queue, use: .control))
+    let tail = chunks.place(queue.tail)
+    var state = ChunkState(word: tail.mark.pointee)
+    UnsafeMutableRawBufferPointer(start: tail.memory + state.end, count: part.count).copyMemory(from: part.buffer)
+    state.advance(end: part.count)
+    tail.mark.pointee = state.word
     return bytes.from(part.count)
   }
 
