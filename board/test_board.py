@@ -19,7 +19,7 @@ BUTTON = "/run/gpio/sim_gpio27/pull"
 LM75_DEGREES = {"23.5": "0x8017", "25.0": "0x0019"}
 
 # With 32 taps, 7 of them on threads of their own, which take 32 KiB each.
-RSS_MAX_KIB = 4608
+RSS_MAX_KIB = 3584
 # What a reading may take: the driver keeps a value for 1 s, the tap asks each second, and the processor is slow.
 READING_SECONDS = 10
 # A tap whose line is taken tries again after at most this long.
