@@ -240,19 +240,20 @@ def test_hanging_driver_does_not_hold_up_the_broker(make_daemon, sysfs):
         assert daemon.values("home/act/fault") == {"home/act/fault": "write does not return"}
         # The driver wakes up: what was refused does not count, what was there before does.
         got = []
-        reader = threading.Thread(target=lambda: got.extend(read_fifo(file, 2)), daemon=True)
+        reader = threading.Thread(target=lambda: got.append(read_fifo(file, "2550")), daemon=True)
         reader.start()
         wait(lambda: daemon.values("home/act/#") == {"home/act": "0"}, "no fault", seconds=30)
         reader.join(15)
-        assert "".join(got) == "2550"  # 255, then 0
+        assert got == ["2550"]  # 255, then 0
 
 
-def read_fifo(path, writers):
-    """What so many opens for writing write."""
-    out = []
-    while "".join(out) != "2550":
-        with path.open() as file:
-            out.append(file.read())
+def read_fifo(path, text):
+    """Collects what is written until it is `text`. It stays open throughout: a writer without a reader would fail."""
+    out = ""
+    fd = os.open(path, os.O_RDWR)
+    while out != text:
+        out += os.read(fd, 16).decode()
+    os.close(fd)
     return out
 
 
