@@ -141,7 +141,7 @@ def test_the_limit_of_memory_is_the_plans(debian):
 
 
 def test_a_limit_of_memory_that_is_too_low_is_told(debian):
-    debian.write_file(CONFIGURATION, EDITED.replace("taps:", "limits: {connections: 2000, blocks: 100000}\ntaps:", 1))
+    debian.write_file(CONFIGURATION, EDITED.replace("taps:", "limits: {connections: 2000, blocks: 400000}\ntaps:", 1))
     # Starts by hand count as well, and the tests make more of them than people do.
     said = debian.sh("systemctl reset-failed tapline.service; systemctl restart tapline.service 2>&1 || true")
     assert "daemon-reload" in said and "out-of-memory" in said
