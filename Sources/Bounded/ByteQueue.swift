@@ -66,7 +66,7 @@ public struct ByteQueuePool: ~Copyable {
   private(set) var holderCount = 0
   private(set) var lent = Bytes.empty
   /// Chunks that the lent bytes would take.
-  public private(set) var lentChunks = 0
+  public var lentChunks: Int { lent.isEmpty ? 0 : chunkCount(for: lent.count) }
   /// Chunks one queue may hold for data.
   public let chunksPerQueueMax: Int
 
@@ -225,7 +225,6 @@ public struct ByteQueuePool: ~Copyable {
     let promised = chunkCount(for: lent.count + bytes.count)
     guard !queue.holdsReserve, promised - lentChunks <= sharedRoom(queue) else { return false }
     lent = extends ? Bytes(lent.base, count: lent.count + bytes.count) : bytes
-    lentChunks = promised
     queue.holdsLent = true
     queue.count(bytes: bytes.count)
     return true
@@ -244,7 +243,6 @@ public struct ByteQueuePool: ~Copyable {
     queue.count(bytes: -lent.count)
     queue.holdsLent = false
     lent = .empty
-    lentChunks = 0
   }
 
   // MARK: Taking out
@@ -299,7 +297,7 @@ public struct ByteQueuePool: ~Copyable {
   /// Forgets the first `byteCount` bytes, which the transport has taken.
   public mutating func consume(_ byteCount: Int, from queue: inout ByteQueue, bodies: inout BlockPool) {
     precondition(byteCount >= 0 && byteCount <= queue.byteCount)
-    if byteCount == queue.byteCount { return empty(&queue, bodies: &bodies) }
+    if byteCount == queue.byteCount { return clear(&queue, bodies: &bodies) }
     var missing = byteCount
     while queue.head != 0 {
       let available = byteCountOf(queue.head)
@@ -314,15 +312,11 @@ public struct ByteQueuePool: ~Copyable {
     }
     guard missing > 0 else { return }
     lent = lent.from(missing)
-    lentChunks = chunkCount(for: lent.count)
     queue.count(bytes: -missing)
   }
 
-  /// Empties the queue.
-  public mutating func clear(_ queue: inout ByteQueue, bodies: inout BlockPool) { empty(&queue, bodies: &bodies) }
-
-  /// Most flushes take all.
-  private mutating func empty(_ queue: inout ByteQueue, bodies: inout BlockPool) {
+  /// Empties the queue, as most flushes do.
+  public mutating func clear(_ queue: inout ByteQueue, bodies: inout BlockPool) {
     if queue.holdsLent { dropLent(&queue) }
     guard queue.head != 0 else { return }
     var chunk = queue.head

@@ -108,4 +108,13 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
     guard states[index] & 0x1000 != 0 else { return nil }
     return Handle(index: index, generation: UInt32(states[index] & 0xFFF))
   }
+
+  /// Lends every entry that is lent in turn; `body` may change it, and neither lends nor gives back.
+  public func visit(_ body: (UnsafeMutablePointer<Element>) -> Void) {
+    var index = 0
+    while index < capacity {
+      if let handle = handle(at: index) { body(address(handle)) }
+      index += 1
+    }
+  }
 }

@@ -44,11 +44,7 @@ extension Broker {
 
   /// A replay that is under way may send one twice then: that it came live, too.
   private mutating func beginAgesAnew() {
-    var index = 0
-    while index < limits.retainedMax {
-      if let slot = retained.handle(at: index) { retained[slot].age = 0 }
-      index += 1
-    }
+    retained.visit { $0.pointee.age = 0 }
     retainedAge = 0
   }
 

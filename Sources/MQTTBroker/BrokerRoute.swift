@@ -90,7 +90,7 @@ extension Broker {
     else { return false }
     let version = connections[id].version
     guard sessions[message.publisher].version == version else { return false }
-    // Without properties there is no alias; with them they are as they came, or the lengths differ.
+    // An alias or other properties that are not forwarded would make it longer than what is compared below.
     guard connections[id].sentAliasMax == 0, message.forwarded.isEmpty, message.topic.isWithin(lendable) else {
       return false
     }
@@ -128,11 +128,7 @@ extension Broker {
   }
 
   private mutating func beginSerialsAnew() {
-    var index = 0
-    while index < limits.sessionsMax {
-      if let session = sessions.handle(at: index) { sessions[session].matchSerial = 0 }
-      index += 1
-    }
+    sessions.visit { $0.pointee.matchSerial = 0 }
     routeSerial = 1
   }
 
@@ -245,7 +241,7 @@ extension Broker {
       let connection = connections.address(id)
       let version = connection.pointee.version
       if receiver.hasIdentifier || retain || connection.pointee.sentAliasMax > 0
-        || message.payload.count >= limits.referenceBytesMin && (receiverCount == 1 || !stored.isNull)
+        || message.payload.count >= limits.referenceBytesMin
       {
         sendQoS0(receiver, message, stored, retain: retain, on: id, at: now)
         continue
@@ -304,8 +300,9 @@ extension Broker {
     at now: Instant
   ) {
     // Most of what a large message costs is its copy: behind others of its kind it goes out from where it was read.
-    if stored.isNull, receiverCount == 1, !receiver.hasIdentifier, message.payload.count >= limits.referenceBytesMin,
-      isLendable(message, to: id), lentTo.isNull || lentTo == id,
+    // A large one that is not stored goes straight out, to one receiver (`route`).
+    if stored.isNull, message.payload.count >= limits.referenceBytesMin, isLendable(message, to: id),
+      lentTo.isNull || lentTo == id,
       outboxes.lend(lendable, to: &connections.address(id).pointee.outbox)
     {
       lentTo = id

@@ -147,13 +147,7 @@ struct TopicTree: ~Copyable {
     while node != rootHandle, !nodes[node].isUsed {
       let gone = nodes[node]
       index.remove(node.index, hash: gone.hash, from: nodes) { $0.hash }
-      nodes[gone.parent].childWord -= 4
-      if gone.hash == childHash(gone.parent, plusHash), isNamed(node, TopicTree.plus) {
-        nodes[gone.parent].childWord -= 1
-      }
-      if gone.hash == childHash(gone.parent, hashHash), isNamed(node, TopicTree.hash) {
-        nodes[gone.parent].childWord -= 2
-      }
+      nodes[gone.parent].childWord -= wordInParent(node)
       if !gone.nameRest.isNull { names.release(gone.nameRest) }
       recent.forget()
       nodes.giveBack(node)
@@ -210,11 +204,14 @@ struct TopicTree: ~Copyable {
       return nil
     }
     index.insert(handle.index, hash: hash)
-    nodes[parent].childWord += 4
-    if level == TopicTree.plus { nodes[parent].childWord += 1 }
-    if level == TopicTree.hash { nodes[parent].childWord += 2 }
+    nodes[parent].childWord += wordInParent(handle)
     recent.forget()
     return handle
+  }
+
+  /// What a node is in its parent's `childWord`.
+  private func wordInParent(_ node: Handle<TopicNode>) -> UInt32 {
+    4 + (isNamed(node, TopicTree.plus) ? 1 : 0) + (isNamed(node, TopicTree.hash) ? 2 : 0)
   }
 
   func plusChild(of node: Handle<TopicNode>) -> Handle<TopicNode>? {
