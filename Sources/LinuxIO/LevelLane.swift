@@ -13,6 +13,8 @@ public final class LevelLane {
   public private(set) var isBusy = false
   /// The job submitted last.
   public private(set) var lastJob = LevelJob.open
+  /// It takes no more jobs.
+  public private(set) var isEnded = false
 
   /// - Parameter sysfsRoot: in place of `/sys`.
   public init(_ device: LevelDevice, sysfsRoot: Bytes = Bytes("/sys")) throws(LinuxError) {
@@ -36,9 +38,9 @@ public final class LevelLane {
   /// Readable when a result waits.
   public var fd: Int32 { box.answered }
 
-  /// `share` as in `LevelFile.perform`. false while a job is under way.
+  /// `share` as in `LevelFile.perform`. false while a job is under way, and after `end`.
   public func submit(_ job: LevelJob, share: UInt64) -> Bool {
-    guard !isBusy else { return false }
+    guard !isBusy, !isEnded else { return false }
     isBusy = true
     lastJob = job
     box.submit(job, share)
@@ -52,12 +54,14 @@ public final class LevelLane {
     return result
   }
 
-  /// The same, after at most so many nanoseconds.
-  public func wait(nanoseconds: Int64) -> LevelResult? {
-    let end = Clock.now().adding(nanoseconds: nanoseconds)
+  /// Takes no job from now on; one that is under way goes on.
+  public func end() { isEnded = true }
+
+  /// The result of the job that is under way, waited for until `deadline` at most; nil when there is no job, too.
+  public func wait(until deadline: Instant) -> LevelResult? {
     while isBusy {
       if let result = takeResult() { return result }
-      let left = end.since(Clock.now())
+      let left = deadline.since(Clock.now())
       guard left > 0 else { return nil }
       _ = clinux_wait_readable(fd, left)
     }

@@ -18,7 +18,7 @@ public struct SafeOutputs {
       configuration.taps.outputs,
       lines: configuration.board?.isSimulated == true ? Lines(simulated: SimulatedChip()) : Lines(),
       patienceMilliseconds: 2000)
-    for level in configuration.taps.levels { leave(level, sysfsRoot: configuration.sysfsRoot) }
+    leave(configuration.taps.levels, sysfsRoot: configuration.sysfsRoot)
   }
 
   /// Tries every output, whatever becomes of the others; for `patienceMilliseconds` again, as a chip may come late and a
@@ -54,20 +54,23 @@ public struct SafeOutputs {
     }
   }
 
-  /// A PWM channel or a LED; its driver is waited for for a second.
-  private mutating func leave(_ level: LevelSettings, sysfsRoot: [UInt8]) {
-    text.add(level.name)
-    let problem = level.onExit == .keep ? nil : Server.makeSafe(level, sysfsRoot: sysfsRoot)
-    if let problem {
-      isSafe = false
-      text.add(": NOT SAFE: ")
-      text.add(problem)
-    } else if level.onExit == .keep {
-      text.add(": left as it is (on_exit: keep)")
-    } else {
-      text.add(": safe level")
+  /// PWM channels and LEDs, all of them at the same time.
+  private mutating func leave(_ levels: [LevelSettings], sysfsRoot: [UInt8]) {
+    let lanes = levels.map { $0.onExit == .keep ? nil : Server.beginSafe($0, sysfsRoot: sysfsRoot) }
+    let deadline = Clock.now().adding(nanoseconds: Server.safeNanoseconds)
+    for (level, lane) in zip(levels, lanes) {
+      text.add(level.name)
+      if level.onExit == .keep {
+        text.add(": left as it is (on_exit: keep)")
+      } else if let problem = Server.endSafe(level, lane, until: deadline) {
+        isSafe = false
+        text.add(": NOT SAFE: ")
+        text.add(problem)
+      } else {
+        text.add(": safe level")
+      }
+      text.endLine()
     }
-    text.endLine()
   }
 
   @inline(never) private mutating func tell(_ output: OutputSettings, _ error: LineError?) {

@@ -17,7 +17,8 @@ public final class Server {
   let service = ServiceManager()
 
   let memory: MappedMemory
-  var broker: Broker
+  /// Changed by `callBroker` only.
+  private var guardedBroker: Broker
   let taps: TapTable
   let rules: RuleTable
   let loop: LoopMemory
@@ -60,11 +61,11 @@ public final class Server {
   /// Of what is being published: rules before it, and the last one's `by`.
   var ruleDepth = 0
   var ruleBy = Bytes.empty
-  var isRunningRules = false
   /// Lines are being requested or set one after the other: rules wait until all of them are.
   var rulesMustWait = false
   /// The broker is in the middle of a call and must not be called.
-  var isBrokerBusy = false
+  private(set) var isBrokerBusy = false
+  private var isSettling = false
 
   var turnTimes = TurnTimes()
   var figuresAt = Instant.never
@@ -75,6 +76,7 @@ public final class Server {
 
   var publishedLog = Log.Counters()
   var watchdogAt = Instant.never
+  /// The end has begun: the turn is the last one, and commands are refused.
   var isStopping = false
 
   struct OpenListener {
@@ -87,6 +89,38 @@ public final class Server {
   /// What can keep a server from starting, in words for the log.
   public struct StartError: Error {
     public let text: Text
+  }
+
+  // MARK: The broker
+
+  /// The broker, to look at.
+  var broker: Broker { _read { yield guardedBroker } }
+
+  /// Makes one call that changes the broker. Taps run inside it and must not call the broker, so what they want published waits
+  /// until `settle`.
+  @inline(__always)
+  func callBroker<Answer>(_ call: (inout Broker) -> Answer) -> Answer {
+    precondition(!isBrokerBusy)
+    isBrokerBusy = true
+    defer { isBrokerBusy = false }
+    return call(&guardedBroker)
+  }
+
+  /// Makes one call in which taps may run, and does what they want before anything else happens.
+  @inline(__always)
+  func brokerTurn<Answer>(at now: Instant, _ call: (inout Broker) -> Answer) -> Answer {
+    let answer = callBroker(call)
+    settle(at: now)
+    return answer
+  }
+
+  /// Publishes what taps have to tell and carries out the rules that have fired, until neither leads to anything more.
+  func settle(at now: Instant) {
+    guard !isSettling else { return }
+    isSettling = true
+    tellTaps(at: now)
+    runRules(at: now)
+    isSettling = false
   }
 
   // MARK: Making
@@ -121,7 +155,7 @@ public final class Server {
     let now = Clock.now()
     let seed =
       UInt64(bitPattern: now.nanoseconds) ^ UInt64(bitPattern: Clock.wallNanoseconds()) &* 0x9E37_79B9_7F4A_7C15
-    broker = Broker(limits: configuration.limits, seed: seed, in: &reservation)
+    guardedBroker = Broker(limits: configuration.limits, seed: seed, in: &reservation)
     taps = TapTable(configuration.taps, in: &reservation)
     rules = RuleTable(configuration.taps, in: &reservation)
     loop = LoopMemory(configuration.limits, in: &reservation)
@@ -144,8 +178,8 @@ public final class Server {
     retryAt = [Instant](repeating: .never, count: taps.lineCount)
     presses = configuration.presses.map { Press($0, from: now) }
     try addCommandTaps()
-    broker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
-    broker.onPresence = { [unowned(unsafe) self] presence in
+    guardedBroker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
+    guardedBroker.onPresence = { [unowned(unsafe) self] presence in
       self.tell(presence)
       if presence.isHere {
         self.taps.clientConnected(presence.clientID)
@@ -214,7 +248,7 @@ public final class Server {
   }
 
   func addCommandTap(_ topic: Bytes, _ index: Int) throws(StartError) {
-    guard let tap = broker.addTap(filter: topic), tap.index == index else {
+    guard let tap = callBroker({ $0.addTap(filter: topic) }), tap.index == index else {
       throw Server.noRoomForTaps
     }
   }

@@ -16,7 +16,7 @@ extension Server {
       topicLevelsMax: limits.topicLevelsMax)
     // The last taps of the broker, so that all others keep their numbers.
     for topic in history.statusTopics {
-      guard let tap = topic.lend({ broker.addTap(filter: $0) }) else {
+      guard let tap = topic.lend({ topic in callBroker { $0.addTap(filter: topic) } }) else {
         log.write(.warning, .taps, "tapline: no room to hear when Home Assistant comes; raise limits: taps")
         continue
       }
@@ -36,7 +36,9 @@ extension Server {
     guard isDiscoveryDue else { return }
     isDiscoveryDue = false
     for topic in history.topics {
-      topic.lend { _ = broker.publish(topic: $0, payload: .empty, qos: .atLeastOnce, retain: true, at: now) }
+      topic.lend { topic in
+        _ = publishOwn(topic: topic, payload: .empty, qos: .atLeastOnce, retain: true, runsTaps: false, at: now)
+      }
     }
     // With what is gone for who is here, then without it for who comes later.
     if !history.tombstones.isEmpty { publishDiscovery(at: now) }
@@ -56,9 +58,9 @@ extension Server {
       var properties = loop.scratch.writer()
       properties.writeProperty(.payloadFormatIndicator, byte: 1)
       properties.writeProperty(.contentType, bytes: Bytes("application/json"))
-      let reason = broker.publish(
+      let reason = publishOwn(
         topic: topic.written, payload: payload.written, properties: properties.written, qos: .atLeastOnce, retain: true,
-        at: now)
+        runsTaps: false, at: now)
       if reason.isError {
         log.write(.error, .taps, "tapline: a discovery message found no room; raise limits: retained or blocks")
       }

@@ -10,8 +10,7 @@ extension Server {
     figuresAt = now.adding(seconds: Int64(configuration.limits.sysIntervalSeconds))
     var writer = loop.scratch.writer()
     turnTimes.write(into: &writer)
-    _ = broker.publish(
-      topic: Bytes("$SYS/tapline/loop/turn_microseconds"), payload: writer.written, retain: true, at: now)
+    publishFigure("$SYS/tapline/loop/turn_microseconds", writer.written, at: now)
     publishLogCounters(at: now)
     guard let allocationCount else { return }
     let afterReady = allocationCount() &- allocationsAtStart
@@ -23,10 +22,22 @@ extension Server {
     publishFigure("$SYS/tapline/memory/allocations_after_ready", afterReady, at: now)
   }
 
+  /// `tapline version 0.1.0`, once: a client that looks there first learns what it speaks to.
+  func publishVersion(at now: Instant) {
+    var writer = loop.scratch.writer()
+    writer.write("tapline version ")
+    writer.write(Version.text)
+    publishFigure("$SYS/broker/version", writer.written, at: now)
+  }
+
   func publishFigure(_ topic: StaticString, _ value: UInt64, at now: Instant) {
     var writer = loop.scratch.writer()
     writer.writeDecimal(value)
-    _ = broker.publish(topic: Bytes(topic), payload: writer.written, retain: true, at: now)
+    publishFigure(topic, writer.written, at: now)
+  }
+
+  private func publishFigure(_ topic: StaticString, _ payload: Bytes, at now: Instant) {
+    _ = publishOwn(topic: Bytes(topic), payload: payload, retain: true, runsTaps: false, at: now)
   }
 }
 

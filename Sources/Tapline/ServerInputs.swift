@@ -135,7 +135,7 @@ extension Server {
     let by = author(of: message)
     switch taps.counters[counter].commandReceived(message.payload, wallNanoseconds: wall, by: by) {
     case .set(let update):
-      keep(update)
+      taps.tellLater(.counter(counter), update)
       stateChanged(at: message.now)
     case .refuse(let reason, let text):
       verdict.reason = reason

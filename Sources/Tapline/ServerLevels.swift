@@ -2,7 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
-public import Taps
+import Taps
 
 /// PWM channels and LEDs: files of /sys, written on a thread of their own each.
 ///
@@ -12,6 +12,8 @@ public import Taps
 extension Server {
   /// A chip on a slow bus needs a millisecond; the rest is for a busy processor.
   private static var answerNanoseconds: Int64 { 100_000_000 }
+  /// For all outputs together, at the orderly end and in `tapline safe`: there a safe level counts for more than a quick end.
+  static var safeNanoseconds: Int64 { 5_000_000_000 }
 
   static func startLevelLanes(_ levels: [LevelSettings], sysfsRoot: [UInt8]) throws(LinuxError) -> [LevelLane] {
     var lanes: [LevelLane] = []
@@ -32,12 +34,18 @@ extension Server {
     return try result.get()
   }
 
-  /// Gives one output its safe level, from a process without a server; what went wrong, or nil. Waits for a second at
-  /// most: a driver that hangs is given up.
-  public static func makeSafe(_ level: LevelSettings, sysfsRoot: [UInt8]) -> Text? {
-    guard let lane = try? levelLane(level, sysfsRoot) else { return Text("no thread for it") }
+  /// Begins to give an output its safe level, from a process without a server; nil when no thread can be had for it.
+  static func beginSafe(_ level: LevelSettings, sysfsRoot: [UInt8]) -> LevelLane? {
+    guard let lane = try? levelLane(level, sysfsRoot) else { return nil }
     _ = lane.submit(.open, share: level.scale.share(of: level.safe))
-    guard let result = lane.wait(nanoseconds: 1_000_000_000) else { return Text("write does not return") }
+    return lane
+  }
+
+  /// What kept the output of `beginSafe` from its safe level, or nil.
+  /// - Parameter deadline: when a driver that hangs is given up.
+  static func endSafe(_ level: LevelSettings, _ lane: LevelLane?, until deadline: Instant) -> Text? {
+    guard let lane else { return Text("no thread for it") }
+    guard let result = lane.wait(until: deadline) else { return Text("write does not return") }
     guard let failure = result.failure else { return nil }
     return withUnsafeTemporaryAllocation(byteCount: 160, alignment: 8) { room in
       var writer = ByteWriter(room)
@@ -120,7 +128,7 @@ extension Server {
       verdict.reason = reason
       verdict.reasonString = text
     case .write(let level):
-      keep(write(level, index, by: author(of: message), at: message.now))
+      taps.tellLater(.level(index), write(level, index, by: author(of: message), at: message.now))
       if case .driven = taps.levels[index].state {
         stateChanged(at: message.now)
       } else {
@@ -133,27 +141,45 @@ extension Server {
   }
 
   private func write(_ level: Int, _ index: Int, by: Bytes, at now: Instant) -> TapUpdate {
-    let lane = levelLanes[index]
-    let isTaken = lane.submit(.set, share: taps.levels[index].share(of: level))
-    guard isTaken, let result = lane.wait(nanoseconds: Server.answerNanoseconds) else {
-      return fail(index, Bytes("write does not return"), at: now)
-    }
+    let isTaken = levelLanes[index].submit(.set, share: taps.levels[index].share(of: level))
+    let deadline = Clock.now().adding(nanoseconds: Server.answerNanoseconds)
+    return written(level, index, by: by, isTaken ? levelLanes[index].wait(until: deadline) : nil, at: now)
+  }
+
+  /// - Parameter result: nil when the write has not returned.
+  private func written(_ level: Int, _ index: Int, by: Bytes, _ result: LevelResult?, at now: Instant) -> TapUpdate {
+    guard let result else { return fail(index, Bytes("write does not return"), at: now) }
     return update(index, result, level: level, by: by, at: now)
   }
 
-  /// The orderly end: each gets its safe level, keeps what it has or is given back, as `on_exit` says.
+  // MARK: The end
+
+  /// The orderly end: each gets its safe level, keeps what it has or is given back, as `on_exit` says. From then on its lane
+  /// takes no more jobs. One whose driver hangs holds up no other.
   func leaveLevels(at now: Instant) {
+    let deadline = Clock.now().adding(nanoseconds: Server.safeNanoseconds)
+    for index in 0..<taps.levels.count where !levelLanes[index].isBusy { beginToLeave(index) }
     for index in 0..<taps.levels.count {
-      let settings = configuration.taps.levels[index]
-      switch settings.onExit {
-      case .keep: break
-      case .safe: publish(write(settings.safe, index, by: Bytes("safe"), at: now), at: now)
-      case .release:
-        if levelLanes[index].submit(.release, share: 0) {
-          _ = levelLanes[index].wait(nanoseconds: Server.answerNanoseconds)
-        }
+      let lane = levelLanes[index]
+      if !lane.isEnded {  // a write is under way, which must not come after the safe one
+        _ = lane.wait(until: deadline)
+        beginToLeave(index)
       }
+      let result = lane.wait(until: max(deadline, Clock.now().adding(nanoseconds: Server.answerNanoseconds)))
+      let settings = configuration.taps.levels[index]
+      guard settings.onExit == .safe else { continue }
+      publish(written(settings.safe, index, by: Bytes("safe"), result, at: now), at: now)
     }
+  }
+
+  private func beginToLeave(_ index: Int) {
+    let settings = configuration.taps.levels[index]
+    switch settings.onExit {
+    case .keep: break
+    case .safe: _ = levelLanes[index].submit(.set, share: taps.levels[index].share(of: settings.safe))
+    case .release: _ = levelLanes[index].submit(.release, share: 0)
+    }
+    levelLanes[index].end()
   }
 }
 

@@ -145,14 +145,14 @@ extension Server {
       if !carryOut(sets[index], at: now, inBrokersTurn: inBrokersTurn) { failed = sets[index].output }
     }
     rulesMustWait = false
-    if !inBrokersTurn { runRules(at: now) }
+    if !inBrokersTurn { settle(at: now) }
     return failed
   }
 
   private func carryOut(_ set: LineSet, at now: Instant, inBrokersTurn: Bool) -> Bool {
     // In the broker's turn publications wait until it is over.
     func announce(_ update: TapUpdate) {
-      if inBrokersTurn { keep(update) } else { publish(update, at: now) }
+      if inBrokersTurn { taps.tellLater(.output(set.output), update) } else { publish(update, at: now) }
     }
     let line = taps.outputs[set.output].lineIndex
     let wall = Clock.wallNanoseconds()
@@ -183,7 +183,8 @@ extension Server {
     while let stats = taps.takeDueStats(at: now, wallNanoseconds: Clock.wallNanoseconds()) { publish(stats, at: now) }
   }
 
-  /// The orderly end: each output gets its safe level, keeps what it has or is let go, as `on_exit` says.
+  /// The orderly end: each output gets its safe level, keeps what it has or is let go, as `on_exit` says. Then its line is
+  /// given back, so that nothing can set it any more.
   func leaveOutputs(at now: Instant) {
     for output in 0..<taps.outputs.count {
       if let set = taps.exitSet(output: output) { _ = carryOut(set, at: now, inBrokersTurn: false) }
@@ -192,7 +193,8 @@ extension Server {
       if let stats = taps.stats(output: output, at: now, wallNanoseconds: Clock.wallNanoseconds()) {
         publish(stats, at: now)
       }
-      if configuration.taps.outputs[output].onExit == .release { letGo(taps.outputs[output].lineIndex) }
+      let line = taps.outputs[output].lineIndex
+      if configuration.taps.outputs[output].onExit == .release { letGo(line) } else { closeLine(line) }
     }
   }
 
@@ -229,28 +231,11 @@ extension Server {
           place.writeProperty(.correlationData, bytes: correlation)
         }
       }, qos: message.qos, retain: false, runsTaps: false)  // a topic of the client's choice commands nothing
-    if !isKept { logNoRoom() }
-  }
-
-  /// Publications of a command wait until the broker is free. There is room: `receive` stops after each packet
-  /// that ran a tap, and a command is one tap's.
-  func keep(_ update: TapUpdate) {
-    if let state = update.state { keep(state) }
-    if let fault = update.fault { keep(fault) }
-  }
-
-  private func keep(_ publication: Publication) {
-    let isKept = stash.push(
-      topic: publication.topic, payload: publication.payload,
-      properties: { publication.writeProperties(into: &$0) }, qos: .atMostOnce, retain: publication.retain,
-      runsTaps: true)
-    if !isKept { logNoRoom() }
-  }
-
-  private func logNoRoom() {
-    log.write(
-      .error, .taps,
-      "tapline: a state found no room to be published; raise limits: tap_publishes or tap_publish_bytes")
+    if !isKept {
+      log.write(
+        .error, .taps,
+        "tapline: an answer found no room to be published; raise limits: tap_publishes or tap_publish_bytes")
+    }
   }
 
   // MARK: The simulated board

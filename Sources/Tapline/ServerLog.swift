@@ -45,7 +45,7 @@ extension Server {
 
   /// After each turn.
   func tellNotices() {
-    while let notice = broker.nextNotice() {
+    while let notice = callBroker({ $0.nextNotice() }) {
       if notice.isOfClient { continue }
       log.line(.notice, .mqtt) { line in
         line.write("tapline: ")

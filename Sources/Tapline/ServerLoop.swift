@@ -49,7 +49,7 @@ extension Server {
     }
   }
 
-  private func start() {
+  func start() {
     MappedMemory.touchStack(byteCount: Server.stackBytes)
     let now = Clock.now()
     publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
@@ -58,9 +58,10 @@ extension Server {
     rulesMustWait = true  // an output that is not requested yet does what no rule wants
     for line in 0..<taps.lineCount { openLine(line, at: now) }
     rulesMustWait = false
-    runRules(at: now)
+    settle(at: now)
     stateChanged(at: now)  // so that a file that cannot be written is told of now
-    broker.startSys(at: now)
+    callBroker { $0.startSys(at: now) }
+    publishVersion(at: now)
     advanceBroker(to: now)
     MappedMemory.trim()
     if let nanoseconds = service.watchdogNanoseconds { watchdogAt = now.adding(nanoseconds: nanoseconds / 2) }
@@ -81,7 +82,7 @@ extension Server {
   }
 
   /// `before` is now; when the turn is over it is what is returned.
-  private func turn(from before: Instant) -> Instant {
+  func turn(from before: Instant) -> Instant {
     let deadline = broker.hasReady || !pending.isEmpty ? before : nextDeadline
     let count = poller.wait(until: deadline, now: before)
     let now = Clock.now()
@@ -102,11 +103,7 @@ extension Server {
   }
 
   private func advanceBroker(to now: Instant) {
-    isBrokerBusy = true  // a Will may run taps
-    broker.advance(to: now)
-    isBrokerBusy = false
-    publishStash(at: now)
-    runRules(at: now)
+    brokerTurn(at: now) { $0.advance(to: now) }  // a Will may run taps
   }
 
   /// Two or three at a time: `min` of more puts them in an array on the heap.
@@ -125,7 +122,7 @@ extension Server {
 
   private func advanceBoard(at now: Instant) {
     rules.advance(to: now)
-    runRules(at: now)
+    settle(at: now)
     advanceOutputs(at: now)
     retryLevels(at: now)
     takeDueSensors(at: now)
@@ -209,11 +206,12 @@ extension Server {
         return
       case .connection(let fd, let peer):
         let settings = listeners[index].settings
-        guard
-          let id = broker.attach(
+        let attached = callBroker {
+          $0.attach(
             allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy, from: SourceAddress(peer),
             at: now)
-        else {
+        }
+        guard let id = attached else {
           Transport.close(fd)  // counted by the broker
           continue
         }
@@ -259,7 +257,7 @@ extension Server {
       take(Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])), on: id, lends: isBulk, at: now)
       if isBulk {
         flushReady(at: now)
-        broker.settle()
+        callBroker { $0.settle() }
       }
       if broker.isAttached(id), loop.transports[id.index].isReadable { pending.push(id.index) }
     }
@@ -270,12 +268,7 @@ extension Server {
   private func take(_ bytes: Bytes, on id: ConnectionID, lends: Bool, at now: Instant) {
     var input = bytes
     while true {
-      isBrokerBusy = true
-      let receipt = broker.receive(&input, on: id, lends: lends, at: now)
-      isBrokerBusy = false
-      publishStash(at: now)
-      runRules(at: now)
-      switch receipt {
+      switch brokerTurn(at: now, { $0.receive(&input, on: id, lends: lends, at: now) }) {
       case .done:
         return
       case .tapsRan:
@@ -285,7 +278,9 @@ extension Server {
         flush(id, at: now)
         guard broker.isAttached(id) else { return }
         // It sends on and on and takes no answers: the kernel's buffer and ours are full of them.
-        if broker.pendingByteCount(id) == before { broker.close(id, .quotaExceeded, at: now) }
+        if broker.pendingByteCount(id) == before {
+          brokerTurn(at: now) { $0.close(id, .quotaExceeded, at: now) }
+        }
       }
     }
   }
@@ -295,7 +290,7 @@ extension Server {
   /// Every connection that had something to write is flushed once; what that makes ready waits for the next turn.
   func flushReady(at now: Instant) {
     var remaining = configuration.limits.connectionsMax
-    while remaining > 0, let id = broker.nextReady() {
+    while remaining > 0, let id = callBroker({ $0.nextReady() }) {
       remaining -= 1
       flush(id, at: now)
     }
@@ -317,7 +312,7 @@ extension Server {
       switch Transport.write(entry.fd, gatherList) {
       case .bytes(let written):
         if written < gatherList.byteCount { isWritable = false }
-        broker.sent(written, on: id, at: now)
+        callBroker { $0.sent(written, on: id, at: now) }
       case .wouldBlock:
         isWritable = false
       case .closed, .failed:
@@ -337,11 +332,7 @@ extension Server {
     let fd = loop.transports[id.index].fd
     try? poller.remove(fd)
     Transport.close(fd)
-    isBrokerBusy = true  // a Will may run taps
-    broker.detach(id, at: now)
-    isBrokerBusy = false
-    publishStash(at: now)
-    runRules(at: now)
+    brokerTurn(at: now) { $0.detach(id, at: now) }  // a Will may run taps
   }
 
   // MARK: Publishing
@@ -356,23 +347,27 @@ extension Server {
   }
 
   func publish(_ update: TapUpdate, at now: Instant) {
+    publishAll(update, at: now)
+    settle(at: now)
+  }
+
+  private func publishAll(_ update: TapUpdate, at now: Instant) {
     if let state = update.state { publish(state, at: now) }
     if let fault = update.fault { publish(fault, at: now) }
     if let event = update.event { publish(event, at: now) }
-    runRules(at: now)
   }
 
-  /// What taps wanted published while the broker was busy.
-  func publishStash(at now: Instant) {
-    while let next = stash.pop() {
-      if next.entry.runsTaps {
+  /// What taps wanted published while the broker was busy: their states, then other messages, until there is none.
+  func tellTaps(at now: Instant) {
+    while true {
+      if let update = taps.takeUntold() {
+        publishAll(update, at: now)
+      } else if let next = stash.pop() {
         _ = publishOwn(
           topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
-          retain: next.entry.retain, at: now)
+          retain: next.entry.retain, runsTaps: next.entry.runsTaps, at: now)
       } else {
-        _ = broker.publish(
-          topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
-          retain: next.entry.retain, at: now)
+        return
       }
     }
   }

@@ -30,10 +30,9 @@ extension Server {
     }
   }
 
-  /// Carries out what has fired, and what fires because of that, until nothing does.
+  /// Carries out what has fired, and what fires because of that, until nothing does. Called by `settle`.
   func runRules(at now: Instant) {
-    guard !isRunningRules, !rulesMustWait else { return }
-    isRunningRules = true
+    guard !rulesMustWait else { return }
     while let fired = rules.takeFired() {
       ruleDepth = fired.depth + 1
       ruleBy = rules.by(fired.rule)
@@ -42,12 +41,11 @@ extension Server {
         let reason = publishOwn(
           topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain, at: now)
         if reason.isError { rules.counters.refused &+= 1 }
-        publishStash(at: now)
       }
+      tellTaps(at: now)  // what follows from this rule is of its depth
     }
     ruleDepth = 0
     ruleBy = .empty
-    isRunningRules = false
   }
 
   private func carryOut(_ action: RuleAction, at now: Instant) {
@@ -60,17 +58,17 @@ extension Server {
     }
   }
 
-  /// Publishes a message of the board's own: its taps, its rules and its subscribers see it, handlers do not.
+  /// Publishes a message of the board's own: its subscribers see it and, with `runsTaps`, its taps and rules; handlers
+  /// do not. What taps want because of it waits for `settle`.
   func publishOwn(
     topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
-    expirySeconds: UInt32? = nil, at now: Instant
+    expirySeconds: UInt32? = nil, runsTaps: Bool = true, at now: Instant
   ) -> ReasonCode {
-    let wasBusy = isBrokerBusy
-    isBrokerBusy = true
-    defer { isBrokerBusy = wasBusy }
-    return broker.publish(
-      topic: topic, payload: payload, properties: properties, qos: qos, retain: retain, expirySeconds: expirySeconds,
-      runsTaps: true, at: now)
+    callBroker {
+      $0.publish(
+        topic: topic, payload: payload, properties: properties, qos: qos, retain: retain, expirySeconds: expirySeconds,
+        runsTaps: runsTaps, at: now)
+    }
   }
 
   /// Who a command is from: a client, or the rule that published it.
@@ -92,7 +90,8 @@ extension Server {
     publishedRuleCounters = new
   }
 
-  private var commandTapCount: Int { taps.outputTopicCount + taps.counters.count + taps.levels.count }
+  /// The broker's first taps are those of commands.
+  var commandTapCount: Int { taps.outputTopicCount + taps.counters.count + taps.levels.count }
 
   // MARK: Questions
 
@@ -104,7 +103,7 @@ extension Server {
     let filter =
       layout == .mqttIO
       ? base + [UInt8](ascii: "/+/+/get") : layout.topic(.input, .state, base: base, name: [UInt8](ascii: "+/get"))
-    let added = filter.lend { broker.addTap(filter: $0) }
+    let added = filter.lend { filter in callBroker { $0.addTap(filter: filter) } }
     guard let added, added.index == index else { throw Server.noRoomForTaps }
     getTap = index
   }

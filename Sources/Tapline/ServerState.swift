@@ -30,9 +30,9 @@ extension Server {
   func takeStateOutcome(at now: Instant) {
     guard let keeper = stateKeeper, let outcome = keeper.takeOutcome(at: now) else { return }
     tell(outcome, of: keeper)
-    publishState("$SYS/tapline/state/writes", keeper.figures.writes, at: now)
-    publishState("$SYS/tapline/state/bytes_written", keeper.figures.bytesWritten, at: now)
-    publishState("$SYS/tapline/state/failures", keeper.figures.failures, at: now)
+    publishFigure("$SYS/tapline/state/writes", keeper.figures.writes, at: now)
+    publishFigure("$SYS/tapline/state/bytes_written", keeper.figures.bytesWritten, at: now)
+    publishFigure("$SYS/tapline/state/failures", keeper.figures.failures, at: now)
   }
 
   /// Once for each kind of failure in a row.
@@ -51,12 +51,6 @@ extension Server {
         line.write(" is written again")
       }
     }
-  }
-
-  private func publishState(_ topic: StaticString, _ value: UInt64, at now: Instant) {
-    var writer = loop.scratch.writer()
-    writer.writeDecimal(value)
-    _ = broker.publish(topic: Bytes(topic), payload: writer.written, retain: true, at: now)
   }
 
   // MARK: The end

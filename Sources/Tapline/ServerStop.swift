@@ -14,7 +14,7 @@ extension Server {
     leaveLevels(at: now)
     publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     flushAll(at: now)
-    broker.closeAll(.serverShuttingDown, at: now)
+    brokerTurn(at: now) { $0.closeAll(.serverShuttingDown, at: now) }
     flushAll(at: now)
     for line in 0..<taps.lineCount { closeLine(line) }
     for listener in listeners {

@@ -39,8 +39,7 @@ extension Server {
     guard isBrokerBusy else {
       let now = Clock.now()
       let reason = publishOwn(topic: topic, payload: payload, qos: qos, retain: retain, at: now)
-      publishStash(at: now)
-      runRules(at: now)
+      settle(at: now)
       return !reason.isError
     }
     return stash.push(
@@ -56,7 +55,8 @@ extension Server {
     }
     var writer = loop.scratch.writer()
     compiled.writeFilter(into: &writer)
-    guard !writer.overflowed, broker.addTap(filter: writer.written) != nil else {
+    let filter = writer.written
+    guard !writer.overflowed, callBroker({ $0.addTap(filter: filter) }) != nil else {
       throw StartError(text: Text("no room for another tap; raise limits: taps"))
     }
     handlers.append(Handler(pattern: compiled, kind: kind))
@@ -88,6 +88,11 @@ extension Server {
     if tap.index >= firstBirthTap {
       homeAssistantCame(message)
       return .accept
+    }
+    // Outputs are safe, or are about to be made so: nothing that is asked of them from here on is carried out.
+    if tap.index < commandTapCount, isStopping {
+      return TapVerdict(
+        reason: .implementationSpecificError, reasonString: Bytes("the board is stopping"), retain: false)
     }
     if tap.index < taps.outputTopicCount { return commandReceived(tap.index, message) }
     let counter = tap.index - taps.outputTopicCount

@@ -247,9 +247,13 @@ public struct CounterTap: BitwiseCopyable {
     let isFirst = publishedPulses == nil
     publishedPulses = pulses
     guard isNew || isFirst || mustPublish else { return .none }
-    return TapUpdate(
-      state: Publication(
-        topic: totalTopic, payload: totalText.bytes, wallNanoseconds: wallNanoseconds, lostCount: lostCount, by: by))
+    return TapUpdate(state: totalNow(by: by, wallNanoseconds: wallNanoseconds))
+  }
+
+  /// The total that was published last; `by` caused it.
+  func totalNow(by: Bytes, wallNanoseconds: Int64) -> Publication {
+    Publication(
+      topic: totalTopic, payload: totalText.bytes, wallNanoseconds: wallNanoseconds, lostCount: lostCount, by: by)
   }
 }
 

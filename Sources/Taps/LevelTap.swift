@@ -206,9 +206,15 @@ public struct LevelTap: BitwiseCopyable {
     if level > 0 { levelWhenOn = level }
     payload.write { LevelTap.write(level, into: &$0) }
     return TapUpdate(
-      state: Publication(topic: stateTopic, payload: payload.bytes, wallNanoseconds: wallNanoseconds, by: by),
-      fault: fault.clear(wallNanoseconds: wallNanoseconds))
+      state: stateNow(by: by, wallNanoseconds: wallNanoseconds), fault: fault.clear(wallNanoseconds: wallNanoseconds))
   }
+
+  /// The level that was written last; `by` caused it.
+  func stateNow(by: Bytes, wallNanoseconds: Int64) -> Publication {
+    Publication(topic: stateTopic, payload: payload.bytes, wallNanoseconds: wallNanoseconds, by: by)
+  }
+
+  func faultNow(wallNanoseconds: Int64) -> Publication { fault.now(wallNanoseconds: wallNanoseconds) }
 
   /// The device does not do it; `reason` is for people. It is tried again, with the level that it should have.
   public mutating func failed(_ reason: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {

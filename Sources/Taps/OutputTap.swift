@@ -161,11 +161,16 @@ public struct OutputTap: BitwiseCopyable {
     watchLease(at: now)
     if !statsTopic.isEmpty { statsAt = max(now, nextStatsAt) }
     let cleared = fault.clear(wallNanoseconds: wallNanoseconds)
-    return TapUpdate(
-      state: Publication(
-        topic: stateTopic, payload: StateText.bytes(active: active), wallNanoseconds: wallNanoseconds, by: by),
-      fault: cleared)
+    return TapUpdate(state: stateNow(by: by, wallNanoseconds: wallNanoseconds), fault: cleared)
   }
+
+  /// The state that the line has now, or had when it was last known; `by` caused it.
+  func stateNow(by: Bytes, wallNanoseconds: Int64) -> Publication {
+    Publication(
+      topic: stateTopic, payload: StateText.bytes(active: lineActive), wallNanoseconds: wallNanoseconds, by: by)
+  }
+
+  func faultNow(wallNanoseconds: Int64) -> Publication { fault.now(wallNanoseconds: wallNanoseconds) }
 
   /// The last state stays on the state topic.
   mutating func lineFailed(_ reason: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {

@@ -117,6 +117,11 @@ struct FaultReport: BitwiseCopyable {
     isPublished = false
     return Publication(topic: topic, payload: .empty, wallNanoseconds: wallNanoseconds)
   }
+
+  /// What is to stand on the topic now: the fault's text, or nothing.
+  func now(wallNanoseconds: Int64) -> Publication {
+    Publication(topic: topic, payload: isPublished ? text.bytes : .empty, wallNanoseconds: wallNanoseconds)
+  }
 }
 
 enum StateText {

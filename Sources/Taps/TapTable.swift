@@ -52,6 +52,7 @@ public final class TapTable {
   /// What the outputs share; see OutputTable.
   var outputRoom: OutputRoom
   let hasLeases: Bool
+  var untold: UntoldTaps
 
   private let topics: UnsafeMutableRawPointer
   private let topicByteCount: Int
@@ -81,6 +82,8 @@ public final class TapTable {
     levels = TapList(
       base: reservation.take(LevelTap.self, count: settings.levels.count, name: "PWM channels and LEDs"),
       count: settings.levels.count)
+    untold = UntoldTaps(
+      count: settings.outputs.count + settings.counters.count + settings.levels.count, in: &reservation)
     topics = reservation.takeBytes(topicByteCount, name: "tap topics")
     texts = reservation.take(
       UInt8.self, count: TapTable.textByteCount(settings), name: "tap texts")

@@ -68,7 +68,9 @@ struct LevelLaneTests {
   @discardableResult
   func run(_ lane: LevelLane, _ job: LevelJob, _ percent: UInt64 = 0, seconds: Int64 = 10) -> String {
     #expect(lane.submit(job, share: percent << 32 / 100))
-    guard let result = lane.wait(nanoseconds: seconds * 1_000_000_000) else { return "hangs" }
+    guard let result = lane.wait(until: Clock.now().adding(nanoseconds: seconds * 1_000_000_000)) else {
+      return "hangs"
+    }
     guard let failure = result.failure else { return "ok" }
     return "\(failure.step.file) \(failure.error.errno)"
   }
@@ -106,10 +108,10 @@ struct LevelLaneTests {
     let lane = try lane(pwm("fe20c000.pwm", channel: 1))
     #expect(lane.submit(.open, share: 1 << 31))
     // The kernel's part, a moment later.
-    #expect(lane.wait(nanoseconds: 100_000_000) == nil)
+    #expect(lane.wait(until: Clock.now().adding(nanoseconds: 100_000_000)) == nil)
     #expect(get("class/pwm/pwmchip0/export") == "1")
     try channel(0, 1)
-    let result = try #require(lane.wait(nanoseconds: 10_000_000_000))
+    let result = try #require(lane.wait(until: Clock.now().adding(nanoseconds: 10_000_000_000)))
     #expect(result.failure == nil)
     #expect(channelText(0, 1) == ["1000000", "500000", "normal", "1"])
   }
@@ -197,7 +199,7 @@ struct LevelLaneTests {
     #expect(run(lane, .set, 50) == "ok")
     #expect(get("class/leds/ACT/brightness") == "128")
     #expect(lane.submit(.set, share: 1))  // not dark
-    #expect(lane.wait(nanoseconds: 10_000_000_000)?.failure == nil)
+    #expect(lane.wait(until: Clock.now().adding(nanoseconds: 10_000_000_000))?.failure == nil)
     #expect(get("class/leds/ACT/brightness") == "1")
     #expect(run(lane, .release) == "ok")
     #expect(get("class/leds/ACT/trigger") == "mmc0")
@@ -225,12 +227,12 @@ struct LevelLaneTests {
     let slow = try lane(led("a", trigger: ""))
     let other = try lane(led("b", trigger: ""))
     #expect(slow.submit(.open, share: 1 << 32))
-    #expect(slow.wait(nanoseconds: 30_000_000) == nil)
+    #expect(slow.wait(until: Clock.now().adding(nanoseconds: 30_000_000)) == nil)
     #expect(slow.isBusy)
     #expect(!slow.submit(.set, share: 0))
     #expect(run(other, .open, 100) == "ok")
     let reader = try #require(FileHandle(forReadingAtPath: fifo))
-    #expect(try #require(slow.wait(nanoseconds: 10_000_000_000)).failure == nil)
+    #expect(try #require(slow.wait(until: Clock.now().adding(nanoseconds: 10_000_000_000))).failure == nil)
     #expect(String(decoding: reader.availableData, as: UTF8.self) == "255")
     #expect(!slow.isBusy)
   }

@@ -191,7 +191,7 @@ extension Packet {
     case .publish:
       let message = try Publish(body: body, flags: header.flags, version: version, from: .server)
       self = .publish(
-        topic: text(message.topic), payload: text(message.payload), qos: message.qos.rawValue,
+        topic: plainText(message.topic), payload: plainText(message.payload), qos: message.qos.rawValue,
         packetID: message.packetID, retain: message.retain, dup: message.dup,
         properties: Prop.list(message.properties))
     case .pubAck, .pubRec, .pubRel, .pubComp:
@@ -213,8 +213,8 @@ extension Packet {
 
   private init(_ ack: Ack, _ type: PacketType) {
     switch type {
-    case .pubAck: self = .pubAck(ack.packetID, ack.reason, text: ack.reasonString.map { MQTTBrokerTests.text($0) })
-    case .pubRec: self = .pubRec(ack.packetID, ack.reason, text: ack.reasonString.map { MQTTBrokerTests.text($0) })
+    case .pubAck: self = .pubAck(ack.packetID, ack.reason, text: ack.reasonString.map { plainText($0) })
+    case .pubRec: self = .pubRec(ack.packetID, ack.reason, text: ack.reasonString.map { plainText($0) })
     case .pubRel: self = .pubRel(ack.packetID, ack.reason)
     default: self = .pubComp(ack.packetID, ack.reason)
     }
@@ -227,10 +227,10 @@ extension Prop {
     var reader = properties.makeReader()
     while let property = reader.next() {
       switch property.id {
-      case .userProperty: list.append(.user(MQTTBrokerTests.text(property.key), MQTTBrokerTests.text(property.value)))
+      case .userProperty: list.append(.user(plainText(property.key), plainText(property.value)))
       case .contentType, .responseTopic, .correlationData, .assignedClientIdentifier, .authenticationMethod,
         .authenticationData, .responseInformation, .serverReference, .reasonString:
-        list.append(.text(property.id, MQTTBrokerTests.text(property.value)))
+        list.append(.text(property.id, plainText(property.value)))
       default: list.append(.number(property.id, property.uint32))
       }
     }
@@ -238,7 +238,7 @@ extension Prop {
   }
 }
 
-func text(_ bytes: Bytes) -> String { String(decoding: bytes.buffer, as: UTF8.self) }
+func plainText(_ bytes: Bytes) -> String { String(decoding: bytes.buffer, as: UTF8.self) }
 
 private func codes(_ bytes: Bytes) -> [ReasonCode] { bytes.array().map { ReasonCode(rawValue: $0)! } }
 

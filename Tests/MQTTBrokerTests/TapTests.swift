@@ -19,7 +19,8 @@ import Testing
     world.broker.onTap = { tap, message in
       let flags = "\(message.qos.rawValue)\(message.retain ? "r" : "")"
       seen.lines.append(
-        "\(tap.index) \(text(message.clientID)) \(text(message.topic)) \(text(message.payload)) \(flags)")
+        "\(tap.index) \(plainText(message.clientID)) \(plainText(message.topic)) \(plainText(message.payload)) \(flags)"
+      )
       return verdict(message)
     }
     return seen

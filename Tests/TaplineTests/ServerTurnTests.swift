@@ -1,0 +1,91 @@
+import Bounded
+import Foundation
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import Testing
+
+@testable import Tapline
+
+@Suite("A turn: what taps want is done when the broker is free, and nothing of it is lost")
+struct ServerTurnTests {
+  private static let pins = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]
+
+  private static func relays(_ more: String = "") -> String {
+    "  outputs:\n"
+      + pins.map { "    r\($0): {pin: GPIO\($0)\(more)}\n" }.joined()
+  }
+
+  /// The Wills of 20 clients become due together, so one call of the broker carries out 20 commands, four more than the
+  /// 16 publications that taps may hand over in a call.
+  @Test(arguments: ["", "tap_publishes: 4, tap_publish_bytes: 4096"])
+  func twentyWillsInOneCallLeaveTwentyTrueStates(limits: String) throws {
+    let world = try ServerWorld(taps: Self.relays(), limits: limits)
+    for pin in Self.pins {
+      let will = WillFields(
+        topic: "b/r\(pin)/set", payload: "ON", qos: 1, properties: [.number(.willDelayInterval, 1)])
+      try world.connect("client \(pin)", will: will, properties: [.sessionExpiry(60)]).close()
+    }
+    world.run(until: "all clients are gone") { !world.hasConnections }
+    Clock.sleep(milliseconds: 1100)  // all Wills are due before the next turn
+    _ = world.server.turn(from: Clock.now())
+    #expect(Self.pins.allSatisfy { world.isHigh($0) })
+    let reader = try world.connect("reader")
+    reader.send(.subscribe(1, [Filter("b/+")]))
+    world.run(until: "retained states") { reader.payloads(on: "b/r21").isEmpty == false }
+    for pin in Self.pins {
+      #expect(reader.payloads(on: "b/r\(pin)") == ["ON"])
+      #expect(
+        reader.received { $0.topic == "b/r\(pin)" }.map { "\($0)".contains(#"user("by", "client \#(pin)")"#) } == true)
+    }
+    world.server.stop()
+  }
+
+  /// Handlers that use up all that taps may hand over do not keep a command's state from being told.
+  @Test func handlersThatUseUpTheRoomLoseNoState() throws {
+    let world = try ServerWorld(taps: Self.relays(), limits: "tap_publishes: 4, tap_publish_bytes: 4096") { server in
+      try server.onMessage("b/{relay}/set") { _, _ in
+        for _ in 0..<8 { _ = server.publish(topic: Bytes("noise"), payload: Bytes("x")) }
+        return .accept
+      }
+    }
+    let client = try world.connect("c")
+    client.send(.publish(topic: "b/r5/set", payload: "ON", qos: 1, packetID: 1))
+    world.run(until: "PUBACK") { client.received { $0.packetID == 1 } != nil }
+    client.send(.subscribe(2, [Filter("b/r5")]))
+    world.run(until: "state") { !client.payloads(on: "b/r5").isEmpty }
+    #expect(client.payloads(on: "b/r5") == ["ON"])
+    #expect(world.isHigh(5))
+    world.server.stop()
+  }
+
+  /// A client that sends on and takes no answers is closed in the middle of its own turn. Its Will's handler may publish then.
+  @Test func aHandlerMayPublishWhenAConnectionIsClosedForTakingNothing() throws {
+    let seen = Counter()
+    let world = try ServerWorld(taps: Self.relays()) { server in
+      try server.onMessage("will/{name}") { _, _ in
+        seen.count += 1
+        #expect(server.publish(topic: Bytes("b/r7/set"), payload: Bytes("ON")))
+        return .accept
+      }
+    }
+    let client = try world.connect("deaf", will: WillFields(topic: "will/deaf"))
+    // Each PINGREQ is answered; nobody reads the answers.
+    let pings = [UInt8](repeatElement([0xC0, 0], count: 32_768).joined())
+    world.run(until: "the connection is closed") {
+      client.sendSome(pings)
+      return seen.count == 1
+    }
+    #expect(world.isHigh(7))
+    world.server.stop()
+  }
+
+  @Test func theVersionIsToldAsOtherBrokersTellTheirs() throws {
+    let world = try ServerWorld(taps: Self.relays())
+    let client = try world.connect("c")
+    client.send(.subscribe(1, [Filter("$SYS/broker/version")]))
+    world.run(until: "version") { !client.payloads(on: "$SYS/broker/version").isEmpty }
+    #expect(client.payloads(on: "$SYS/broker/version") == ["tapline version \(plainText(Bytes(Version.text)))"])
+    world.server.stop()
+  }
+}
