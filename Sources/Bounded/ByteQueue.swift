@@ -21,11 +21,11 @@ public struct ByteQueue: BitwiseCopyable {
   mutating func count(chunks: Int) { self.chunks = UInt32(Int(self.chunks) + chunks) }
 }
 
-/// The chunks of all byte queues. Two for each queue are kept back: the first that it takes for whatever it sends, so
-/// that readers that are stuck cannot leave another without any, and one for control packets, so that they always find
-/// room however full the data is (FEATURES A6): they share the other chunks while these last, then take the reserved
-/// one, which data never enters; while it is held, the queue takes no data. So that this costs a queue little, chunks are
-/// small; those of one queue mostly follow each other in memory, and leave as one piece.
+/// The chunks of all byte queues. Two chunks are kept back for each queue. One is the first that the queue takes,
+/// whatever it sends, so stuck readers cannot leave another queue without a chunk. The other is the reserved chunk: it
+/// takes control packets only, so they find room however much data waits. Control packets share the other chunks while
+/// there are any and then take the reserved one; while a queue holds its reserved chunk, it takes no data. Chunks are
+/// small, so keeping two back is cheap. Those of one queue are mostly adjacent in memory and leave as one piece.
 ///
 /// One queue at a time may end with lent bytes, which lie where they were read: they are written from there, or
 /// copied by `settle` before that memory is used for something else.

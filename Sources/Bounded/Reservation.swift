@@ -63,7 +63,7 @@ public struct Reservation: ~Copyable {
   }
 }
 
-/// What a pool publishes about itself (FEATURES A3): nothing is refused or dropped without being counted.
+/// What a pool publishes about itself: every refusal and every drop is counted (docs/limits.md).
 public struct Gauge: BitwiseCopyable, Sendable {
   public let capacity: Int
   @usableFromInline var usedNow = 0

@@ -84,7 +84,8 @@ public enum Transport {
 ///
 /// Invariant: 0 <= count <= partsMax.
 public final class GatherList {
-  /// Parts in one write: 64 KiB in chunks of 1 KiB and some more; far below IOV_MAX (1024).
+  /// Parts in one write, far below IOV_MAX (1024). A part is a run of adjacent outbox chunks, a run of a large body's
+  /// blocks, or the lent bytes. What does not fit leaves with the next write.
   public static var partsMax: Int { 72 }
 
   let base: UnsafeMutablePointer<clinux_part>

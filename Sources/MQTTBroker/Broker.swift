@@ -5,12 +5,16 @@ public import MQTTWire
 /// randomness but the seed, no allocation after `init`: a seed and a byte log replay a run.
 ///
 /// The caller attaches a connection, feeds `receive`, and after each turn empties the outboxes of the
-/// connections that `nextReady` names. Rooms of this type: Broker (connections, bytes), BrokerConnect
-/// (sessions, Wills), BrokerPublish (from a publisher), BrokerRoute (to the receivers), BrokerDeliver (out to
-/// one session), BrokerSubscribe, BrokerTime ($SYS, deadlines).
+/// connections that `nextReady` names.
+///
+/// Files of this type: Broker (connections, bytes in and out), BrokerConnect (CONNECT, sessions, Wills), BrokerCrowd
+/// (admission of connections, limits of takeovers), BrokerSubscribe, BrokerPublish (PUBLISH and the acknowledgements),
+/// BrokerPacketID (a client's QoS 2 packet ids), BrokerRoute (from one message to its receivers), BrokerRetained,
+/// BrokerDeliver (from a session's queue to its outbox), BrokerAlias (topic aliases), BrokerTime (deadlines, $SYS).
+/// Beside them: Tables (the rows of the pools), TopicTree and RecentMatches (matching), Tap, Counters.
 public struct Broker: ~Copyable {
   public let limits: Limits
-  /// Called for every message that a tap matches, in the same turn (FEATURES C1).
+  /// Called for every message that matches a tap's filter, during the call that received or published the message.
   public var onTap: TapHandler = { _, _ in .accept }
   /// A client's connection has begun, or has ended in whatever way; a takeover is both. Must not call the broker.
   public var onPresence: (Presence) -> Void = { _ in }

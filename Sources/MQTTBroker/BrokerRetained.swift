@@ -19,7 +19,7 @@ extension Broker {
     return slot
   }
 
-  /// What is kept already can always be replaced (FEATURES A3): where messages have run out, the old one goes first.
+  /// A retained message can always be replaced: when the pool of messages is full, the old one is released first.
   mutating func giveWay(_ slot: Handle<Retained>, to message: Inbound) {
     let old = retained[slot].message
     guard !messages.hasRoom, !old.isNull, messages[old].owners == 1 else { return }

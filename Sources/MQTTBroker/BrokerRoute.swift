@@ -11,8 +11,8 @@ struct Receiver: BitwiseCopyable {
   var hasIdentifier: Bool
 }
 
-/// From one message to all its receivers (§3.3.4): everything is reserved before anything is changed, so that
-/// an acknowledgement tells the truth (FEATURES A5).
+/// From one message to all its receivers (§3.3.4). Everything that they need is reserved before anything is changed, so
+/// a message is refused as a whole or kept as a whole, and its acknowledgement tells which.
 extension Broker {
   /// `matched`: the tree has just been matched for this topic.
   mutating func route(_ message: Inbound, at now: Instant, matched: Bool) -> ReasonCode {

@@ -176,7 +176,7 @@ extension Broker {
     return InlineText(topic.written)
   }
 
-  /// On `$SYS/tapline/pools/NAME` (FEATURES A3).
+  /// A pool's gauge, on `$SYS/tapline/pools/NAME` (docs/limits.md).
   private mutating func publishPool(_ index: Int, at now: Instant) {
     let (name, gauge) = pool(index)
     var topic = topicScratch.writer()

@@ -2,8 +2,8 @@ import Bounded
 import LinuxIO
 import Taps
 
-/// Brings a board's outputs to their safe levels when no daemon is there to do it: after a crash, a kill, a watchdog's end
-/// (FEATURES D4). Takes none of the broker's memory.
+/// `tapline safe`: brings a board's outputs to their safe levels when no daemon runs that could do it, as after a
+/// crash, a kill or a watchdog timeout. Takes none of the broker's memory.
 ///
 /// A kernel that keeps levels then leaves the pins so; another one lets each fall to its pull as soon as this ends.
 public struct SafeOutputs {

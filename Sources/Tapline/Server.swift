@@ -4,13 +4,14 @@ import MQTTBroker
 import MQTTWire
 import Taps
 
-/// A configured board's server: the broker, its taps and the loop that joins them to the kernel. One thread runs
-/// it; sensor files are read on a second one. Everything is made in `init`; from READY on the loop allocates
-/// nothing.
+/// A configured board's server: the broker, its taps and the loop that joins them to the kernel. One thread runs the
+/// loop; whatever may block has a thread of its own, up to one for each device (docs/architecture.md, Threads).
+/// Everything is made in `init`; from READY on the loop allocates nothing.
 ///
-/// Rooms of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers),
-/// ServerLines, ServerInputs, ServerSensors and ServerLevels (the board), ServerState (what outlives it), ServerFigures
-/// ($SYS), ServerLog, ServerStop (the orderly end).
+/// Files of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers of the embedding
+/// program), ServerLines (lines, outputs), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels
+/// and LEDs), ServerRules (rules, links, questions), ServerDiscovery (Home Assistant), ServerState (the state file),
+/// ServerFigures ($SYS), ServerLog, ServerStop (the orderly end).
 public final class Server {
   let configuration: Configuration
   let log: Log

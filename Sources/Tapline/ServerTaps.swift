@@ -4,7 +4,7 @@ public import MQTTBroker
 public import MQTTWire
 public import Taps
 
-/// Handlers of the embedding program (FEATURES C1, C2): inline in the PUBLISH's turn, or on a thread of their own.
+/// Handlers of the embedding program: inline ones run in the PUBLISH's turn, decoupled ones on one thread of their own.
 extension Server {
   /// Runs `handler` for each message whose topic matches `pattern` (`sensors/{room}/temperature`): in the turn in
   /// which it came in, after its validation, once per QoS 2 message and before its subscribers get it. The

@@ -180,8 +180,8 @@ struct ByteQueueTests {
     }
   }
 
-  /// FEATURES A6: data fills all it can get; then each queue still takes a chunk of control, in any pieces,
-  /// however much data is offered in between.
+  /// Data fills all the chunks it can get. Each queue then still takes a chunk of control packets, in pieces of any
+  /// size, however much data is offered in between.
   @Test(arguments: [1, 7, 20, 44]) func controlFindsRoomHoweverFullTheDataIs(pieceBytes: Int) {
     withReservation { reservation in
       for (sharedChunkCount, chunksPerQueueMax) in [(0, 4), (2, 4), (30, 4), (5, 1), (40, 100)] {
@@ -321,7 +321,7 @@ struct ByteQueueTests {
     }
   }
 
-  /// FEATURES A10: readers that are stuck do not take what the others need.
+  /// Stuck readers do not take the chunks that the others need.
   @Test func fullQueuesLeaveRoomForTheOthers() {
     withReservation { reservation in
       var pair = Pair(queueCount: 8, sharedChunkCount: 32, chunksPerQueueMax: 20, in: &reservation)

@@ -51,7 +51,7 @@ import Testing
     world.finish()
   }
 
-  @Test func anAddressHasSoManyThatAwaitConnect() {  // FEATURES A8, whatever way they leave
+  @Test func anAddressHasSoManyThatAwaitConnect() {  // limits: pending_per_address, whatever way they leave
     let world = World(limits: limits { $0.pendingPerAddressMax = 2 })
     for round in 0..<4 {
       #expect(world.attach("a\(round)", from: here))

@@ -169,7 +169,7 @@ import Testing
     world.finish()
   }
 
-  @Test func queueDropsItsOldest() {  // FEATURES A3, policy drop-oldest
+  @Test func queueDropsItsOldest() {  // limits: queue_full: drop-oldest
     var limits = Limits.forTests
     limits.queuedMax = 3
     let world = makeWorld(limits: limits)
@@ -181,7 +181,7 @@ import Testing
     world.finish()
   }
 
-  @Test func queueDropsItsNewest() {  // FEATURES A3, policy drop-newest
+  @Test func queueDropsItsNewest() {  // limits: queue_full: drop-newest
     var limits = Limits.forTests
     limits.queuedMax = 3
     limits.queueFull = .dropNewest
@@ -194,7 +194,7 @@ import Testing
     world.finish()
   }
 
-  @Test func fullQueueRefuses() {  // FEATURES A3 and A5, policy refuse
+  @Test func fullQueueRefuses() {  // limits: queue_full: refuse; the publisher is told
     var limits = Limits.forTests
     limits.queuedMax = 1
     limits.queueFull = .refuse

@@ -3,8 +3,8 @@ import MQTTBroker
 import MQTTWire
 import Testing
 
-/// Full pools: only what is new is refused, with 0x97 where MQTT 5 has it (FEATURES A3, A5); what is one's own can
-/// always be updated and deleted.
+/// Full pools (docs/limits.md): only something new is refused, with 0x97 where MQTT 5 has it. A client can always
+/// update and delete its own state.
 @Suite struct LimitsTests {
   private func limits(_ change: (inout Limits) -> Void) -> Limits {
     var limits = Limits.forTests
@@ -146,7 +146,7 @@ import Testing
     world.finish()
   }
 
-  @Test func deliveries() {  // FEATURES A5: all receivers or none
+  @Test func deliveries() {  // all receivers or none
     let world = World(clients: ["pub", "a", "b"], limits: limits { $0.deliveriesMax = 3 })
     world.subscribe("a", "t", qos: 1)
     world.subscribe("b", "#", qos: 2)
@@ -163,7 +163,7 @@ import Testing
     world.finish()
   }
 
-  @Test func oldVersionIsClosedRatherThanLiedTo() {  // FEATURES A5
+  @Test func oldVersionIsClosedRatherThanLiedTo() {  // MQTT 3.1.1 has no answer that refuses
     let world = World(old: ["pub", "a"], limits: limits { $0.deliveriesMax = 1 })
     world.subscribe("a", "t", qos: 1)
     world.send("pub", .publish(topic: "t", qos: 1, packetID: 1))
@@ -209,7 +209,7 @@ import Testing
     world.finish()
   }
 
-  @Test func blocksAreKeptForTheHigherClasses() {  // FEATURES A4
+  @Test func blocksAreKeptForTheHigherClasses() {  // blocks kept for QoS 1 and 2 and for retained messages
     let world = World(
       clients: ["pub"],
       limits: limits {

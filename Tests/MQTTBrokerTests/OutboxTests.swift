@@ -3,7 +3,7 @@ import MQTTBroker
 import MQTTWire
 import Testing
 
-/// Slow and stuck readers, large payloads, partial packets (FEATURES A4, A6, A7, A8, A10; §4.7, §4.13).
+/// Slow and stuck readers, large payloads, partial packets (docs/limits.md; §4.7, §4.13).
 @Suite struct OutboxTests {
   // MARK: Readers
 
@@ -45,8 +45,8 @@ import Testing
     world.finish()
   }
 
-  /// FEATURES A2: large messages for one receiver leave from where they were read, and those that do not are copied
-  /// before that memory is used again.
+  /// A large message for one receiver leaves from where it was read; what the socket does not take is copied before
+  /// that memory is used again.
   @Test(arguments: ["sub", "old"]) func largeMessagesAreLent(receiver: String) {
     let isOld = receiver == "old"
     let world = World(clients: ["pub", "sub"], old: ["oldPub", "old"])
@@ -123,7 +123,7 @@ import Testing
     world.finish()
   }
 
-  @Test func controlPacketsAlwaysFindRoom() {  // FEATURES A6, until the client reads no more of its answers
+  @Test func controlPacketsAlwaysFindRoom() {  // until the client stops reading its answers
     let world = World(clients: ["pub", "stuck"])
     world.subscribe("stuck", "t")
     world.read("stuck", bytesPerFlush: 0)
@@ -246,7 +246,7 @@ import Testing
     world.finish()
   }
 
-  @Test func bodyIsStoredOnceForAll() {  // FEATURES A4
+  @Test func bodyIsStoredOnceForAll() {  // one message, whatever the number of its receivers
     let names = (0..<8).map { "sub\($0)" }
     let world = World(clients: ["pub"] + names)
     for name in names {
@@ -338,7 +338,7 @@ import Testing
     }
   }
 
-  @Test func blocksAreLentForTheBodyOnly() {  // FEATURES A8
+  @Test func blocksAreLentForTheBodyOnly() {  // an idle connection, or a fixed header in part, takes no block
     let world = World(clients: ["a"])
     let small = Packet.publish(topic: "t", payload: "0123456789").bytes(.v5)
     world.send("a", bytes: Array(small[..<2]))

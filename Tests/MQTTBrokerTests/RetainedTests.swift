@@ -47,7 +47,7 @@ import Testing
     world.finish()
   }
 
-  @Test func subAckComesFirst() {  // FEATURES A9
+  @Test func subAckComesFirst() {  // §3.8.4: SUBACK first, then the retained messages as the outbox drains
     let world = World(clients: ["pub", "sub"])
     for index in 0..<5 { world.send("pub", .publish(topic: "t/\(index)", payload: "x", retain: true)) }
     world.send("sub", .subscribe(1, ["t/#", "t/0"]), .pingReq)

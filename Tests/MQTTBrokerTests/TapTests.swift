@@ -3,7 +3,7 @@ import MQTTBroker
 import MQTTWire
 import Testing
 
-/// Taps (FEATURES C1) and the broker's own publications, $SYS among them (B7, A3).
+/// Taps, and the messages that the broker itself publishes, $SYS among them.
 @Suite struct TapTests {
   /// What a tap saw.
   final class Seen {

@@ -228,7 +228,7 @@ import Testing
     world.finish()
   }
 
-  @Test func thatFindsNoRoomRefusesTheConnect() {  // FEATURES A5: a promise that cannot be kept is not made
+  @Test func thatFindsNoRoomRefusesTheConnect() {  // CONNACK with success promises that the Will will be published
     var limits = Limits.forTests
     limits.messagesMax = 2
     limits.retainedMax = 2

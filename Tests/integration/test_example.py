@@ -1,4 +1,4 @@
-"""The example with the broker inside: inline and decoupled handlers (FEATURES C1 to C3)."""
+"""The example with the broker inside: inline and decoupled handlers."""
 
 import subprocess
 

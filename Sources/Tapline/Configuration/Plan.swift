@@ -1,6 +1,6 @@
 public import Bounded
 
-/// What a configuration takes of the board's memory, known before anything starts (FEATURES A1).
+/// What a configuration takes of the board's memory, known before anything starts: the report of `tapline plan`.
 public struct Plan {
   /// Every pool of the loop, in the order of their places.
   public var rows: [ReservationRow]
