@@ -6,6 +6,7 @@ import pytest
 
 import clients
 import more_clients
+from patience import PATIENCE_SECONDS
 
 # (sender, its version), (receiver, its version): each client both ways, with itself and across versions.
 PAIRS = [
@@ -56,7 +57,7 @@ def test_paho_c_publishes(daemon, version, qos):
             program.kill()
             program.communicate()
         program = more_clients.paho_c_publisher(daemon, version, "hall/door", qos, "-m", "the last")
-        _, error = program.communicate(timeout=clients.TRANSFER_SECONDS)
+        _, error = program.communicate(timeout=PATIENCE_SECONDS)
         assert program.returncode == 0, error
         message = reader.message()
         assert (message.payload, message.qos, message.duplicate) == (b"the last", qos, False)
