@@ -1,14 +1,16 @@
 """PWM channels and LEDs: a tree of plain files in place of /sys, and FIFOs that hang, vanish and come back."""
 
 import os
+import re
 import shutil
 import threading
-import time
+from pathlib import Path
 
 import pytest
 
 import raw
 from daemon import wait
+from patience import PATIENCE_SECONDS
 
 CHIP = "fe20c000.pwm"
 
@@ -229,11 +231,14 @@ def test_hanging_driver_does_not_hold_up_the_broker(make_daemon, sysfs):
     os.mkfifo(file)
     with daemon.connect("panel") as client, daemon.connect("other") as other:
         assert set_and_read(client, "100", "home/act/set") == (0x83, "write does not return")
-        # From now on nobody waits: 50 refusals, and everybody else is served.
-        clock = time.monotonic()
+        # From now on nobody waits: 50 refusals, for which the loop's thread sleeps less often than once each, and everybody
+        # else is served.
+        before = sleeps(daemon.pid)
+        client.send(*(raw.publish("home/act/set", "50", 1, packet_id) for packet_id in range(101, 151)))
         for _ in range(50):
-            assert set_and_read(client, "50", "home/act/set") == (0x83, "write does not return")
-        assert time.monotonic() - clock < 4  # not 50 x 100 ms
+            assert client.expect(raw.PUBACK).body[2] == 0x83
+        assert sleeps(daemon.pid) - before < 25
+        assert set_and_read(client, "50", "home/act/set") == (0x83, "write does not return")
         other.ping()
         assert set_and_read(other, "50", "home/pwr/set") == (0, "") and sysfs.led("PWR") == "128"
         assert set_and_read(other, "50") == (0, "") and sysfs.pwm()["duty_cycle"] == "500000"
@@ -242,9 +247,15 @@ def test_hanging_driver_does_not_hold_up_the_broker(make_daemon, sysfs):
         got = []
         reader = threading.Thread(target=lambda: got.append(read_fifo(file, "2550")), daemon=True)
         reader.start()
-        wait(lambda: daemon.values("home/act/#") == {"home/act": "0"}, "no fault", seconds=30)
-        reader.join(15)
+        wait(lambda: daemon.values("home/act/#") == {"home/act": "0"}, "no fault")
+        reader.join(PATIENCE_SECONDS)
         assert got == ["2550"]  # 255, then 0
+
+
+def sleeps(pid):
+    """How often the process's first thread has given the processor up by itself; the loop's, which answers clients."""
+    status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])
 
 
 def read_fifo(path, text):
@@ -263,9 +274,7 @@ def test_hanging_driver_does_not_hold_up_the_end(make_daemon, sysfs):
     os.mkfifo(file)
     daemon = make_daemon(configuration(sysfs))
     ready(daemon)
-    clock = time.monotonic()
-    assert daemon.stop() == 0
-    assert time.monotonic() - clock < 5
+    assert daemon.stop() == 0  # the driver never answers
     assert sysfs.pwm()["duty_cycle"] == "0"
 
 
