@@ -203,6 +203,7 @@ def test_packet_that_does_not_end(make_daemon, steady, served):
     counter(daemon, "closed/timeout", lambda value: value == 2)
 
 
+@pytest.mark.smoke
 def test_garbage(make_daemon, steady, served, some):
     daemon = make_daemon()
     others = served(daemon)

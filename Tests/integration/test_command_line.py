@@ -17,6 +17,7 @@ from patience import PATIENCE_SECONDS
 # What is asked for
 
 
+@pytest.mark.smoke
 def test_help(binary):
     done = binary.run("--help")
     assert done.returncode == 0 and not done.stderr
@@ -28,6 +29,7 @@ def test_help(binary):
         assert own.returncode == 0 and own.stdout.startswith(f"Usage: tapline {command}")
 
 
+@pytest.mark.smoke
 def test_version(binary):
     done = binary.run("--version")
     assert done.returncode == 0 and done.stdout.startswith("tapline ")
@@ -82,6 +84,7 @@ taps:
 # The configuration
 
 
+@pytest.mark.smoke
 def test_right_configuration(binary, tmp_path):
     file = tmp_path / "right.yaml"
     file.write_text("listeners: [{address: 127.0.0.1, port: 1884}]\n")
@@ -89,6 +92,7 @@ def test_right_configuration(binary, tmp_path):
     assert done.returncode == 0 and done.stdout.startswith(f"{file}: ok (1 listener")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("command", ["run", "check", "plan"])
 def test_wrong_configuration(binary, tmp_path, command):
     """All that is wrong at once, each with its place."""
@@ -138,7 +142,7 @@ def test_port_in_use(make_daemon, binary):
     first.connect("still served").ping().disconnect()
 
 
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", [pytest.param(signal.SIGTERM, marks=pytest.mark.smoke), signal.SIGINT])
 def test_orderly_end(make_daemon, binary, name):
     """`offline` is published, clients are told 0x8B, exit status 0; no client that does not read is waited for."""
     daemon = make_daemon("taps: {base: home}")

@@ -27,9 +27,15 @@ PAIRS = [
 ]
 
 
+# The two that the smoke round has.
+SMOKE = [(("mosquitto", "5"), ("mosquitto", "5")), (("paho", "311"), ("paho", "311"))]
+
+
 @pytest.mark.parametrize("qos", [1, 2])
 @pytest.mark.parametrize(
-    "sender, receiver", PAIRS, ids=["-to-".join(f"{name}{version}" for name, version in pair) for pair in PAIRS])
+    "sender, receiver",
+    [pytest.param(*pair, marks=pytest.mark.smoke if pair in SMOKE else (),
+                  id="-to-".join(f"{name}{version}" for name, version in pair)) for pair in PAIRS])
 def test_thousand_messages(daemon, some, sender, receiver, qos):
     payloads = [f"message {index}" for index in range(some(1000))]
     subscriber = more_clients.RECEIVERS[receiver[0]](daemon, receiver[1], "hall/door", qos, len(payloads) + 1)

@@ -40,6 +40,7 @@ def mqtt(demo):
         yield client
 
 
+@pytest.mark.smoke
 def test_everything_is_seen_with_one_command(demo):
     """mosquitto_sub -v -t '#'"""
     program = clients.mosquitto("mosquitto_sub", demo, "-v", "-t", "#", "-W", PATIENCE_SECONDS)
@@ -65,6 +66,7 @@ def test_everything_is_seen_with_one_command(demo):
     assert not any("fault" in topic for topic in seen)
 
 
+@pytest.mark.smoke
 def test_toggle_switches_the_relay(demo, mqtt):
     mqtt.subscribe("home/cellar/#")
     mqtt.expect("home/cellar/relay", "OFF")
@@ -87,6 +89,7 @@ def test_words_of_a_command(mqtt, payload, state):
     mqtt.expect("home/cellar/relay", state, since=mark)
 
 
+@pytest.mark.smoke
 def test_word_that_is_none_is_refused(demo, mqtt):
     """§3.4.2.1: 0x99 Payload format invalid, and what was expected."""
     ack = mqtt.publish("home/cellar/relay/set", "bogus")
@@ -122,6 +125,7 @@ def test_retained_command_is_not_kept(demo, mqtt):
     assert demo.values("home/cellar/relay/#") == {"home/cellar/relay": "ON"}
 
 
+@pytest.mark.smoke
 def test_state_tells_when_and_by_whom(demo, mqtt):
     mqtt.subscribe("home/cellar/#")
     assert mqtt.publish("home/cellar/relay/set", "ON").reason == 0
@@ -150,6 +154,7 @@ taps:
         assert mqtt.publish("home/relay/set", "ON").reason == 0
 
 
+@pytest.mark.smoke
 def test_sensor_file(make_daemon, tmp_path):
     """Read again and again; gone, it is a fault; back, it is a value again."""
     file = tmp_path / "reading"

@@ -31,6 +31,7 @@ def test_offline_session_gets_what_was_queued(daemon, some, version, qos):
     assert clients.collect(daemon, *subscriber, "-C", len(payloads), version=version) == payloads
 
 
+@pytest.mark.smoke
 @VERSIONS
 def test_session_is_present_only_where_it_was_kept(daemon, version):
     version = 5 if version == "5" else 4
@@ -57,6 +58,7 @@ def test_session_expires(daemon):
         assert client.session_present
 
 
+@pytest.mark.smoke
 def test_unacknowledged_message_comes_again(daemon):
     """§4.4: with DUP and its packet identifier, before anything newer."""
     first = daemon.connect("reader", clean=False, expiry=3600)
@@ -74,6 +76,7 @@ def test_unacknowledged_message_comes_again(daemon):
     again.close()
 
 
+@pytest.mark.smoke
 def test_takeover(daemon):
     """§3.1.4-3: the older connection is told 0x8E."""
     first = daemon.connect("same")
@@ -84,6 +87,7 @@ def test_takeover(daemon):
 # Retained messages (§3.3.1.3)
 
 
+@pytest.mark.smoke
 @VERSIONS
 def test_retained(daemon, version):
     clients.publish(daemon, "cellar/light", "on", "-r", "-q", 1, version=version)
@@ -98,6 +102,7 @@ def test_retained(daemon, version):
 # Wills (§3.1.2.5)
 
 
+@pytest.mark.smoke
 @VERSIONS
 def test_killed_client_leaves_its_will(daemon, version):
     with daemon.connect("heir") as heir:
@@ -193,6 +198,7 @@ def test_large_payload(daemon, version, qos):
         receiver.close()
 
 
+@pytest.mark.smoke
 def test_many_subscribers_of_one_topic(daemon, some):
     """Fan-out: the same message for 40 clients, in both versions and each QoS."""
     readers = []

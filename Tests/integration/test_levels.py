@@ -87,6 +87,7 @@ def set_and_read(client, payload, topic="home/strip/set", **options):
     return reason, dict(found).get(raw.REASON_STRING, "")
 
 
+@pytest.mark.smoke
 def test_commands_reach_the_files(make_daemon, sysfs):
     daemon = make_daemon(configuration(sysfs))
     assert ready(daemon) == "0" and ready(daemon, "act") == "0"

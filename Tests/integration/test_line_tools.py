@@ -48,6 +48,7 @@ def test_blink_that_is_stopped_gives_the_line_back(binary, name):
         assert process.returncode == 0 and out == "given back: input, was low\n"
 
 
+@pytest.mark.smoke
 def test_watch(binary):
     start = time.monotonic()
     done = binary.run("watch", *BOARD, "--times", 4, "--bias", "pull-down", "GPIO5", "header:13")

@@ -38,6 +38,7 @@ def switched(daemon, output):
     return re.findall(rf"^tapline: tap {output}: (ON|OFF), by '(.*)'$", daemon.log, re.MULTILINE)
 
 
+@pytest.mark.smoke
 def test_a_button_switches_with_nobody_connected(make_daemon):
     """Presses from the start on, and no client for the first ones: each switches the fan on and off, and the lamp once."""
     daemon = make_daemon("log: {taps: debug, rate: 1000, burst: 10000}" + OUTPUTS + """
@@ -75,6 +76,7 @@ simulation: {presses: [{line: GPIO27, every: 3600100ms, for: 1h}]}
         assert state.retain and state.user["by"] == "rule:light"
 
 
+@pytest.mark.smoke
 def test_a_clients_number_switches_with_hysteresis(make_daemon):
     daemon, client = sink(make_daemon, """
   rules:

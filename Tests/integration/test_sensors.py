@@ -110,6 +110,7 @@ def sensors(make_daemon, tree):
         yield mqtt
 
 
+@pytest.mark.smoke
 def test_each_drivers_numbers_in_usual_units(sensors):
     for topic, value in {
         "boiler": "54.31",  # m°C

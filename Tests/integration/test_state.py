@@ -64,6 +64,7 @@ def written(daemon, file, kind, name, condition):
     wait(lambda: file.exists() and condition(saved(file).get((kind, name), [])), f"{kind} {name} in the state file")
 
 
+@pytest.mark.smoke
 def test_killed_daemon_goes_on_where_it_was(make_daemon, file):
     """pain 24: lost at reboot; and `initial: restore`."""
     daemon = make_daemon(taps(file))
