@@ -208,7 +208,7 @@ taps:
         # A working sensor's value is told again before it expires.
         while told_at(last) - told_at(first) <= timedelta(seconds=2):
             last = client.message("cellar/boiler")
-            assert last.payload == b"54.3" and dict(last.properties)[raw.EXPIRY] == 2
+            assert last.payload == b"54.3" and 1 <= dict(last.properties)[raw.EXPIRY] <= 2
         wait(lambda: daemon.values("cellar/boiler") == {"cellar/boiler": "54.3"}, "value")
         tree.remove("bus/w1/devices/28-3c01d607a1b2")
         wait(lambda: not daemon.values("cellar/boiler"), "end of the value")
