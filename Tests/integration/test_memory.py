@@ -97,7 +97,7 @@ def test_idle_memory(make_daemon, build, note):
         assert daemon.memory["VmRSS"] < 3072
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_hostile_clients_move_nothing(make_daemon, build, note, seed):
     """Hours as hostile.py counts them: memory stays as it was at READY."""
     daemon = hostile.start(make_daemon, build)
