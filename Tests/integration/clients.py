@@ -14,9 +14,7 @@ from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 from gmqtt.storage import HeapPersistentStorage
 
 from daemon import wait
-
-# Seconds for one transfer of a thousand messages.
-TRANSFER_SECONDS = 20
+from patience import PATIENCE_SECONDS
 
 
 def mosquitto(program, daemon, *arguments, version="5", **options):
@@ -31,7 +29,7 @@ def publish(daemon, topic, payload, *arguments, version="5"):
     """mosquitto_pub, one message; what it printed."""
     arguments = ["-t", topic, "-m", payload, *arguments]
     program = mosquitto("mosquitto_pub", daemon, *arguments, version=version, stderr=subprocess.STDOUT)
-    output, _ = program.communicate(timeout=TRANSFER_SECONDS)
+    output, _ = program.communicate(timeout=PATIENCE_SECONDS)
     assert program.returncode == 0, output
     return output
 
@@ -40,7 +38,7 @@ def collect(daemon, *arguments, version="5"):
     """mosquitto_sub to its end, which `-C` or `-W` sets; its lines."""
     program = mosquitto("mosquitto_sub", daemon, *arguments, version=version)
     try:
-        output, error = program.communicate(timeout=TRANSFER_SECONDS)
+        output, error = program.communicate(timeout=PATIENCE_SECONDS)
     finally:
         program.kill()
     assert program.returncode == 0, f"exit status {program.returncode}: {error}{output[-500:]}"
@@ -53,7 +51,7 @@ class MosquittoReceiver:
         with daemon.connect("begin") as client:
             client.publish(topic, "begin", qos=1, retain=True)
         self.program = mosquitto(
-            "mosquitto_sub", daemon, "-q", qos, "-t", topic, "-C", expected + 1, "-W", TRANSFER_SECONDS, version=version)
+            "mosquitto_sub", daemon, "-q", qos, "-t", topic, "-C", expected + 1, "-W", PATIENCE_SECONDS, version=version)
         self.lines = []
         assert self.program.stdout.readline().strip() == "begin"
         self.reader = threading.Thread(target=self.read, daemon=True)
@@ -64,8 +62,7 @@ class MosquittoReceiver:
         self.lines.extend(line.rstrip("\n") for line in self.program.stdout)
 
     def result(self):
-        wait(lambda: len(self.lines) >= self.expected - 1 and self.program.poll() is not None or self.program.poll(),
-             f"{self.expected} messages", TRANSFER_SECONDS)
+        wait(lambda: self.program.poll() is not None, f"{self.expected} messages")
         self.reader.join()
         return self.lines
 
@@ -77,7 +74,7 @@ class MosquittoReceiver:
 def send_with_mosquitto(daemon, version, topic, qos, payloads):
     program = mosquitto("mosquitto_pub", daemon, "-q", qos, "-t", topic, "-l", version=version, stdin=subprocess.PIPE)
     try:
-        _, error = program.communicate("".join(f"{payload}\n" for payload in payloads), timeout=TRANSFER_SECONDS)
+        _, error = program.communicate("".join(f"{payload}\n" for payload in payloads), timeout=PATIENCE_SECONDS)
     finally:
         program.kill()
     assert program.returncode == 0, f"exit status {program.returncode}: {error}"
@@ -85,7 +82,9 @@ def send_with_mosquitto(daemon, version, topic, qos, payloads):
 
 def paho_client(name, version, **options):
     protocol = {"311": paho.MQTTv311, "5": paho.MQTTv5}[version]
-    return paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=protocol, **options)
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=protocol, **options)
+    client.connect_timeout = PATIENCE_SECONDS
+    return client
 
 
 class PahoReceiver:
@@ -97,10 +96,10 @@ class PahoReceiver:
         self.client.on_message = lambda _client, _data, message: self.payloads.append(message.payload.decode())
         self.client.connect("127.0.0.1", daemon.port)
         self.client.loop_start()
-        assert subscribed.wait(TRANSFER_SECONDS), "no SUBACK"
+        assert subscribed.wait(PATIENCE_SECONDS), "no SUBACK"
 
     def result(self):
-        wait(lambda: len(self.payloads) >= self.expected, f"{self.expected} messages", TRANSFER_SECONDS)
+        wait(lambda: len(self.payloads) >= self.expected, f"{self.expected} messages")
         return self.payloads
 
     def close(self):
@@ -116,7 +115,7 @@ def send_with_paho(daemon, version, topic, qos, payloads):
     wait(client.is_connected, "CONNACK")
     handles = [client.publish(topic, payload, qos) for payload in payloads]
     for handle in handles:
-        handle.wait_for_publish(TRANSFER_SECONDS)
+        handle.wait_for_publish(PATIENCE_SECONDS)
         assert handle.is_published(), "a message was not acknowledged"
     client.disconnect()
     client.loop_stop()
@@ -138,7 +137,7 @@ class GmqttLoop:
         self.thread.start()
 
     def run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(TRANSFER_SECONDS)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE_SECONDS)
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -161,14 +160,14 @@ class GmqttReceiver:
             await self.client.connect("127.0.0.1", daemon.port, version=GMQTT_VERSIONS[version])
 
         self.loop.run(start())
-        assert subscribed.wait(TRANSFER_SECONDS), "no SUBACK"
+        assert subscribed.wait(PATIENCE_SECONDS), "no SUBACK"
 
     def on_message(self, _client, _topic, payload, _qos, _properties):
         self.payloads.append(payload.decode())
         return 0
 
     def result(self):
-        wait(lambda: len(self.payloads) >= self.expected, f"{self.expected} messages", TRANSFER_SECONDS)
+        wait(lambda: len(self.payloads) >= self.expected, f"{self.expected} messages")
         return self.payloads
 
     def close(self):
@@ -192,7 +191,7 @@ def send_with_gmqtt(daemon, version, topic, qos, payloads):
         await client.disconnect()
 
     try:
-        loop.run(asyncio.wait_for(send(), TRANSFER_SECONDS))
+        loop.run(asyncio.wait_for(send(), PATIENCE_SECONDS))
     finally:
         loop.close()
 

@@ -5,6 +5,10 @@ usage: pytest Tests/integration --tapline FILE
 With TAPLINE_RUNNER in the environment ("qemu-aarch64-static -L SYSROOT") FILE is run by that: message counts are then
 smaller, and the tests of memory are left out. TAPLINE_EMBEDDED names an Embedded build for this machine, for which the
 tests of memory run too.
+
+  -m smoke   some tests of each area, for a binary that differs little from one that has passed all
+  -n 4       four tests at a time (pytest-xdist): they mostly wait; several rounds may run beside each other, too
+  --long     what takes long by nature, and message counts in full
 """
 
 import os
@@ -15,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("clients", "daemon", "hostile", "raw", "soak")
+pytest.register_assert_rewrite("clients", "daemon", "hostile", "more_clients", "operator_client", "raw", "soak")
 
 from daemon import Binary, Daemon  # noqa: E402
 
@@ -24,10 +28,13 @@ NOTES = []
 
 def pytest_addoption(parser):
     parser.addoption("--tapline", required=True, help="the binary under test")
+    parser.addoption("--long", action="store_true", help="also what takes long by nature")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "memory: looks at the process's own memory; not under an emulator")
+    config.addinivalue_line("markers", "long: takes long by nature; only with --long")
+    config.addinivalue_line("markers", "smoke: one of the few that show that all areas work")
     config.tapline = Binary(Path(config.getoption("--tapline")).resolve(), shlex.split(os.environ.get("TAPLINE_RUNNER", "")))
     if not config.tapline.path.is_file():
         raise pytest.UsageError(f"--tapline: {config.tapline.path} is not there")
@@ -37,6 +44,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    is_long = config.getoption("--long")
+    left_out = [item for item in items if item.get_closest_marker("long") and not is_long]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
     if config.tapline.is_emulated:
         for item in items:
             if item.get_closest_marker("memory"):
@@ -58,15 +69,20 @@ def binary(request):
 
 
 @pytest.fixture
-def some(binary):
-    """some(1000): that many, or a tenth of it where the daemon is emulated."""
-    return lambda count: max(1, count // 10) if binary.is_emulated else count
+def some(binary, request):
+    """some(1000): that many, or a tenth of it where the daemon is emulated and `--long` is not given."""
+    return lambda count: max(1, count // 10) if binary.is_emulated and not request.config.getoption("--long") else count
 
 
 @pytest.fixture
-def note():
-    """note(TEXT): a line under the tests' results."""
-    return NOTES.append
+def note(request):
+    """note(TEXT): a line under the tests' results. It goes with the test's report, which may come from another process."""
+    return lambda text: request.node.user_properties.append(("note", text))
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        NOTES.extend(text for name, text in report.user_properties if name == "note")
 
 
 @pytest.fixture
@@ -83,7 +99,7 @@ def make_daemon(binary, tmp_path, request):
     request.node.daemons = daemons
     yield make
     for daemon in daemons:
-        daemon.kill()
+        daemon.end()
 
 
 @pytest.fixture
@@ -108,7 +124,7 @@ def pytest_sessionstart(session):
 
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("notes")
-    for text in NOTES:
+    for text in sorted(NOTES):
         terminalreporter.write_line(text)
     seconds = time.monotonic() - terminalreporter._session.started
     terminalreporter.write_line(f"{config.tapline}: {seconds:.1f} s")

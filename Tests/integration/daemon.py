@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import raw
+from patience import PATIENCE_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Seconds to wait for what should come at once, on a machine that has other things to do as well.
-PATIENCE_SECONDS = 15
-
 
 # Becomes the command, with these descriptors from 3 on: its process's number is known only there.
 PASS_SOCKETS = """
@@ -64,11 +62,13 @@ def wait(condition, what, seconds=PATIENCE_SECONDS):
     return value
 
 
-def free_port():
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def hold_port():
+    """A socket that has a port of the loopback and does not listen: while it is there the kernel gives that port to nobody who
+    asks for any, and lets one listen there that names it, with SO_REUSEADDR as this has, and as Tapline does."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
 
 
 class Daemon:
@@ -77,7 +77,8 @@ class Daemon:
     def __init__(self, binary, folder, configuration="", listeners=None, environment=None, sockets=(), **limits):
         self.binary = binary
         self.folder = folder
-        self.port = free_port()
+        self.port_holder = hold_port()
+        self.port = self.port_holder.getsockname()[1]
         self.environment = environment or {}
         self.sockets = sockets  # passed as a service manager does
         self.process = None
@@ -131,6 +132,11 @@ class Daemon:
         if self.process is not None:
             self.process.wait()
 
+    def end(self):
+        """It does not come back."""
+        self.kill()
+        self.port_holder.close()
+
     # What it says
 
     def connect(self, name, version=5, **options):
@@ -154,6 +160,16 @@ class Daemon:
                 value = client.message(topic, seconds=seconds).payload.decode()
                 if condition(value):
                     return value
+
+    def figures(self, topic_filter="$SYS/#"):
+        """As `values`, all of $SYS having been told anew since the call: what is in it is not from before."""
+        told = ("$SYS/broker/uptime", "$SYS/tapline/loop/turn_microseconds")  # one of each half
+        with self.connect("watch") as client:
+            client.subscribe(*told)
+            for topic in told:
+                while client.message(topic).retain:
+                    pass
+        return self.values(topic_filter)
 
     # Memory
 

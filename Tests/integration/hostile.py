@@ -21,7 +21,7 @@ from pathlib import Path
 
 import raw
 import soak
-from daemon import Binary, Daemon
+from daemon import Binary, Daemon, wait
 
 # Of virtual time, rounded up: what `make simulate SEEDS=40 STEPS=1000` says in the end.
 HOUR = {"connections": 800, "packets": 5_000, "bytes": 900_000}
@@ -37,6 +37,8 @@ TOPICS = ["a", "a/b", "a/b/c", "b", "/", "a//c", "$x/y", "long/" + "n" * 40, "1/
           "home/up/set", "home/down/set", "home/water/total/set"]
 FILTERS = ["#", "+", "a/#", "a/+", "+/b", "+/+/+", "a", "a/b/c", "/", "$x/#", "$share/g/a/#", "$share/h/#", "$share/g/b", "$share/g",
            "a/#/b", "$SYS/#", "1/2/3/4/5/6/7", "home/#"]
+# What has a thread of its own.
+TOLD = ["fickle", "gone", "number", "words", "boiler", "cpu", "rail", "level", "strip", "act"]
 PAYLOADS = [b"", b"ON", b"OFF", b"TOGGLE", b"30", b'{"state":"ON","for":"20ms"}', *(b"x" * size for size in (5, 60, 300, 900, 3000))]
 
 
@@ -183,15 +185,13 @@ def resident(pid):
 
 def ask(daemon, topic_filter):
     """`daemon.values`, once there is a place: the others' sessions last for some seconds."""
-    end = time.monotonic() + 15
-    while True:
+    def values():
         try:
-            if values := daemon.values(topic_filter):
-                return values
+            return daemon.values(topic_filter)
         except (raw.Closed, AssertionError, ConnectionError):
-            pass
-        assert time.monotonic() < end, f"no {topic_filter}"
-        time.sleep(0.1)
+            return None
+
+    return wait(values, topic_filter)
 
 
 def taken(daemon):
@@ -222,15 +222,26 @@ def start(make_daemon, build):
     return make_daemon(soak.CONFIGURATION, build=build, **soak.LIMITS | LIMITS)
 
 
-def settled(pid):
-    """`resident`, once every thread has come to its first wait: on a busy machine some touch their stacks after READY."""
-    before = resident(pid)
-    while True:
-        time.sleep(0.5)
-        now = resident(pid)
-        if now == before:
-            return now
-        before = now
+def settled(daemon):
+    """`resident`, once every thread has come to its first wait, and every sensor and level has been looked at once: on a busy
+    machine some touch their stacks after READY."""
+    threads, slept = Path(f"/proc/{daemon.pid}/task"), set()
+
+    def have_all_slept():
+        for thread in threads.iterdir():
+            if (thread / "stat").read_text().rpartition(")")[2].split()[0] == "S":
+                slept.add(thread.name)
+        return slept >= {thread.name for thread in threads.iterdir()}
+
+    def are_told():
+        told = {topic.removesuffix("/fault") for topic in ask(daemon, "home/#")}
+        return told >= {f"home/{name}" for name in TOLD}
+
+    wait(have_all_slept, "thread that waits")
+    wait(are_told, "word of each device")
+    wait((daemon.folder / "state").exists, "state file")
+    wait(have_all_slept, "thread that waits")
+    return resident(daemon.pid)
 
 
 def main():
@@ -244,7 +255,7 @@ def main():
                        Binary(options.tapline.resolve(), []))
         try:
             daemon.start()
-            before = settled(daemon.pid)
+            before = settled(daemon)
             print(f"at READY: {before} KiB", flush=True)
             play(daemon, options.hours, options.seed, tell=lambda text: print(text, flush=True))
             after = resident(daemon.pid)
@@ -252,7 +263,7 @@ def main():
             print(f"allocations after READY: {ask(daemon, '$SYS/tapline/memory/allocations_after_ready')}")
             return 0 if daemon.is_running else 1
         finally:
-            daemon.kill()
+            daemon.end()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import threading
 
 import clients
 from daemon import wait
+from patience import PATIENCE_SECONDS
 
 NODE_CLIENT = pathlib.Path(__file__).with_name("node_client.js")
 
@@ -24,12 +25,12 @@ def node(role, daemon, version, topic, qos, count):
     # Debian's node, for which Debian's node-mqtt is made.
     program = shutil.which("nodejs", path="/usr/bin:/bin")
     assert program, "nodejs is missing: cross/install-needs test"
-    return [program, NODE_CLIENT, role, daemon.port, version, topic, qos, count]
+    return [program, NODE_CLIENT, role, daemon.port, version, topic, qos, count, 1000 * PATIENCE_SECONDS]
 
 
 def paho_c(program, daemon, version, topic, qos):
     return ["stdbuf", "-oL", program, "-h", "127.0.0.1", "-p", daemon.port, "-V", version, "-q", qos, "-t", topic,
-            "-i", f"{program}-{version}"]
+            "-i", f"{program}-{version}", "-k", 0]  # by itself it would have to say something every 10 s
 
 
 class LineReceiver:
@@ -40,13 +41,13 @@ class LineReceiver:
         self.lines, self.expected = [], expected
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
-        wait(lambda: self.lines[:1] == [first], f"{first} from {command[0]}", clients.TRANSFER_SECONDS)
+        wait(lambda: self.lines[:1] == [first], f"{first} from {command[0]}")
 
     def read(self):
         self.lines.extend(line.rstrip("\n") for line in self.program.stdout)
 
     def result(self):
-        wait(lambda: len(self.lines) > self.expected, f"{self.expected} messages", clients.TRANSFER_SECONDS)
+        wait(lambda: len(self.lines) > self.expected, f"{self.expected} messages")
         return self.lines[1:]
 
     def close(self):
@@ -68,7 +69,7 @@ def receive_with_paho_c(daemon, version, topic, qos, expected):
 def send_lines(command, payloads):
     program = start(command, stdin=subprocess.PIPE)
     try:
-        _, error = program.communicate("".join(f"{each}\n" for each in payloads), timeout=clients.TRANSFER_SECONDS)
+        _, error = program.communicate("".join(f"{each}\n" for each in payloads), timeout=PATIENCE_SECONDS)
     finally:
         program.kill()
     assert program.returncode == 0, f"exit status {program.returncode}: {error}"

@@ -6,7 +6,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-PATIENCE_SECONDS = 15
+from patience import PATIENCE_SECONDS
 
 CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 5, 6, 7, 9, 11, 13, 14
 

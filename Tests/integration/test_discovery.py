@@ -105,6 +105,7 @@ def test_pain23_availability_is_there_for_every_entity(make_daemon, mode):
     assert all(keys["expire_after"] > 20 for _, keys in found.values() if "expire_after" in keys and "cpu" not in keys["unique_id"])
 
 
+@pytest.mark.smoke
 def test_an_announced_switch_and_button_work(make_daemon):
     daemon = make_daemon(configuration())
     found = entities(daemon)

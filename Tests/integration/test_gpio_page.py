@@ -6,6 +6,7 @@ import pytest
 
 import clients
 from daemon import REPOSITORY, wait
+from patience import PATIENCE_SECONDS
 
 PAGE = (REPOSITORY / "docs/gpio.md").read_text()
 EXAMPLE = (REPOSITORY / "docs/example.yaml").read_text()
@@ -53,8 +54,10 @@ def promised_topics():
 
 
 @pytest.mark.parametrize("page", ["docs/configuration.md", "docs/gpio.md", "README.md"])
-def test_examples_pass_the_check(binary, tmp_path, page):
-    for text in [*examples(page), EXAMPLE]:
+def test_examples_pass_the_check(binary, tmp_path, page, request):
+    """Emulated, where each start takes its time, every fifth of them without --long."""
+    step = 5 if binary.is_emulated and not request.config.getoption("--long") else 1
+    for text in [*examples(page)[::step], EXAMPLE]:
         file = tmp_path / "example.yaml"
         file.write_text(text)
         done = binary.run("check", "-c", file, "--boards", BOARDS)
@@ -77,15 +80,17 @@ def test_topics_of_the_complete_example(make_daemon, tmp_path):
     promised = promised_topics()
     assert len(promised) > 20
     found = {}
-
-    def are_there():
-        found.update(daemon.values("#"))
-        return set(promised) <= set(found)
-
-    try:
-        wait(are_there, "topics", 5)
-    except AssertionError:
-        pass  # the next line says which
+    with daemon.connect("reader") as client:
+        client.subscribe("#")
+        while not set(promised) <= set(found):
+            try:
+                message = client.message()
+            except TimeoutError:
+                break  # the next line says which are missing
+            found[message.topic] = message.payload.decode()
+    # A write that a busy machine is late with is a fault for a moment.
+    wait(lambda: not any(topic.endswith("/fault") for topic in daemon.values("#")), "end of faults")
+    found = daemon.values("#")
     assert set(found) == set(promised), set(found) ^ set(promised)
     for topic, value in promised.items():
         # The door's contact is open as nothing pulls the simulated line.
@@ -94,7 +99,7 @@ def test_topics_of_the_complete_example(make_daemon, tmp_path):
 
     answer = clients.mosquitto(
         "mosquitto_rr", daemon, "-q", 1, "-e", "reply/me", "-t", "home/cellar/light/set", "-m", "ON")
-    assert answer.communicate(timeout=15)[0].strip() == '{"ok":true,"state":"ON"}'
+    assert answer.communicate(timeout=PATIENCE_SECONDS)[0].strip() == '{"ok":true,"state":"ON"}'
     wait(lambda: daemon.values("home/cellar/light") == {"home/cellar/light": "ON"}, "state")
 
 

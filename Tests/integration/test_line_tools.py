@@ -1,5 +1,6 @@
 """`tapline blink`, `tapline watch` and `tapline lines`, as somebody with a wire in the hand meets them; on the simulated chip."""
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -7,9 +8,20 @@ import time
 
 import pytest
 
-from daemon import PATIENCE_SECONDS, REPOSITORY
+from daemon import REPOSITORY
+from patience import PATIENCE_SECONDS
 
 BOARD = ["--board", "simulated", "--boards", REPOSITORY / "board/profiles"]
+
+
+@contextlib.contextmanager
+def started(binary, *arguments):
+    """One that runs until it is stopped, or the test ends."""
+    with subprocess.Popen(binary.command(*arguments), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("line", ["GPIO17", "17", "header:11", "simulated:17", "simulated:GPIO17"])
@@ -29,15 +41,16 @@ def test_blink_takes_its_time(binary):
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_blink_that_is_stopped_gives_the_line_back(binary, name):
-    process = subprocess.Popen(
-        binary.command("blink", *BOARD, "--times", 1000, "--on", 60000, "GPIO17"), stdout=subprocess.PIPE, text=True)
-    assert "switching it 1000 times" in process.stdout.readline()
-    process.send_signal(name)
-    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0 and out == "given back: input, was low\n"
+    with started(binary, "blink", *BOARD, "--times", 1000, "--on", 60000, "GPIO17") as process:
+        assert "switching it 1000 times" in process.stdout.readline()
+        process.send_signal(name)
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0 and out == "given back: input, was low\n"
 
 
+@pytest.mark.smoke
 def test_watch(binary):
+    start = time.monotonic()
     done = binary.run("watch", *BOARD, "--times", 4, "--bias", "pull-down", "GPIO5", "header:13")
     assert done.returncode == 0 and not done.stderr
     lines = done.stdout.splitlines()
@@ -46,16 +59,17 @@ def test_watch(binary):
     assert [(name, level) for _, name, level in found] == [
         ("GPIO5", "high"), ("GPIO27", "high"), ("GPIO5", "low"), ("GPIO27", "low")]
     seconds = [float(text) for text, _, _ in found]
-    assert seconds == sorted(seconds) and 0 < seconds[-1] - time.monotonic() + 60 < 60
+    assert seconds == sorted(seconds)
+    assert start - 0.000001 <= seconds[0] and seconds[-1] <= time.monotonic()  # the kernel's clock, cut to microseconds
 
 
 def test_watch_until_it_is_stopped(binary):
-    process = subprocess.Popen(binary.command("watch", *BOARD, "GPIO5"), stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "GPIO5 (simulated line 5, header 29): low\n"
-    assert "high" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0
+    with started(binary, "watch", *BOARD, "GPIO5") as process:
+        assert process.stdout.readline() == "GPIO5 (simulated line 5, header 29): low\n"
+        assert "high" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0
 
 
 def test_watch_of_every_free_line(binary):

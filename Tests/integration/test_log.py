@@ -9,7 +9,8 @@ import time
 import pytest
 
 import raw
-from daemon import PATIENCE_SECONDS, wait
+from daemon import wait
+from patience import PATIENCE_SECONDS
 
 INFO = "log: {mqtt: info}"
 
@@ -98,35 +99,34 @@ def test_hostile_identifier(make_daemon, name, shown):
 def test_storm_of_the_same(make_daemon, some):
     """Its first line, and a count when another line comes."""
     daemon = make_daemon()
-    count = some(500)
+    count, clock = some(500), time.monotonic()
     for _ in range(count):
         with raw.Client(daemon.port) as client:
             client.send(b"garbage" * 10).expect_close()
     daemon.stop()
-    assert len(lines(daemon, "connection closed")) < 5
+    # Written anew after 10 s only, and said how often when another line comes: the fewer lines, the faster the machine.
+    assert len(lines(daemon, "connection closed")) <= 2 + (time.monotonic() - clock) / 10
     repeated = sum(int(text.split()[4]) for text in lines(daemon, "last line repeated"))
     assert repeated + len(lines(daemon, "connection closed")) == count
 
 
 def test_storm_of_others(make_daemon, some):
     """Of one area; others are heard meanwhile."""
-    daemon = make_daemon("log: {mqtt: info, burst: 20, rate: 4}\nboard: simulated\ntaps: {outputs: {gone: {pin: GPIO99}}}")
+    daemon = make_daemon("log: {mqtt: info, burst: 4, rate: 2}\nboard: simulated\ntaps: {outputs: {gone: {pin: GPIO99}}}")
     assert lines(daemon, "tap gone: ")
     clock = time.monotonic()
     for index in range(some(300)):
         daemon.connect(f"client-{index}").disconnect()
-    seconds = time.monotonic() - clock
     daemon.process.send_signal(10)  # SIGUSR1
     wait(lambda: lines(daemon, "pool connections"), "lines of another area")
     shown = len(lines(daemon, "client '"))
-    assert 20 <= shown <= 20 + 4 * seconds + 1
+    assert 4 <= shown <= 4 + 2 * (time.monotonic() - clock) + 1
     # Silent until the budget is whole, which is said.
-    told = wait(lambda: lines(daemon, "suppressed; see 'log: rate'; area mqtt"), "line about the suppressed ones", 30)
+    told = wait(lambda: lines(daemon, "suppressed; see 'log: rate'; area mqtt"), "line about the suppressed ones")
     assert int(told[0].split()[1]) > 0
-    suppressed = int(daemon.wait_for_value("$SYS/tapline/log/suppressed", lambda value: int(value) > 0))
-    assert suppressed >= 2 * some(300) - shown
-    assert daemon.values("$SYS/tapline/memory/allocations_after_ready") == {
-        "$SYS/tapline/memory/allocations_after_ready": "0"}
+    figures = daemon.figures("$SYS/tapline/#")
+    assert int(figures["$SYS/tapline/log/suppressed"]) >= 2 * some(300) - shown
+    assert figures["$SYS/tapline/memory/allocations_after_ready"] == "0"
 
 
 def start_with(daemon, binary, stderr, **options):
@@ -146,10 +146,8 @@ def test_stuck_reader(make_daemon, binary, some):
         served.subscribe("a")
         for index in range(some(200)):
             daemon.connect(f"client-{index}").disconnect()
-            clock = time.monotonic()
             served.publish("a", b"%d" % index, qos=1)
             assert served.message("a").payload == b"%d" % index
-            assert time.monotonic() - clock < 1
         lost = int(daemon.wait_for_value("$SYS/tapline/log/lost", lambda value: int(value) > 0))
     os.close(writer)
     os.set_blocking(reader, False)

@@ -97,11 +97,11 @@ def test_idle_memory(make_daemon, build, note):
         assert daemon.memory["VmRSS"] < 3072
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_hostile_clients_move_nothing(make_daemon, build, note, seed):
     """Hours as hostile.py counts them: memory stays as it was at READY."""
     daemon = hostile.start(make_daemon, build)
-    before = hostile.settled(daemon.pid)
+    before = hostile.settled(daemon)
     done = hostile.play(daemon, 1, seed)
     after = hostile.resident(daemon.pid)
     note(f"hostile clients, {build.name} build: {done}; {before} KiB at READY, {after} KiB after")

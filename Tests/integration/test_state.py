@@ -64,6 +64,7 @@ def written(daemon, file, kind, name, condition):
     wait(lambda: file.exists() and condition(saved(file).get((kind, name), [])), f"{kind} {name} in the state file")
 
 
+@pytest.mark.smoke
 def test_killed_daemon_goes_on_where_it_was(make_daemon, file):
     """pain 24: lost at reboot; and `initial: restore`."""
     daemon = make_daemon(taps(file))
@@ -114,9 +115,9 @@ def test_writes_are_rare_and_counted(make_daemon, file):
     first = file.read_bytes()
     for _ in range(20):
         command(daemon, "b/heater/set", "TOGGLE")
-    counted(daemon, 60)
+    counted(daemon, 20)
+    assert daemon.figures("$SYS/tapline/state/writes")["$SYS/tapline/state/writes"] == "1"
     assert file.read_bytes() == first
-    assert daemon.values("$SYS/tapline/state/writes")["$SYS/tapline/state/writes"] == "1"
 
 
 @pytest.mark.parametrize("damage", [
@@ -187,9 +188,9 @@ def test_tap_that_is_taken_out_may_come_back(make_daemon, file):
     assert daemon.values("b/gas/total")["b/gas/total"] == "77"
 
 
-def test_file_is_whole_whenever_the_daemon_is_killed(make_daemon, file, some):
+def test_file_is_whole_whenever_the_daemon_is_killed(make_daemon, file, request):
     daemon = make_daemon(taps(file))
-    for _ in range(some(20)):
+    for _ in range(20 if request.config.getoption("--long") else 2):
         before = int(saved(file)["counter", "water"][0]) if file.exists() else 0
         wait(lambda: file.exists() and int(saved(file)["counter", "water"][0]) > before, "write")
         daemon.kill()
