@@ -1,5 +1,6 @@
 """The QEMU board as the host sees it: one guest, its console, its MQTT port and its agent."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -18,11 +19,13 @@ BOARD = Path(__file__).resolve().parent
 
 # Tries with another host port when somebody took the one just found free.
 PORT_TRIES = 5
-# Seconds of an agent's answer, and from the guest's last word to the end of QEMU.
-ANSWER_SECONDS = 60
-POWEROFF_SECONDS = 10
-# Seconds until the daemon is ready, on a machine that has other things to do as well.
-READY_SECONDS = 120
+# Seconds after which what does not come is taken to come never, on a machine that has other things to do as well: an
+# answer of the agent, the end of QEMU after the guest's last word, a daemon that is ready.
+ANSWER_SECONDS = 300
+POWEROFF_SECONDS = 120
+READY_SECONDS = 600
+# The guest's time is counted, 4 ns an instruction; while it has nothing to do its time is this machine's.
+COUNTED = ("-icount", "shift=2,sleep=on")
 PR_SET_PDEATHSIG = 1
 
 
@@ -30,6 +33,8 @@ PR_SET_PDEATHSIG = 1
 TMP105_VERSION = (10, 0)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapline" / "board"
 TRACE = "/sys/kernel/tracing/trace"
+# For a guest's shell: prints its time of day, in seconds
+NOW = "adjtimex | awk '/tv_sec/ {s = $2} /tv_usec/ {printf \"%d.%06d\\n\", s, $2}'"
 
 
 @dataclass
@@ -84,16 +89,18 @@ class Guest:
     log: file for the console, each line after the seconds since the start
     seconds: the limit of the whole run
     qemu: more options for the emulator
+    clock: the emulator's options for the guest's time. By default it is counted: on a busy machine the guest is slow, and
+    does not notice. What it does by itself takes it the same time on every machine, if it is awake() meanwhile.
     """
 
-    def __init__(self, initramfs, kernel, log, seconds=120, echo=False, machine="virt", qemu=()):
+    def __init__(self, initramfs, kernel, log, seconds=120, echo=False, machine="virt", qemu=(), clock=COUNTED):
         self.folder = tempfile.TemporaryDirectory(prefix="tapline-board-")
         self.started = time.monotonic()
         self.deadline = self.started + seconds
         self.lines = []  # (seconds since the start, text)
         self.changed = threading.Condition()
         self.ended = False
-        self.machine, self.options = machine, qemu
+        self.machine, self.options = machine, (*clock, *qemu)
         self.agent_path, self.qmp_path = (Path(self.folder.name) / name for name in ("agent", "qmp"))
         for _ in range(PORT_TRIES):
             self.mqtt_port, self.agent_port = free_port(), free_port()
@@ -176,7 +183,7 @@ class Guest:
 
     # The console
 
-    def wait_for_line(self, pattern, seconds, since=0):
+    def wait_for_line(self, pattern, seconds=READY_SECONDS, since=0):
         """The seconds since the start and the match of the first console line that `pattern` is found in.
 
         since: lines of the console to leave out"""
@@ -207,13 +214,33 @@ class Guest:
         """What a shell command prints; it must succeed."""
         return self.agent.ask(f"sh {command}").rstrip("\n")
 
+    # Its time
+
+    def now(self):
+        """The guest's time of day, in seconds."""
+        return float(self.sh(NOW))
+
+    def rest(self, seconds):
+        """Let so much of the guest's time pass, at least."""
+        self.sh(f"usleep {seconds * 1e6:.0f}")
+
+    @contextlib.contextmanager
+    def awake(self):
+        """The guest's processor always has something to do: all its time is counted in instructions, and no pause of
+        this machine is in it."""
+        self.sh("awake & echo $! > /run/awake.pid")
+        try:
+            yield
+        finally:
+            self.sh("kill $(cat /run/awake.pid)")
+
     # The daemon
 
     def serve(self, configuration, user="root"):
         """Start the daemon with a file of /etc and wait until it is ready."""
         since = len(self.lines)
         self.sh(f"serve /etc/{configuration} {user} &")
-        _, found = self.wait_for_line("^tapline: ready|tapline left", READY_SECONDS, since)
+        _, found = self.wait_for_line("^tapline: ready|tapline left", since=since)
         if found[0] == "tapline left":
             raise GuestError(f"the daemon did not start:\n{self.tail()}")
 
@@ -284,7 +311,7 @@ class Agent:
 
     def connect(self):
         if self.guest.machine == "raspi3b":
-            self.guest.wait_for_line("board: .* hardware made", READY_SECONDS)
+            self.guest.wait_for_line("board: .* hardware made")
             # QEMU takes the connection before the guest listens, and drops it then.
             while not self.answers():
                 if time.monotonic() > self.guest.deadline:
@@ -371,15 +398,3 @@ def emulator():
     newer = installed_version(str(beside))
     return (str(beside), newer) if newer else (own, version)
 
-
-def kernel_folder():
-    """The directory of board/kernel-modules, made now if it is not there."""
-    run = subprocess.run([BOARD / "kernel-modules"], stdout=subprocess.PIPE, text=True, check=True)
-    return Path(run.stdout.strip())
-
-
-def pack(binary, output, machine="virt"):
-    """board/pack-initramfs"""
-    command = [BOARD / "pack-initramfs", binary, "--machine", machine, "--output", output]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    return Path(output)

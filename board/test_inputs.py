@@ -3,13 +3,16 @@ One daemon, that of test_board.py; `edges` is guest/edges.c."""
 
 import json
 import re
-import time
 from datetime import datetime
 
+import pytest
+
 from client import NOT_UNDERSTOOD
-from rig import GuestError
+from rig import NOW, GuestError
 
 BURST_EDGES = 10_000
+# Of the processor, which does 250 million instructions a second.
+IDLE_SHARE_MAX = 0.05
 
 
 def pull(line):
@@ -41,6 +44,7 @@ def low(board, mqtt, name, line):
 # Inputs
 
 
+@pytest.mark.libgpiod
 def test_pain05_bounces_are_one_change(board, mqtt):
     mark = low(board, mqtt, "settled", 11)
     edges(board, 11, 11, pause_us=2000)  # ends high
@@ -48,11 +52,13 @@ def test_pain05_bounces_are_one_change(board, mqtt):
     edges(board, 11, 10, pause_us=2000)  # ends low, and began high
     board.write(pull(11), "pull-down")
     mqtt.expect("board/settled", "OFF", since=mark)
-    # Shorter than the debounce: no change.
-    board.sh(f"edges {pull(11)} 2 5000")
-    time.sleep(0.15)
+    # Shorter than the debounce: no change; low for longer than it, then a change again.
+    board.sh(f"edges {pull(11)} 2 5000 > /dev/null; usleep 150000; echo pull-up > {pull(11)}")
+    mqtt.wait(lambda: len(mqtt.on_topic("board/settled", mark)) >= 3, "a third state")
+    board.write(pull(11), "pull-down")
+    mqtt.wait(lambda: len(mqtt.on_topic("board/settled", mark)) >= 4, "a fourth state")
     mqtt.settle()
-    assert [message.payload for message in mqtt.on_topic("board/settled", mark)] == ["ON", "OFF"]
+    assert [message.payload for message in mqtt.on_topic("board/settled", mark)] == ["ON", "OFF"] * 2
 
 
 def test_pain03_level_is_there_for_who_comes_late(board, mqtt):
@@ -67,40 +73,40 @@ def test_pain03_level_is_there_for_who_comes_late(board, mqtt):
         assert (first.payload, first.retain) == (payload, True)
 
 
+@pytest.mark.libgpiod
 def test_leading_edge_counts_at_once(board, mqtt):
     mark = low(board, mqtt, "leading", 12)
-    start = float(board.sh(f"cut -d ' ' -f 1 /proc/uptime; edges {pull(12)} 5 1000 > /dev/null"))
+    before, took, after = map(float, board.sh(f"{NOW}; edges {pull(12)} 5 1000; {NOW}").split())
     on = mqtt.expect("board/leading", "ON", since=mark)
+    # The first edge's time: four pauses before the end.
+    assert before <= seconds(on) <= after - 0.004
     board.write(pull(12), "pull-down")
     off = mqtt.expect("board/leading", "OFF", since=mark)
-    assert seconds(off) > seconds(on)
-    # A pulse shorter than the time: both its ends are told, the second when the time is over.
+    assert seconds(off) > after
+    # A pulse shorter than the time: both its ends are told with their times, the second when the time is over.
     mark = mqtt.mark()
-    time.sleep(0.25)
-    edges(board, 12, 2, pause_us=1000)
+    before, took, after = map(float, board.sh(f"usleep 250000; {NOW}; edges {pull(12)} 2 1000; {NOW}").split())
     on = mqtt.expect("board/leading", "ON", since=mark)
     off = mqtt.expect("board/leading", "OFF", since=mark)
-    assert seconds(off) - seconds(on) < 5
+    assert before <= seconds(on) < seconds(off) <= after
+    assert board.now() >= seconds(on) + 0.2
     mqtt.settle()
     assert [message.payload for message in mqtt.on_topic("board/leading", mark)] == ["ON", "OFF"]
-    assert start > 0
 
 
 def test_delays(board, mqtt):
     mark = low(board, mqtt, "delayed", 13)
     edges(board, 13, 2, pause_us=100_000)  # shorter than on_delay
-    mqtt.settle()
-    before = time.monotonic()
-    board.write(pull(13), "pull-up")
-    mqtt.expect("board/delayed", "ON", since=mark)
-    assert time.monotonic() - before >= 0.3
-    before = time.monotonic()
-    board.write(pull(13), "pull-down")
-    mqtt.expect("board/delayed", "OFF", since=mark)
-    assert time.monotonic() - before >= 0.3
+    for pull_to, payload in (("pull-up", "ON"), ("pull-down", "OFF")):
+        # Longer than off_delay from the edge before
+        before, after = map(float, board.sh(f"usleep 400000; {NOW}; echo {pull_to} > {pull(13)}; {NOW}").split())
+        stamp = seconds(mqtt.expect("board/delayed", payload, since=mark))
+        assert before + 0.3 <= stamp <= after + 0.3
+        assert board.now() >= stamp  # not told before
     assert [message.payload for message in mqtt.on_topic("board/delayed", mark)] == ["ON", "OFF"]
 
 
+@pytest.mark.libgpiod
 def test_button_events(board, mqtt):
     board.write(pull(14), "pull-down")
     mqtt.subscribe("board/bell/event").settle()
@@ -117,7 +123,7 @@ def test_button_events(board, mqtt):
     mqtt.expect("board/bell/event", lambda text: "multi_press_end" in text, since=mark)
     assert kinds(mark) == ["press_start", "press_end", "press_start", "multi_press_ongoing", "press_end", "multi_press_end"]
     found = events(mark)
-    assert 55 <= found[1]["duration_ms"] <= 400
+    assert 60 <= found[1]["duration_ms"] < 70
     assert found[3]["count"] == found[5]["count"] == 2
     assert all(not message.retain for message in mqtt.on_topic("board/bell/event", mark))
     # Once and long.
@@ -127,9 +133,10 @@ def test_button_events(board, mqtt):
     assert kinds(mark) == ["press_start", "long_press_start", "long_press_end"]
     start, long, end = events(mark)
     assert abs(seconds(long["ts"]) - seconds(start["ts"]) - 0.4) < 0.001
-    assert end["duration_ms"] >= 590
+    assert 600 <= end["duration_ms"] < 610
 
 
+@pytest.mark.libgpiod
 def test_pain25_missed_edges_are_counted(board, mqtt):
     """More edges than the kernel keeps while the daemon is held back: the level is right, and what is missing is told."""
     mark = low(board, mqtt, "button", 27)
@@ -153,8 +160,9 @@ def test_pain25_missed_edges_are_counted(board, mqtt):
     board.note(f"301 edges while held back, {kept} kept by the kernel: {lost} told as lost")
     if is_gpiod2(board):
         assert lost == 301 - kept
+    mark = mqtt.mark()
     board.write(pull(27), "pull-down")
-    mqtt.expect("board/button", "OFF", since=len(mqtt.messages) - 1)
+    mqtt.expect("board/button", "OFF", since=mark)
 
 
 # Counters
@@ -165,6 +173,7 @@ def total(mqtt, name, since):
     return states[-1] if states else None
 
 
+@pytest.mark.libgpiod
 def test_pain07_burst_of_ten_thousand_edges(board, mqtt):
     """As fast as the simulated chip can, and faster than the daemon reads. The kernel numbers the edges for libgpiod 2.x:
     all are counted. For 1.6 it keeps 16, drops what comes then, and says nothing of it."""
@@ -177,7 +186,7 @@ def test_pain07_burst_of_ten_thousand_edges(board, mqtt):
         if is_gpiod2(board):
             state = mqtt.expect(f"board/{name}/total", str(expected), since=mark)
         else:
-            wait_for_quiet(board, mqtt, name, mark)
+            wait_for_quiet(board, mqtt)
             state = total(mqtt, name, mark)
             assert 0 < int(state.payload) <= expected
         board.note(
@@ -185,21 +194,14 @@ def test_pain07_burst_of_ten_thousand_edges(board, mqtt):
             f" lost {state.user.get('lost', 0)}")
 
 
-def wait_for_quiet(board, mqtt, name, mark):
-    """Until the total has stayed for longer than it is throttled, 1 s."""
-    end = time.monotonic() + 20
-    last, since = None, time.monotonic()
-    while time.monotonic() < end:
-        mqtt.settle()
-        now = total(mqtt, name, mark)
-        if last is None or now.payload != last.payload:
-            last, since = now, time.monotonic()
-        elif time.monotonic() - since > 1.5:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"the total of {name} does not rest")
+def wait_for_quiet(board, mqtt):
+    """Until all edges of before are counted and told: totals are throttled to one a second."""
+    mqtt.settle()
+    board.rest(1.5)
+    mqtt.settle()
 
 
+@pytest.mark.libgpiod
 def test_pain07_paced_pulses_are_all_counted(board, mqtt):
     """With either library: 200 edges, 3 ms apart."""
     for name, line, expected in (("rising", 15, 100), ("both", 18, 200)):
@@ -214,6 +216,7 @@ def test_pain07_paced_pulses_are_all_counted(board, mqtt):
         assert mqtt.expect(f"board/{name}/total", str(7 + expected), since=mark)
 
 
+@pytest.mark.libgpiod
 def test_pain07_edges_while_held_back(board, mqtt):
     """The daemon does not run at all meanwhile: with the kernel's numbers nothing is missing."""
     mqtt.subscribe("board/rising/total")
@@ -230,6 +233,7 @@ def test_pain07_edges_while_held_back(board, mqtt):
         board.note(f"{BURST_EDGES} edges while held back: {state.payload} of {expected} counted, lost {state.user.get('lost')}")
 
 
+@pytest.mark.libgpiod
 def test_pain24_total_is_settable_and_bounces_are_no_pulses(board, mqtt):
     board.write(pull(23), "pull-down")
     mqtt.subscribe("board/water/total")
@@ -241,38 +245,37 @@ def test_pain24_total_is_settable_and_bounces_are_no_pulses(board, mqtt):
     bounce = f"edges {pull(23)} 9 > /dev/null; usleep 250000; edges {pull(23)} 8 > /dev/null; echo pull-down > {pull(23)}"
     board.sh(f"for i in 1 2; do {bounce}; usleep 250000; done")  # two pulses of a quarter litre
     mqtt.expect("board/water/total", "1001.00", since=mark)
-    wait_for_quiet(board, mqtt, "water", mark)
+    wait_for_quiet(board, mqtt)
     assert total(mqtt, "water", mark).payload == "1001.00"
 
 
 def test_rate(board, mqtt):
-    """From the kernel's times of the pulses; each is right for its own few pulses, so that the middle one is compared."""
+    """From the kernel's times of the pulses."""
     mqtt.subscribe("board/water/rate")
+    # The pulses of tests before are over.
+    mqtt.wait(lambda: mqtt.on_topic("board/water/rate")[-1:] != [] and mqtt.on_topic("board/water/rate")[-1].payload == "0.00", "rate 0")
     mark = mqtt.mark()
     took = edges(board, 23, 16, pause_us=150_000)
     wanted = 8 / 4 / took
-    mqtt.expect("board/water/rate", lambda text: float(text) > 0, since=mark)
-    mqtt.expect("board/water/rate", "0.00", since=mark)  # its timeout
+    flow = mqtt.expect("board/water/rate", lambda text: float(text) > 0, since=mark)
+    end = mqtt.expect("board/water/rate", "0.00", since=mqtt.messages.index(flow))  # its timeout
+    assert seconds(end) - seconds(flow) >= 2
     rates = [float(message.payload) for message in mqtt.on_topic("board/water/rate", mark)]
-    middle = sorted(rates[:-1])[len(rates[:-1]) // 2]
-    assert wanted / 2 < middle < wanted * 2, (rates, wanted)
+    assert rates[-1] == 0 and all(0.95 * wanted < rate < 1.05 * wanted for rate in rates[:-1]), (rates, wanted)
 
 
 def test_pain08_idle_costs_no_processor_time(board, mqtt):
-    """Nothing is polled that has edges: what the daemon takes in two seconds, sensors and levels once a second included."""
+    """Nothing is polled that has edges: what the daemon takes of the guest's time, sensors and levels once a second included."""
     mqtt.settle()
-
-    def ticks():
-        fields = board.read(f"/proc/{board.read('/run/tapline.pid')}/stat").rsplit(")", 1)[1].split()
-        return int(fields[11]) + int(fields[12])  # utime, stime; 10 ms each
-
-    before = ticks()
-    time.sleep(2)
-    spent = (ticks() - before) * 10
-    board.note(f"processor time in 2 s of idling: {spent} ms")
-    assert spent < 400
+    # Nanoseconds on the processor of each of its threads, then seconds since boot.
+    look = f"cut -d ' ' -f 1 /proc/{board.read('/run/tapline.pid')}/task/*/schedstat; cut -d ' ' -f 1 /proc/uptime"
+    before, after = (list(map(float, text.split())) for text in board.sh(f"{look}; echo; usleep 3000000; {look}").split("\n\n"))
+    spent, passed = (sum(after[:-1]) - sum(before[:-1])) / 1e9, after[-1] - before[-1]
+    board.note(f"processor time of idling: {100 * spent / passed:.2f} %")
+    assert 0 < spent < IDLE_SHARE_MAX * passed
 
 
+@pytest.mark.libgpiod
 def test_line_is_known_by_its_name(board):
     rows = board.sh("tapline lines")
     for line in (2, 5, 17, 27):

@@ -18,6 +18,8 @@ sys.path.insert(0, str(BOARD))
 import rig  # noqa: E402  after the line above
 
 SECTOR = 512
+# The limit of a board's whole run.
+RUN_SECONDS = 3600
 DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
 # Laid over a copy of the tree, for what else QEMU's machine lacks.
 OVERLAYS = {"raspi4b": Path(__file__).with_name("raspi4b.dts")}
@@ -66,7 +68,7 @@ class Board(rig.Guest):
     qemu: more options for the emulator
     """
 
-    def __init__(self, card, log, machine, seconds=600, more_options="", dtb_edits=(), qemu=()):
+    def __init__(self, card, log, machine, seconds=RUN_SECONDS, more_options="", dtb_edits=(), qemu=()):
         self.card, self.more_options, self.dtb_edits = card, more_options, dtb_edits  # of start()
         self.asked = 0
         self.console = threading.Lock()
@@ -104,7 +106,7 @@ class Board(rig.Guest):
 
     # The console
 
-    def sh(self, command, seconds=60):
+    def sh(self, command, seconds=rig.ANSWER_SECONDS):
         """What a command prints, typed at the serial console's shell."""
         with self.console:
             if self.asked == 0:
@@ -130,12 +132,12 @@ class Board(rig.Guest):
     def read(self, path):
         return self.sh(f"cat {path}")
 
-    def wait_until_ready(self, seconds=300):
+    def wait_until_ready(self):
         """Seconds from the start of QEMU to the daemon's word that it serves."""
-        return self.wait_for_line("tapline: ready", seconds)[0]
+        return self.wait_for_line("tapline: ready")[0]
 
-    def wait_for_network(self, seconds=240):
-        self.wait_for_line("image: .*10.0.2.15", seconds)
+    def wait_for_network(self):
+        self.wait_for_line("image: .*10.0.2.15")
 
     def cut_power(self):
         """At once, whatever is being written."""
@@ -146,7 +148,7 @@ class Board(rig.Guest):
         self.sh("true")  # so that there is a shell
         self.type("poweroff")
         try:
-            self.qemu.wait(rig.POWEROFF_SECONDS * 3)
+            self.qemu.wait(rig.POWEROFF_SECONDS)
         except subprocess.TimeoutExpired:
             raise rig.GuestError(f"the board did not power off:\n{self.tail()}") from None
         return status

@@ -5,7 +5,6 @@ import re
 import guest
 import pytest
 
-READING_SECONDS = 60
 # QEMU has a Raspberry Pi 4 since this version.
 RASPI4B_VERSION = (9, 0)
 # In place of the 4's processor thermometer (raspi4b.dts): its register of the temperature, saying that the value is valid, and
@@ -26,19 +25,19 @@ def switch_gpio17(board, connect):
     board.wait_for_network()
     board.sh("mount -t debugfs debugfs /sys/kernel/debug")
     mqtt = connect(board).subscribe("home/cellar/#")
-    assert mqtt.expect("home/cellar/relay", "OFF", seconds=30).retain
+    assert mqtt.expect("home/cellar/relay", "OFF").retain
     assert pin(board, 17).endswith("tapline:relay out lo")
     assert mqtt.publish("home/cellar/relay/set", "ON").reason == 0
     assert pin(board, 17).endswith("tapline:relay out hi")
-    return float(mqtt.expect("home/cellar/cpu", lambda _: True, seconds=READING_SECONDS).payload)
+    return float(mqtt.expect("home/cellar/cpu", lambda _: True).payload)
 
 
 def kill_the_daemon(board):
     """The daemon dies with the relay on: it is off, and a new daemon serves."""
     since = len(board.lines)
     board.sh("kill -KILL $(pidof tapline)")
-    board.wait_for_line("keeper: the daemon ended with 137", 30, since)
-    board.wait_for_line("tapline: ready", 60, since)
+    board.wait_for_line("keeper: the daemon ended with 137", since=since)
+    board.wait_for_line("tapline: ready", since=since)
     assert pin(board, 17).endswith("tapline:relay out lo")
 
 

@@ -4,8 +4,6 @@ The kernel unpacks one archive after the other, so that the board's tests keep t
 """
 
 import hashlib
-import importlib.machinery
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import rig
+import initramfs
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
@@ -21,35 +19,15 @@ NEEDS = TOP / "cross" / "needs.txt"
 PIP = TOP / ".build" / "venv" / "bin" / "pip"
 WHEELS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapline" / "wheels"
 PYTHON = "3.11"  # Debian 12's
-TARGET = "aarch64-linux-gnu"
 # Where the guest has mqtt-io and what it imports.
 PACKAGES = "opt/mqtt-io"
 # mqtt-io imports confp for its option --render, which nobody uses here; confp has no wheel, and wants two packages more.
 CONFP = b"def render(*_):\n    raise NotImplementedError\n"
 
 
-def load_script(path):
-    """A Python script without .py as a module."""
-    loader = importlib.machinery.SourceFileLoader(path.name.replace("-", "_"), str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module
-
-
-def toolchain_clang():
-    command = "source cross/common.bash && toolchain_tool clang"
-    run = subprocess.run(["bash", "-c", command, "cross/latency"], cwd=TOP, check=True, stdout=subprocess.PIPE, text=True)
-    return run.stdout.strip()
-
-
-def compile_load(output, sysroot=None):
-    """The load for the guest, static; without a sysroot for this machine."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
-    if sysroot is not None:
-        flags += [f"--target={TARGET}", f"--sysroot={sysroot}", "-static", "-fuse-ld=lld"]
-    subprocess.run([toolchain_clang(), *flags, HERE / "load.c", "-o", output], check=True)
-    return output
+def compile_load(output, libs=None):
+    """The load for the guest, static; without `libs` for this machine."""
+    return initramfs.compile_program(HERE / "load.c", output, "-O2", *(["-static"] if libs else []), libs=libs)
 
 
 def sha256_of(path):
@@ -91,45 +69,46 @@ def unpack(work):
 def add_tree(archive, tree, to):
     for path in sorted(tree.rglob("*")):
         if path.is_file():
-            archive.add(f"{to}/{path.relative_to(tree)}", 0o100755 if os.access(path, os.X_OK) else 0o100644, path.read_bytes())
+            mode = 0o755 if os.access(path, os.X_OK) else 0o644
+            archive.add(f"{to}/{path.relative_to(tree)}", initramfs.FILE | mode, path.read_bytes())
 
 
-def second_archive(packer, load, output):
+def second_archive(load, output):
     """Everything but Tapline: mosquitto, Python, mqtt-io, the load, and the configurations."""
-    archive = packer.Archive()
+    archive = initramfs.Archive()
     with tempfile.TemporaryDirectory(dir=output.parent) as name:
         root, packages = unpack(Path(name))
         standard = root / f"usr/lib/python{PYTHON}"
         # Extension modules whose libraries are not in the list are not imported here.
         for module in (standard / "lib-dynload").iterdir():
             try:
-                packer.add_libraries(archive, module, root)
-            except SystemExit:
+                initramfs.add_libraries(archive, module, root)
+            except initramfs.CannotPack:
                 module.unlink()
         for program in (root / "usr/sbin/mosquitto", root / f"usr/bin/python{PYTHON}"):
-            archive.add(f"bin/{program.name}", 0o100755, program.read_bytes())
-            packer.add_libraries(archive, program, root)
+            archive.add(f"bin/{program.name}", initramfs.FILE | 0o755, program.read_bytes())
+            initramfs.add_libraries(archive, program, root)
         # Loaded by the C library at a thread's end.
-        archive.add(f"{packer.GUEST_LIBS}/libgcc_s.so.1", 0o100755, packer.library("libgcc_s.so.1", root).read_bytes())
+        at_exit = initramfs.library("libgcc_s.so.1", root)
+        archive.add(f"{initramfs.GUEST_LIBS}/{at_exit.name}", initramfs.FILE | 0o755, at_exit.read_bytes())
         add_tree(archive, standard, f"usr/lib/python{PYTHON}")
         add_tree(archive, packages, PACKAGES)
-    archive.add(f"{PACKAGES}/confp.py", 0o100644, CONFP)
-    archive.add("bin/load", 0o100755, load.read_bytes())
+    archive.add(f"{PACKAGES}/confp.py", initramfs.FILE | 0o644, CONFP)
+    archive.add("bin/load", initramfs.FILE | 0o755, load.read_bytes())
     for path in HERE.glob("m*.*"):
-        archive.add(f"etc/{path.name}", 0o100644, path.read_bytes())
+        archive.add(f"etc/{path.name}", initramfs.FILE | 0o644, path.read_bytes())
     # In place of the ordinary one of the first archive.
-    archive.add("etc/tapline.yaml", 0o100644, (HERE / "tapline.yaml").read_bytes())
+    archive.add("etc/tapline.yaml", initramfs.FILE | 0o644, (HERE / "tapline.yaml").read_bytes())
     archive.write(output)
 
 
 def pack(binary, folder):
     """The initramfs of both archives."""
     folder.mkdir(parents=True, exist_ok=True)
-    packer = load_script(HERE.parent / "pack-initramfs")
-    load = compile_load(folder / "load", packer.sysroot(binary))
+    load = compile_load(folder / "load", initramfs.sysroot(binary))
     first, second, both = folder / "first.cpio", folder / "second.cpio", folder / f"{binary.name}.cpio"
-    rig.pack(binary, first)
-    second_archive(packer, load, second)
+    initramfs.pack(binary, first)
+    second_archive(load, second)
     with open(both, "wb") as file:
         for part in (first, second):
             file.write(part.read_bytes())
