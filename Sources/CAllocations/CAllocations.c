@@ -3,12 +3,23 @@
 #include <errno.h>
 #include <stddef.h>
 
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+
+// The sanitizer's own malloc must stay the first one: it marks the memory that it hands out.
+bool callocations_is_counting(void) { return false; }
+
+uint64_t callocations_count(void) { return 0; }
+
+#else
+
 // The definitions of an executable come before those of every library (ld.so(8)), so all calls lead here; free() is left
 // as it is, since what is counted is still the C library's own memory. "Replacing malloc" in its manual names the set.
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 
 static __thread uint64_t count;
+
+bool callocations_is_counting(void) { return true; }
 
 uint64_t callocations_count(void) { return count; }
 
@@ -43,3 +54,5 @@ int posix_memalign(void **place, size_t alignment, size_t byte_count) {
   *place = memory;
   return 0;
 }
+
+#endif

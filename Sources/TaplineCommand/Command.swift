@@ -65,7 +65,8 @@ enum Command {
     do throws(ConfigurationErrors) {
       switch subcommand.kind {
       case .run:
-        return ExitStatus(rawValue: Server.run(try arguments.configuration(), allocationCount: callocations_count))
+        let allocationCount = callocations_is_counting() ? callocations_count : nil
+        return ExitStatus(rawValue: Server.run(try arguments.configuration(), allocationCount: allocationCount))
       case .check: return check(try arguments.configuration())
       case .plan: return plan(try arguments.configuration(), json: arguments.json)
       case .lines: return lines(try arguments.boardProfile())
