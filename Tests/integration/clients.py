@@ -51,7 +51,8 @@ class MosquittoReceiver:
         with daemon.connect("begin") as client:
             client.publish(topic, "begin", qos=1, retain=True)
         self.program = mosquitto(
-            "mosquitto_sub", daemon, "-q", qos, "-t", topic, "-C", expected + 1, "-W", PATIENCE_SECONDS, version=version)
+            "mosquitto_sub", daemon, "-q", qos, "-t", topic, "-C", expected + 1, "-W", PATIENCE_SECONDS,
+            version=version)
         self.lines = []
         assert self.program.stdout.readline().strip() == "begin"
         self.reader = threading.Thread(target=self.read, daemon=True)

@@ -76,7 +76,8 @@ def some(binary, request):
 
 @pytest.fixture
 def note(request):
-    """note(TEXT): a line under the tests' results. It goes with the test's report, which may come from another process."""
+    """note(TEXT): a line under the tests' results. It travels with the test's report: xdist runs tests in processes of
+    their own."""
     return lambda text: request.node.user_properties.append(("note", text))
 
 

@@ -63,8 +63,9 @@ def wait(condition, what, seconds=PATIENCE_SECONDS):
 
 
 def hold_port():
-    """A socket that has a port of the loopback and does not listen: while it is there the kernel gives that port to nobody who
-    asks for any, and lets one listen there that names it, with SO_REUSEADDR as this has, and as Tapline does."""
+    """A socket that is bound to a port of the loopback and does not listen. While it is open, the kernel gives that
+    port to nobody who asks for any free one. Tapline, which names it and sets SO_REUSEADDR as this does, can listen
+    there."""
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind(("127.0.0.1", 0))
@@ -133,7 +134,7 @@ class Daemon:
             self.process.wait()
 
     def end(self):
-        """It does not come back."""
+        """Kills it and gives its port back."""
         self.kill()
         self.port_holder.close()
 
@@ -162,7 +163,7 @@ class Daemon:
                     return value
 
     def figures(self, topic_filter="$SYS/#"):
-        """As `values`, all of $SYS having been told anew since the call: what is in it is not from before."""
+        """As `values`, once all of $SYS has been published again: nothing in it is older than the call."""
         told = ("$SYS/broker/uptime", "$SYS/tapline/loop/turn_microseconds")  # one of each half
         with self.connect("watch") as client:
             client.subscribe(*told)

@@ -223,7 +223,7 @@ def start(make_daemon, build):
 
 
 def settled(daemon):
-    """`resident`, once every thread has come to its first wait, and every sensor and level has been looked at once: on a busy
+    """`resident`, once every thread has come to its first wait and has read its sensor or its level once: on a busy
     machine some touch their stacks after READY."""
     threads, slept = Path(f"/proc/{daemon.pid}/task"), set()
 

@@ -68,7 +68,7 @@ simulation:
     - {line: GPIO23, every: 20ms, for: 10ms}
     - {line: GPIO22, every: 10ms, for: 5ms}
 """
-# So that what is limited runs out in a soak; the seconds are more than a machine stands still.
+# So that what is limited runs out in a soak. The seconds are more than a busy machine delays a client.
 LIMITS = {"queued": 100, "retained": 192, "connect_seconds": 5, "packet_seconds": 5, "connections": 16, "sessions": 24,
           "pending_connections": 8}
 
@@ -101,7 +101,8 @@ def work_connect(daemon):
         daemon.connect("plain", version, keep_alive=30).ping().close()
         daemon.connect("", version).disconnect()
         for clean in (False, False, True):
-            with daemon.connect("kept", version, clean=clean, **({"expiry": 3600} if version == 5 and not clean else {})) as client:
+            expiry = {"expiry": 3600} if version == 5 and not clean else {}
+            with daemon.connect("kept", version, clean=clean, **expiry) as client:
                 client.subscribe("kept/#", "kept/+/x", qos=2)
             with daemon.connect("writer") as writer:
                 writer.publish("kept/a", "waits", qos=1)
@@ -222,10 +223,12 @@ def work_wills(daemon):
 
 
 def work_late(daemon):
-    """Connections that are too slow, each for another deadline, which comes while the other work is done: `work_closed`."""
+    """Connections that miss a deadline, each another one. It passes during the work that follows, before
+    `work_closed`."""
     daemon.late = [daemon.connect("slow").send(raw.publish("a", b"x" * 5000)[:100]),
                    daemon.connect("slow too", 4).send(raw.publish("a", b"x" * 500)[:100]),
-                   daemon.connect("silent", keep_alive=1), raw.Client(daemon.port), raw.Client(daemon.port).send(b"\x10")]
+                   daemon.connect("silent", keep_alive=1),
+                   raw.Client(daemon.port), raw.Client(daemon.port).send(b"\x10")]
 
 
 def work_closed(daemon):
@@ -392,8 +395,8 @@ def work_sensors(daemon):
 
 
 def work_lost_levels(daemon):
-    """A PWM channel that is not there, and an LED that goes. It comes back, which the daemon notices within 5 s: long before
-    the other work is done, mostly."""
+    """A PWM channel that is not there, and an LED that goes and comes back. The daemon looks for it every 5 s, which is
+    before the other work is done, mostly."""
     led = daemon.folder / "sys/class/leds/ACT"
     shutil.rmtree(led, ignore_errors=True)
     command_levels(daemon)
@@ -416,7 +419,8 @@ def command_levels(daemon):
     """Of every kind."""
     with daemon.connect("dimmer") as client:
         client.subscribe("home/act/#", qos=1).subscribe("home/strip/#", qos=1)
-        for payload in ("50", "12.5", "ON", "OFF", "toggle", '{"state":"ON","brightness":7}', "{", "101", "x" * 300, ""):
+        for payload in ("50", "12.5", "ON", "OFF", "toggle", '{"state":"ON","brightness":7}', "{", "101", "x" * 300,
+                        ""):
             for name in ("act", "strip"):
                 for retain in (False, True):
                     client.publish(f"home/{name}/set", payload, qos=1, retain=retain)
@@ -437,6 +441,6 @@ def work_signals(daemon):
         client.subscribe("$SYS/#").message("$SYS/broker/uptime")
 
 
-WORK = [work_lost_levels, work_late, work_connect, work_takeover, work_subscribe, work_publish, work_retained, work_wills,
-        work_malformed, work_partial, work_overflow, work_taps, work_rules, work_outputs, work_inputs, work_sensors, work_levels,
-        work_closed, work_discovery, work_signals]
+WORK = [work_lost_levels, work_late, work_connect, work_takeover, work_subscribe, work_publish, work_retained,
+        work_wills, work_malformed, work_partial, work_overflow, work_taps, work_rules, work_outputs, work_inputs,
+        work_sensors, work_levels, work_closed, work_discovery, work_signals]

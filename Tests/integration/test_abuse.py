@@ -42,8 +42,8 @@ def steady(binary):
 
 
 class Served:
-    """A publisher and a subscriber beside the abuse; `check` is a round trip of both. The abuse lasts until it is over, so
-    whoever had to wait for it would wait for ever."""
+    """A publisher and a subscriber beside the abuse; `check` is a round trip of both. The abuse goes on until the test
+    ends it, so a broker that waited for it would never answer."""
 
     def __init__(self, daemon):
         self.reader = daemon.connect("served")
@@ -139,7 +139,8 @@ def test_subscriber_of_everything(make_daemon, steady, served, some):
 
 
 def test_declared_size_is_judged_at_once(make_daemon, steady, served):
-    """256 MiB: refused by the fixed header (§3.2.2.3.6, §4.13). The packet never comes, and no deadline ends the wait for it."""
+    """256 MiB: refused by the fixed header (§3.2.2.3.6, §4.13). The packet never comes, and no deadline would end the
+    wait for it."""
     daemon = make_daemon(packet_seconds=3600, connect_seconds=3600)
     others = served(daemon)
     with steady(daemon):
@@ -161,7 +162,7 @@ def dribble(daemon, index, size, sent):
 
 
 def test_dribblers_of_large_packets(make_daemon, steady, served):
-    """More of them than there are blocks for: those that hold the most give way, others are served."""
+    """More of them than there are blocks for: the oldest of those that hold many give way, others are served."""
     daemon = make_daemon(packet_seconds=3600, partial_blocks=256)
     others = served(daemon)
     with steady(daemon):

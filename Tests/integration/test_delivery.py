@@ -1,5 +1,5 @@
-"""Hundreds of messages, with --long a thousand, from one real client to another: none lost, none doubled, in order (MQTT 5
-§4.3, §4.6)."""
+"""Hundreds of messages from one real client to another, a thousand with --long: none lost, none doubled, in order
+(MQTT 5 §4.3, §4.6)."""
 
 import subprocess
 
@@ -28,7 +28,7 @@ PAIRS = [
 ]
 
 
-# The two that the smoke round has.
+# The pairs of the smoke round.
 SMOKE = [(("mosquitto", "5"), ("mosquitto", "5")), (("paho", "311"), ("paho", "311"))]
 
 

@@ -17,12 +17,14 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 
 
 def demo_configuration():
-    """board/simulated.yaml without its listeners; the button is pressed more often and the sensor read, the door stays shut."""
+    """board/simulated.yaml without its listeners. The button is pressed and the sensor read more often; the door stays
+    shut."""
     text = (REPOSITORY / "board" / "simulated.yaml").read_text()
     without = re.sub(r"^listeners:\n(?:[ -].*\n)*", "", text, flags=re.MULTILINE)
     assert "listeners:" not in without and "taps:" in without
     for old, new in {
-        "every: 5s, for: 300ms": "every: 300ms, for: 150ms", "interval: 1s": "interval: 200ms", "every: 60s": "every: 24h",
+        "every: 5s, for: 300ms": "every: 300ms, for: 150ms", "interval: 1s": "interval: 200ms",
+        "every: 60s": "every: 24h",
     }.items():
         assert old in without
         without = without.replace(old, new)
@@ -178,7 +180,8 @@ taps:
 
 
 def test_first_connack_waits_for_no_device(make_daemon, binary, tmp_path, note):
-    """A sensor that does not answer and a line that is not there: clients are served, with less than a second's work."""
+    """A sensor does not answer and a PWM chip is not there; clients are served, after less than a second of processor
+    time."""
     os.mkfifo(tmp_path / "hangs")
     more = f"    hung: {{file: {tmp_path / 'hangs'}, interval: 100ms}}\n  pwm:\n    gone: {{chip: nowhere.pwm}}\n"
     daemon = make_daemon(re.sub(r"(  sensors:\n.*\n)", lambda found: found[1] + more, demo_configuration()))

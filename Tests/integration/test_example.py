@@ -68,7 +68,8 @@ def test_slow_handler_is_set_aside(example):
 
 
 def test_decoupled_handler_never_slows_the_loop(example):
-    """It takes 20 ms a message and 64 wait at most: what came while it could not is dropped, and all are acknowledged."""
+    """It takes 20 ms a message, and 64 wait at most: all messages are acknowledged, and those that find no place are
+    dropped."""
     count, clock = 200, time.monotonic()
     with example.connect("publisher") as publisher:
         publisher.send(*(raw.publish("journal/info", b"%d" % index, 1, index + 1) for index in range(count)))

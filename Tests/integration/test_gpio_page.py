@@ -55,7 +55,7 @@ def promised_topics():
 
 @pytest.mark.parametrize("page", ["docs/configuration.md", "docs/gpio.md", "README.md"])
 def test_examples_pass_the_check(binary, tmp_path, page, request):
-    """Emulated, where each start takes its time, every fifth of them without --long."""
+    """Under an emulator, where each start takes long, every fifth example, unless --long is given."""
     step = 5 if binary.is_emulated and not request.config.getoption("--long") else 1
     for text in [*examples(page)[::step], EXAMPLE]:
         file = tmp_path / "example.yaml"
@@ -88,7 +88,7 @@ def test_topics_of_the_complete_example(make_daemon, tmp_path):
             except TimeoutError:
                 break  # the next line says which are missing
             found[message.topic] = message.payload.decode()
-    # A write that a busy machine is late with is a fault for a moment.
+    # A level whose first write takes longer than 100 ms, as on a busy machine, has a fault for a moment.
     wait(lambda: not any(topic.endswith("/fault") for topic in daemon.values("#")), "end of faults")
     found = daemon.values("#")
     assert set(found) == set(promised), set(found) ^ set(promised)

@@ -78,7 +78,7 @@ def ready(daemon, name="strip", value=None):
     return daemon.wait_for_value(f"home/{name}", lambda text: value is None or text == value)
 
 
-# What a write of 100 ms is; it goes on.
+# The answer to a command whose write takes longer than 100 ms.
 HANGS = (0x83, "write does not return")
 
 
@@ -93,8 +93,8 @@ def ask_and_read(client, payload, topic="home/strip/set", **options):
 
 
 def set_and_read(*arguments, **options):
-    """The same of a driver that answers. A busy machine may be late with its thread: then the command was refused, and is
-    given again."""
+    """The same of a driver that answers. On a busy machine its thread may be later than 100 ms; the command was then
+    refused, and is given again."""
     return wait(lambda: (answer := ask_and_read(*arguments, **options)) != HANGS and answer, "answer")
 
 
@@ -194,7 +194,8 @@ def test_orderly_end(make_daemon, sysfs, on_exit, duty, enable):
 
 
 def end_in_time(daemon, end, expected):
-    """What `end` says. The end waits 100 ms for a driver, which a busy machine's thread may miss: then there is another one."""
+    """What `end` returns. The daemon's end waits 100 ms for a driver; where a busy machine's thread is later than that,
+    the daemon is started and ended again."""
     for _ in range(5):
         if (found := end()) == expected:
             break
@@ -256,8 +257,8 @@ def test_hanging_driver_does_not_hold_up_the_broker(make_daemon, sysfs):
     os.mkfifo(file)
     with daemon.connect("panel") as client, daemon.connect("other") as other:
         assert ask_and_read(client, "100", "home/act/set") == HANGS
-        # From now on nobody waits: 50 refusals, for which the loop's thread sleeps less often than once each, and everybody
-        # else is served.
+        # From now on nobody waits. The loop's thread sleeps once or twice for all 50 refusals; if it waited for the
+        # driver, it would sleep 50 times. Everybody else is served.
         before = sleeps(daemon.pid)
         client.send(*(raw.publish("home/act/set", "50", 1, packet_id) for packet_id in range(101, 151)))
         for _ in range(50):

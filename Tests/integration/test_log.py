@@ -104,7 +104,7 @@ def test_storm_of_the_same(make_daemon, some):
         with raw.Client(daemon.port) as client:
             client.send(b"garbage" * 10).expect_close()
     daemon.stop()
-    # Written anew after 10 s only, and said how often when another line comes: the fewer lines, the faster the machine.
+    # A line that repeats is written again after 10 s at the earliest.
     assert len(lines(daemon, "connection closed")) <= 2 + (time.monotonic() - clock) / 10
     repeated = sum(int(text.split()[4]) for text in lines(daemon, "last line repeated"))
     assert repeated + len(lines(daemon, "connection closed")) == count
@@ -112,7 +112,8 @@ def test_storm_of_the_same(make_daemon, some):
 
 def test_storm_of_others(make_daemon, some):
     """Of one area; others are heard meanwhile."""
-    daemon = make_daemon("log: {mqtt: info, burst: 4, rate: 2}\nboard: simulated\ntaps: {outputs: {gone: {pin: GPIO99}}}")
+    daemon = make_daemon(
+        "log: {mqtt: info, burst: 4, rate: 2}\nboard: simulated\ntaps: {outputs: {gone: {pin: GPIO99}}}")
     assert lines(daemon, "tap gone: ")
     clock = time.monotonic()
     for index in range(some(300)):

@@ -40,7 +40,8 @@ def switched(daemon, output):
 
 @pytest.mark.smoke
 def test_a_button_switches_with_nobody_connected(make_daemon):
-    """Presses from the start on, and no client for the first ones: each switches the fan on and off, and the lamp once."""
+    """Presses from the start on, and no client for the first ones: each switches the fan on and off, and the lamp
+    once."""
     daemon = make_daemon("log: {taps: debug, rate: 1000, burst: 10000}" + OUTPUTS + """
   inputs:
     button: {pin: GPIO27, bias: pull-up, active: low, events: true, link: {press: toggle lamp, on: on fan, off: off fan}}
@@ -146,14 +147,16 @@ MUST_HOLD = """
 
 
 def test_a_condition_that_must_hold(make_daemon):
-    """It fires after its time, counted from when it began to hold: a message that says the same again changes nothing."""
+    """It fires after its time, counted from when it began to hold. A message that says the same again changes
+    nothing."""
     daemon, client = sink(make_daemon, MUST_HOLD)
     with client, daemon.connect("door") as door:
         client.subscribe("b/#").subscribe("alarm").subscribe("half").subscribe("later")
         clock = time.monotonic()
         door.publish("door", "ON", qos=1)
         client.expect("half", "yes")
-        # 300 ms have passed, 400 ms are left: less than what begins now and takes 500 ms, unless it began anew.
+        # 300 ms have passed, and 400 ms are left. That is less than the 500 ms of `later`, which begin now; were the
+        # time counted again from now, it would be more.
         door.send(raw.publish("door", "ON"), raw.publish("clock", "start")).ping()
         client.expect("alarm", "door open")
         assert time.monotonic() - clock >= 0.7
@@ -164,7 +167,8 @@ def test_a_condition_that_must_hold(make_daemon):
 
 
 def test_a_condition_that_does_not_hold_long_enough(make_daemon):
-    """Both messages are in one segment, with one that starts a longer time: that one fires, the other has not."""
+    """It ends at once: both messages are in one segment. A third one starts a rule that takes longer; when that fires,
+    this one has not."""
     daemon, client = sink(make_daemon, MUST_HOLD)
     with client, daemon.connect("door") as door:
         client.subscribe("alarm").subscribe("latest")
@@ -301,7 +305,7 @@ simulation: {presses: [{line: GPIO27, every: 1s, for: 700ms}]}
         assert question(client, "b/lamp/get", b"please", retain=True) == {"ok": True, "state": "ON"}
         refusal = question(client, "b/gone/get")
         assert not refusal["ok"] and "GPIO99" in refusal["reason"]
-        # The line as it is; the debounce decides never, as it changes too often.
+        # The line as it is. It changes too often for the debounce ever to decide.
         for state in ("ON", "OFF"):
             wait(lambda: question(client, "b/door/get") == {"ok": True, "state": state}, "change")
         assert [state.payload for state in client.on_topic("b/door")] == ["OFF"]
