@@ -6,7 +6,6 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.NOTPARALLEL:
 
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -15,29 +14,25 @@ IMPORTS := --explicit-target-dependency-import-check error
 SIMULATED := board/simulated.yaml
 TAPLINE := $(CURDIR)/.build/release/tapline
 EMBEDDED := $(CURDIR)/.build/embedded/release/tapline
-PYTEST := .build/venv/bin/pytest -q -o cache_dir=.build/pytest-cache Tests/integration
+PYTEST := .build/venv/bin/pytest -q -n 4 -p no:cacheprovider Tests/integration
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
+DEVICE_SOURCES := $(SOURCES) cross/sdk cross/build-device cross/needs.txt
+MAKE_QUIETLY = $(MAKE) --no-print-directory
 
-.PHONY: help run build test device deb tarball image board-test board-test-full fuzz simulate bench bench-gpio bench-instructions check clean
-
+.PHONY: help
 help:
-	@echo 'make run         serve a simulated board on 127.0.0.1, port 1883'
-	@echo 'make build       the release binary for this machine, .build/release/tapline'
-	@echo 'make test        every test: units, real clients, the device binary under qemu, the QEMU board'
-	@echo 'make simulate    run the broker against its model, SEEDS=100 days of STEPS=10000 steps each'
-	@echo 'make check       format, static checks, and a build in which warnings are errors'
-	@echo 'make device      the aarch64 binary for boards, with a report of its size and needs'
-	@echo 'make deb         the Debian package for boards, .build/deb/tapline_arm64.deb (docs/install.md)'
-	@echo 'make tarball     the same as a tarball, the binary static, .build/deb/tapline-aarch64.tar.gz'
-	@echo 'make image       the SD-card image for Raspberry Pi Zero 2 W, 3 and 4 (docs/flashing.md)'
-	@echo 'make board-test  boot the device binary on a QEMU board and test it there'
-	@echo 'make board-test-full  the same, on a Raspberry Pi 3 under QEMU with its own pins, the SD-card image on a 3 and a 4, and the package on Debian 12 and 13'
-	@echo 'make fuzz        fuzz the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each'
-	@echo 'make bench       measure Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)'
-	@echo 'make bench-gpio  measure commands to a line and edges to a subscriber beside mqtt-io, ROUNDS=5 (docs/gpio-latency.md)'
-	@echo 'make bench-instructions   count instructions a delivered message; over 5 % more than stored fails'
-	@echo 'make clean       remove .build; what was downloaded stays in ~/.cache/tapline'
+	@sed -n 's/^#: \{0,1\}//p' Makefile
+
+#: Use it
+#:   make run          serve a simulated board on 127.0.0.1, port 1883
+#:   make build        the release binary for this machine, .build/release/tapline
+#:   make device       the aarch64 binaries for boards, with a report of their size and needs
+#:   make deb          the Debian package for boards, .build/deb/tapline_arm64.deb (docs/install.md)
+#:   make tarball      the same as a tarball, the binary static, .build/deb/tapline-aarch64.tar.gz
+#:   make image        the SD-card image for Raspberry Pi Zero 2 W, 3 and 4 (docs/flashing.md)
+
+.PHONY: run build embedded device deb tarball image
 
 run: .build/needs/build .build/needs/run $(TAPLINE).built
 	@base=$$(sed -n 's/^ *base: *\([^ #]*\).*/\1/p' $(SIMULATED)); \
@@ -49,50 +44,97 @@ run: .build/needs/build .build/needs/run $(TAPLINE).built
 build: .build/needs/build $(TAPLINE).built
 	@echo '.build/release/tapline is ready'
 
-test: .build/needs/build .build/needs/test .build/needs/device .build/needs/deb .build/needs/board .build/needs/image
-	@cross/stage --begin
-	@cross/stage 'unit tests' swift test $(IMPORTS)
-	@cross/stage 'host build' $(MAKE) --no-print-directory build
-	@cross/stage 'Embedded build' cross/build-embedded
-	@cross/stage 'host with real clients' env TAPLINE_EMBEDDED=$(EMBEDDED) $(PYTEST) --tapline $(TAPLINE)
-	@cross/stage 'device build' cross/build-device gpiod2 gpiod1
-	@cross/stage 'device gpiod2 with real clients' cross/under-qemu gpiod2 $(PYTEST)
-	@cross/stage 'device gpiod1 with real clients' cross/under-qemu gpiod1 $(PYTEST)
-	@cross/stage 'Debian package' cross/check-deb
-	@cross/stage 'QEMU board' board/test
-	@cross/stage 'SD-card image' board/image/test --quick
-	@cross/stage 'fuzz targets, briefly' Tests/Fuzz/run --seconds 5
-	@cross/stage --end
+# Beside the binary, so that whatever removes the one removes the other.
+$(TAPLINE).built: $(SOURCES)
+	swift build --configuration release --product tapline $(IMPORTS)
+	@touch $@
 
-device: .build/needs/device
-	@cross/build-device gpiod2 gpiod1
+# For this machine, made as the device binary is: for tests of memory, benchmarks and counts.
+embedded: .build/needs/build .build/needs/device $(EMBEDDED).built
+	@echo '.build/embedded/release/tapline is ready'
 
-deb: .build/needs/device .build/needs/deb
-	@cross/build-device gpiod2
+$(EMBEDDED).built: $(DEVICE_SOURCES) cross/build-embedded
+	cross/build-embedded
+	@touch $@
+
+device: .build/needs/device .build/device/built
+	@echo '.build/device/tapline-gpiod2 and tapline-gpiod1 are ready'
+
+.build/device/built: $(DEVICE_SOURCES)
+	cross/build-device gpiod2 gpiod1
+	@touch $@
+
+deb: device .build/needs/deb
 	@cross/build-deb
 
 tarball: .build/needs/device .build/needs/deb
 	@cross/build-device static
 	@cross/build-deb --tarball
 
-image: .build/needs/device .build/needs/image
-	@cross/build-device gpiod2
+image: device .build/needs/image
 	@board/image/build
 
-board-test: .build/needs/test .build/needs/device .build/needs/board
-	@cross/build-device gpiod2 gpiod1
+#:
+#: Check a change
+#:   make unit         all unit tests; ROOM=MQTTBroker those of one module, FILTER=name those whose name matches
+#:   make format       write Package.swift, Sources and Tests in the format that `make check` wants
+#:   make check        format, static checks, and a build in which warnings are errors
+
+.PHONY: unit format check
+
+ROOM ?=
+FILTER ?=
+unit: .build/needs/build
+	@Tests/unit $(if $(ROOM),--room '$(ROOM)') $(if $(FILTER),--filter '$(FILTER)')
+
+format: .build/needs/build
+	@swift format --in-place --parallel --recursive Package.swift Sources Tests
+	@git diff --stat -- Package.swift Sources Tests
+
+check: .build/needs/check .build/needs/build
+	@cross/check-sources
+	@$(MAKE_QUIETLY) build
+	@echo 'check: passed'
+
+#:
+#: Parts of the tests, each with what it needs
+#:   make client-test  the binary for this machine with real clients
+#:   make device-test  the aarch64 binaries under qemu-user with real clients
+#:   make board-test   boot the device binaries on a QEMU board and test them there
+#:   make package-test the Debian package, without installing it
+#:   make image-test   the SD-card image, in short
+#:   make fuzz         the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each
+#:   make simulate     the broker against its model, SEEDS=100 days of STEPS=10000 steps each
+
+.PHONY: client-test device-test device-client-test device-smoke-test board-test package-test image-test fuzz fuzz-briefly simulate
+
+client-test: .build/needs/test build embedded
+	@TAPLINE_EMBEDDED=$(EMBEDDED) $(PYTEST) --tapline $(TAPLINE)
+
+device-test: device-client-test device-smoke-test
+
+device-client-test: .build/needs/test device
+	@cross/under-qemu gpiod2 $(PYTEST)
+
+# It differs from the other one in libgpiod only.
+device-smoke-test: .build/needs/test device
+	@cross/under-qemu gpiod1 $(PYTEST) -m smoke
+
+board-test: .build/needs/test .build/needs/board device
 	@board/test
 
-# The Raspberry Pi takes a minute or two, so it is no part of `make test`.
-board-test-full: board-test .build/needs/image .build/needs/deb .build/needs/debianroot
-	@board/test --machine raspi3b
-	@board/image/test
-	@board/test-deb
+package-test: .build/needs/deb .build/needs/test device
+	@cross/check-deb
 
-# Each target for SECONDS; `make test` builds and runs them briefly.
+image-test: .build/needs/test .build/needs/board .build/needs/image device
+	@board/image/test --quick
+
 SECONDS ?= 60
 fuzz: .build/needs/build
 	@Tests/Fuzz/run --seconds $(SECONDS)
+
+fuzz-briefly: .build/needs/build
+	@Tests/Fuzz/run --seconds 5
 
 # Days of a broker, its clients and their network, drawn from seeds (docs/simulation.md).
 SEEDS ?= 100
@@ -101,32 +143,75 @@ simulate: .build/needs/build
 	@TAPLINE_SEEDS=$(SEEDS) TAPLINE_STEPS=$(STEPS) swift test -c release -Xswiftc -enable-testing \
 	  --scratch-path .build/simulate --filter Simulation
 
+#:
+#: All tests (docs/testing.md)
+#:   make test         every part above, several at a time, in a form that takes minutes
+#:   make test-full    the same, and what is long by nature: hours
+#:   make test-soak STAGE=board-test TIMES=20   one stage again and again, while other work keeps all processors busy
+
+.PHONY: test test-full test-soak
+
+NEEDS := $(addprefix .build/needs/,build test device deb board image)
+# Those that compile, and those that mostly wait for a daemon or a booted board: the second kind runs beside the first.
+COMPILING := device build embedded unit fuzz-briefly
+WAITING := device-client-test board-test image-test device-smoke-test package-test client-test
+STAGES := $(COMPILING) $(WAITING)
+LONG := $(LONG_COMPILING) $(LONG_WAITING)
+
+.PHONY: $(addprefix stage/,$(STAGES))
+
+# The first failure keeps nothing else from being run.
+test: $(NEEDS)
+	@cross/stage --begin
+	@$(MAKE_QUIETLY) --jobs=4 --keep-going $(addprefix stage/,$(STAGES)) || true
+	@cross/stage --end $(STAGES)
+
+# Tests go before compilers.
+$(addprefix stage/,$(COMPILING)): stage/%:
+	@nice -n 5 cross/stage $* $(MAKE_QUIETLY) $*
+
+$(addprefix stage/,$(WAITING)): stage/%:
+	@cross/stage $* $(MAKE_QUIETLY) $*
+
+# What a stage needs of another one; and an order in which two compile at a time, and the first ones have others waiting.
+stage/device-client-test stage/device-smoke-test stage/board-test stage/package-test stage/image-test: stage/device
+stage/client-test: stage/build stage/embedded
+stage/unit: stage/build stage/device
+stage/embedded: stage/build
+stage/fuzz-briefly: stage/embedded
+
+STAGE ?=
+TIMES ?= 20
+test-soak: $(NEEDS)
+	@cross/soak '$(STAGE)' $(TIMES)
+
+#:
+#: Measure
+#:   make bench        Tapline beside mosquitto and a bare forwarder, ROUNDS=5 rounds (docs/speed.md)
+#:   make bench-gpio   commands to a line and edges to a subscriber beside mqtt-io, ROUNDS=5 (docs/gpio-latency.md)
+#:   make bench-instructions   instructions a delivered message takes; over 5 % more than stored fails
+
+.PHONY: bench bench-gpio bench-instructions
+
 # On a machine that does nothing else meanwhile; `Tests/Bench/run --help` says what else it can do.
 ROUNDS ?= 5
 bench: .build/needs/build .build/needs/device .build/needs/bench
 	@Tests/Bench/run --rounds $(ROUNDS)
 
 # On a quiet machine too; `board/latency/run --help` says what else it can do.
-bench-gpio: .build/needs/test .build/needs/device .build/needs/board build
-	@cross/build-device gpiod2
+bench-gpio: .build/needs/test .build/needs/board build device
 	@board/latency/run --rounds $(ROUNDS)
 
 # `Tests/Bench/instructions --profile` tells where they go, `--store` keeps what was counted as the new baseline.
 bench-instructions: .build/needs/build .build/needs/device .build/needs/count
 	@Tests/Bench/instructions
 
-check: .build/needs/check .build/needs/build
-	@cross/check-sources
-	@$(MAKE) --no-print-directory build
-	@echo 'check: passed'
+#:
+#:   make clean        remove .build; what was downloaded stays in ~/.cache/tapline
 
+.PHONY: clean
 clean:
 	rm -rf .build
-
-# Beside the binary, so that whatever removes the one removes the other.
-$(TAPLINE).built: $(SOURCES)
-	swift build --configuration release --product tapline $(IMPORTS)
-	@touch $@
 
 .build/needs/%: cross/needs.txt cross/install-needs
 	@cross/install-needs $*
