@@ -80,6 +80,22 @@ import Testing
     }
   }
 
+  @Test func ofSeveralTheFullestBucketIsForgotten() {  // who may connect the least is remembered the longest
+    withTable(capacity: 3, burst: 1) { table in
+      for (number, time) in [(1, 10.1), (2, 10.0), (3, 10.2)] {
+        guard case .admitted(let place) = table.admit(address(number), at: seconds(time)) else {
+          return #expect(Bool(false))
+        }
+        table.leave(place)
+      }
+      #expect(isAdmitted(table.admit(address(4), at: seconds(10.3))))  // in the place of 2
+      #expect(table.admit(address(1), at: seconds(10.3)) == .tooFast(isNews: true))
+      #expect(table.admit(address(3), at: seconds(10.3)) == .tooFast(isNews: true))
+      #expect(isAdmitted(table.admit(address(2), at: seconds(10.3))))  // in the place of 1
+      #expect(table.admit(address(3), at: seconds(10.3)) == .tooFast(isNews: false))
+    }
+  }
+
   /// Against credit that grows with time, at room for every address.
   @Test(arguments: modelCapacities) func againstAModel(burst: Int) {
     let rate = 7
