@@ -1,7 +1,8 @@
 import Bounded
-import MQTTBroker
 import MQTTWire
 import Testing
+
+@testable import MQTTBroker
 
 /// PUBLISH to a client: in flight, waiting, repeated, expired, too large (§4.3, §4.4, §4.6, §4.9).
 @Suite struct DeliveryTests {
@@ -150,6 +151,20 @@ import Testing
     _ = world.takeAll("sub")
     publish(world, 5...5)
     expect(world, 5...5, firstID: 2)
+    world.finish()
+  }
+
+  @Test func afterTheLastPacketIDComesTheFirst() {  // §2.2.1-3: never 0, with nothing in flight either
+    let world = makeWorld()
+    world.broker.sessions.visit { session in
+      session.pointee.lastPacketID = 65_533
+      session.pointee.unusedPacketIDs = 0  // they are looked for anew
+    }
+    publish(world, 1...4)
+    let ids: [UInt16] = [65_534, 65_535, 1, 2]
+    for (index, id) in ids.enumerated() {
+      world.expect("sub", .publish(topic: "t", payload: "\(index + 1)", qos: 1, packetID: id))
+    }
     world.finish()
   }
 
