@@ -65,6 +65,7 @@ def board(request):
         clock = time.monotonic()
         yield guest
         stage("tests", time.monotonic() - clock)
+        guest.note(f"the emulator has used {guest.processor_seconds():.1f} s of processor time")
         clock = time.monotonic()
         if not guest.ended:
             guest.power_off()
