@@ -12,7 +12,7 @@ from rig import NOW, GuestError
 
 BURST_EDGES = 10_000
 # Of the processor, which does 250 million instructions a second.
-IDLE_SHARE_MAX = 0.05
+IDLE_SHARE_MAX = 0.01
 
 
 def pull(line):
