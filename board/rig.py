@@ -22,7 +22,7 @@ PORT_TRIES = 5
 # Seconds after which what does not come is taken to come never, on a machine that has other things to do as well: an
 # answer of the agent, the end of QEMU after the guest's last word, a daemon that is ready.
 ANSWER_SECONDS = 300
-POWEROFF_SECONDS = 120
+POWEROFF_SECONDS = 600
 READY_SECONDS = 600
 # The guest's time is counted, 4 ns an instruction; while it has nothing to do its time is this machine's.
 COUNTED = ("-icount", "shift=2,sleep=on")

@@ -10,7 +10,6 @@ import pytest
 from client import NOT_UNDERSTOOD
 from rig import NOW, GuestError
 
-BURST_EDGES = 10_000
 # Of the processor, which does 250 million instructions a second.
 IDLE_SHARE_MAX = 0.01
 
@@ -174,15 +173,15 @@ def total(mqtt, name, since):
 
 
 @pytest.mark.libgpiod
-def test_pain07_burst_of_ten_thousand_edges(board, mqtt):
+def test_pain07_burst_of_edges(board, mqtt):
     """As fast as the simulated chip can, and faster than the daemon reads. The kernel numbers the edges for libgpiod 2.x:
     all are counted. For 1.6 it keeps 16, drops what comes then, and says nothing of it."""
-    for name, line, expected in (("rising", 15, BURST_EDGES // 2), ("both", 18, BURST_EDGES)):
+    for name, line, expected in (("rising", 15, board.burst_edges // 2), ("both", 18, board.burst_edges)):
         mqtt.subscribe(f"board/{name}/total")
         assert mqtt.publish(f"board/{name}/total/set", "0").reason == 0
         mqtt.settle()
         mark = mqtt.mark()
-        took = edges(board, line, BURST_EDGES)
+        took = edges(board, line, board.burst_edges)
         if is_gpiod2(board):
             state = mqtt.expect(f"board/{name}/total", str(expected), since=mark)
         else:
@@ -190,7 +189,7 @@ def test_pain07_burst_of_ten_thousand_edges(board, mqtt):
             state = total(mqtt, name, mark)
             assert 0 < int(state.payload) <= expected
         board.note(
-            f"{BURST_EDGES} edges in {took:.2f} s, counter {name}: {state.payload} of {expected},"
+            f"{board.burst_edges} edges in {took:.2f} s, counter {name}: {state.payload} of {expected},"
             f" lost {state.user.get('lost', 0)}")
 
 
@@ -224,13 +223,13 @@ def test_pain07_edges_while_held_back(board, mqtt):
     stop, go = (f"kill -{name} $(cat /run/tapline.pid)" for name in ("STOP", "CONT"))
     mqtt.settle()
     mark = mqtt.mark()
-    board.sh(f"{stop}; edges {pull(15)} {BURST_EDGES} > /dev/null; {go}")
-    expected = BURST_EDGES // 2
+    board.sh(f"{stop}; edges {pull(15)} {board.burst_edges} > /dev/null; {go}")
+    expected = board.burst_edges // 2
     if is_gpiod2(board):
         mqtt.expect("board/rising/total", str(expected), since=mark)
     else:  # 16 are kept, the newest are dropped, and nobody knows how many
         state = mqtt.expect("board/rising/total", lambda text: text != "0", since=mark)
-        board.note(f"{BURST_EDGES} edges while held back: {state.payload} of {expected} counted, lost {state.user.get('lost')}")
+        board.note(f"{board.burst_edges} edges while held back: {state.payload} of {expected} counted, lost {state.user.get('lost')}")
 
 
 @pytest.mark.libgpiod
