@@ -75,7 +75,7 @@ def test_pain03_level_is_there_for_who_comes_late(board, mqtt):
 @pytest.mark.libgpiod
 def test_leading_edge_counts_at_once(board, mqtt):
     mark = low(board, mqtt, "leading", 12)
-    before, took, after = map(float, board.sh(f"{NOW}; edges {pull(12)} 5 1000; {NOW}").split())
+    before, _, after = map(float, board.sh(f"{NOW}; edges {pull(12)} 5 1000; {NOW}").split())
     on = mqtt.expect("board/leading", "ON", since=mark)
     # The first edge's time: four pauses before the end.
     assert before <= seconds(on) <= after - 0.004
@@ -84,7 +84,7 @@ def test_leading_edge_counts_at_once(board, mqtt):
     assert seconds(off) > after
     # A pulse shorter than the time: both its ends are told with their times, the second when the time is over.
     mark = mqtt.mark()
-    before, took, after = map(float, board.sh(f"usleep 250000; {NOW}; edges {pull(12)} 2 1000; {NOW}").split())
+    before, _, after = map(float, board.sh(f"usleep 250000; {NOW}; edges {pull(12)} 2 1000; {NOW}").split())
     on = mqtt.expect("board/leading", "ON", since=mark)
     off = mqtt.expect("board/leading", "OFF", since=mark)
     assert before <= seconds(on) < seconds(off) <= after
