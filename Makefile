@@ -105,8 +105,12 @@ check: .build/needs/check .build/needs/build
 #:   make image-test   the SD-card image, in short
 #:   make fuzz         the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each
 #:   make simulate     the broker against its model, SEEDS=100 days of STEPS=10000 steps each
+#:   make tsan         threads, lanes and the loop under ThreadSanitizer
+#:   make asan         the unit tests and the daemon under AddressSanitizer
+#:   make coverage     which lines the tests run, by module, and those that handle a peer's bytes and are not run
 
-.PHONY: client-test device-test device-client-test device-smoke-test board-test package-test image-test fuzz fuzz-briefly simulate
+.PHONY: client-test device-test device-client-test device-smoke-test board-test package-test image-test commands-test
+.PHONY: fuzz fuzz-briefly simulate tsan asan coverage
 
 client-test: .build/needs/test build embedded
 	@TAPLINE_EMBEDDED=$(EMBEDDED) $(PYTEST) --tapline $(TAPLINE)
@@ -129,6 +133,19 @@ package-test: .build/needs/deb .build/needs/test device
 image-test: .build/needs/test .build/needs/board .build/needs/image device
 	@board/image/test --quick
 
+# Every command that the documents name is known, and those that take seconds are run.
+commands-test: .build/needs/test build
+	@Tests/commands --quick
+
+tsan: .build/needs/build .build/needs/test
+	@Tests/Sanitizers/tsan
+
+asan: .build/needs/build .build/needs/test
+	@Tests/Sanitizers/asan
+
+coverage: .build/needs/build .build/needs/test
+	@Tests/Sanitizers/coverage
+
 SECONDS ?= 60
 fuzz: .build/needs/build
 	@Tests/Fuzz/run --seconds $(SECONDS)
@@ -147,18 +164,22 @@ simulate: .build/needs/build
 #: All tests (docs/testing.md)
 #:   make test         every part above, several at a time, in a form that takes minutes
 #:   make test-full    the same, and what is long by nature: hours
+#:   make board-test-full  of that, the parts with booted boards
 #:   make test-soak STAGE=board-test TIMES=20   one stage again and again, while other work keeps all processors busy
 
-.PHONY: test test-full test-soak
+.PHONY: test test-full test-soak board-test-full
 
 NEEDS := $(addprefix .build/needs/,build test device deb board image)
 # Those that compile, and those that mostly wait for a daemon or a booted board: the second kind runs beside the first.
 COMPILING := device build embedded unit fuzz-briefly
-WAITING := device-client-test board-test image-test device-smoke-test package-test client-test
+WAITING := device-client-test board-test image-test device-smoke-test package-test client-test commands-test
 STAGES := $(COMPILING) $(WAITING)
-LONG := $(LONG_COMPILING) $(LONG_WAITING)
+# What is long by nature, and short forms of what needs builds of its own or measures.
+LONG_BOARD := board-test-long raspi-test image-test-long deb-test
+LONG := planted-test tsan-briefly asan-briefly coverage-briefly simulate fuzz client-test-long device-test-long \
+  commands-test-long bench-briefly bench-gpio-briefly $(LONG_BOARD)
 
-.PHONY: $(addprefix stage/,$(STAGES))
+.PHONY: $(addprefix stage/,$(STAGES) $(LONG)) $(LONG)
 
 # The first failure keeps nothing else from being run.
 test: $(NEEDS)
@@ -176,9 +197,68 @@ $(addprefix stage/,$(WAITING)): stage/%:
 # What a stage needs of another one; and an order in which two compile at a time, and the first ones have others waiting.
 stage/device-client-test stage/device-smoke-test stage/board-test stage/package-test stage/image-test: stage/device
 stage/client-test: stage/build stage/embedded
+stage/commands-test: stage/build
 stage/unit: stage/build stage/device
 stage/embedded: stage/build
 stage/fuzz-briefly: stage/embedded
+
+LONG_NEEDS := $(addprefix .build/needs/,debianroot bench count)
+
+# One after the other: most of them keep all processors busy, and some measure.
+test-full: $(NEEDS) $(LONG_NEEDS)
+	@$(MAKE_QUIETLY) test || true
+	@$(MAKE_QUIETLY) --jobs=1 --keep-going $(addprefix stage/,$(LONG)) || true
+	@cross/stage --end $(STAGES) $(LONG)
+
+board-test-full: $(NEEDS) $(LONG_NEEDS) device
+	@$(MAKE_QUIETLY) $(LONG_BOARD)
+
+$(addprefix stage/,$(LONG)): stage/%:
+	@cross/stage $* $(MAKE_QUIETLY) $*
+
+board-test-long: device
+	@board/test --long
+
+# A Raspberry Pi 3 with its own pins.
+raspi-test: device
+	@board/test --machine raspi3b
+
+# Both boards, both watchdogs, twenty power cuts.
+image-test-long: device
+	@board/image/test
+
+# The package on booted Debians 12 and 13.
+deb-test: device
+	@cross/build-deb
+	@board/test-deb
+
+client-test-long: build embedded
+	@TAPLINE_EMBEDDED=$(EMBEDDED) $(PYTEST) --long --tapline $(TAPLINE)
+
+device-test-long: device
+	@cross/under-qemu gpiod1 $(PYTEST) --long
+
+commands-test-long: build embedded device
+	@Tests/commands
+
+# That the unit tests of each module find a fault planted in it (docs/testing.md).
+planted-test: .build/needs/build
+	@Tests/planted
+
+tsan-briefly:
+	@Tests/Sanitizers/tsan --short
+
+asan-briefly:
+	@Tests/Sanitizers/asan --short
+
+coverage-briefly:
+	@Tests/Sanitizers/coverage --short
+
+bench-briefly:
+	@Tests/Bench/run --rounds 1 --seconds 1
+
+bench-gpio-briefly: build device
+	@board/latency/run --short
 
 STAGE ?=
 TIMES ?= 20
