@@ -14,7 +14,7 @@ from daemon import REPOSITORY, Binary, Daemon, wait
 from patience import PATIENCE_SECONDS
 
 # Another build of it, such as one with a sanitizer, is named by the environment.
-EXAMPLE = Path(os.environ.get("TAPLINE_EXAMPLE", REPOSITORY / ".build/debug/TaplineExample"))
+EXAMPLE = Path(os.environ.get("TAPLINE_EXAMPLE", REPOSITORY / ".build/release/TaplineExample"))
 
 
 class Example(Binary):
@@ -26,8 +26,7 @@ class Example(Binary):
 def require_example(binary):
     if binary.is_emulated and "TAPLINE_EXAMPLE" not in os.environ:
         pytest.skip("an example for the host")
-    if not EXAMPLE.is_file():
-        pytest.skip("not built: swift build --product TaplineExample")
+    assert EXAMPLE.is_file(), "not built: make example"
 
 
 @pytest.fixture
