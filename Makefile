@@ -14,11 +14,12 @@ IMPORTS := --explicit-target-dependency-import-check error
 SIMULATED := board/simulated.yaml
 TAPLINE := $(CURDIR)/.build/release/tapline
 EMBEDDED := $(CURDIR)/.build/embedded/release/tapline
+EXAMPLE := $(CURDIR)/.build/release/TaplineExample
 PYTEST := .build/venv/bin/pytest -q -n 4 -p no:cacheprovider Tests/integration
 # Directories too, so that a file removed is noticed.
 SOURCES := Package.swift $(shell find Sources)
 DEVICE_SOURCES := $(SOURCES) cross/sdk cross/build-device cross/needs.txt
-MAKE_QUIETLY = $(MAKE) --no-print-directory
+MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help:
@@ -32,7 +33,7 @@ help:
 #:   make tarball      the same as a tarball, the binary static, .build/deb/tapline-aarch64.tar.gz
 #:   make image        the SD-card image for Raspberry Pi Zero 2 W, 3 and 4 (docs/flashing.md)
 
-.PHONY: run build embedded device deb tarball image
+.PHONY: run build example embedded device deb tarball image
 
 run: .build/needs/build .build/needs/run $(TAPLINE).built
 	@base=$$(sed -n 's/^ *base: *\([^ #]*\).*/\1/p' $(SIMULATED)); \
@@ -47,6 +48,14 @@ build: .build/needs/build $(TAPLINE).built
 # Beside the binary, so that whatever removes the one removes the other.
 $(TAPLINE).built: $(SOURCES)
 	swift build --configuration release --product tapline $(IMPORTS)
+	@touch $@
+
+# A program with the broker inside, for the tests of handlers.
+example: .build/needs/build $(EXAMPLE).built
+	@echo '.build/release/TaplineExample is ready'
+
+$(EXAMPLE).built: $(SOURCES)
+	swift build --configuration release --product TaplineExample $(IMPORTS)
 	@touch $@
 
 # For this machine, made as the device binary is: for tests of memory, benchmarks and counts.
@@ -93,7 +102,7 @@ format: .build/needs/build
 
 check: .build/needs/check .build/needs/build
 	@cross/check-sources
-	@$(MAKE_QUIETLY) build
+	@$(MAKE) build
 	@echo 'check: passed'
 
 #:
@@ -105,11 +114,15 @@ check: .build/needs/check .build/needs/build
 #:   make image-test   the SD-card image, in short
 #:   make fuzz         the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each
 #:   make simulate     the broker against its model, SEEDS=100 days of STEPS=10000 steps each
+#:   make tsan         threads, lanes and the loop under ThreadSanitizer
+#:   make asan         the unit tests and the daemon under AddressSanitizer
+#:   make coverage     which lines the tests run, by module, and those that handle a peer's bytes and are not run
 
-.PHONY: client-test device-test device-client-test device-smoke-test board-test package-test image-test fuzz fuzz-briefly simulate
+.PHONY: client-test device-test device-client-test device-smoke-test board-test package-test image-test commands-test
+.PHONY: fuzz fuzz-briefly simulate tsan asan coverage
 
-client-test: .build/needs/test build embedded
-	@TAPLINE_EMBEDDED=$(EMBEDDED) $(PYTEST) --tapline $(TAPLINE)
+client-test: .build/needs/test build example embedded
+	@TAPLINE_EMBEDDED=$(EMBEDDED) TAPLINE_EXAMPLE=$(EXAMPLE) $(PYTEST) --tapline $(TAPLINE)
 
 device-test: device-client-test device-smoke-test
 
@@ -129,6 +142,19 @@ package-test: .build/needs/deb .build/needs/test device
 image-test: .build/needs/test .build/needs/board .build/needs/image device
 	@board/image/test --quick
 
+# Every command that the documents name is known, and those that take seconds are run.
+commands-test: .build/needs/test build
+	@Tests/commands --quick
+
+tsan: .build/needs/build .build/needs/test
+	@Tests/Sanitizers/tsan
+
+asan: .build/needs/build .build/needs/test
+	@Tests/Sanitizers/asan
+
+coverage: .build/needs/build .build/needs/test
+	@Tests/Sanitizers/coverage
+
 SECONDS ?= 60
 fuzz: .build/needs/build
 	@Tests/Fuzz/run --seconds $(SECONDS)
@@ -147,38 +173,102 @@ simulate: .build/needs/build
 #: All tests (docs/testing.md)
 #:   make test         every part above, several at a time, in a form that takes minutes
 #:   make test-full    the same, and what is long by nature: hours
+#:   make board-test-full  of that, the parts with booted boards
 #:   make test-soak STAGE=board-test TIMES=20   one stage again and again, while other work keeps all processors busy
 
-.PHONY: test test-full test-soak
+.PHONY: test test-full test-soak board-test-full
 
 NEEDS := $(addprefix .build/needs/,build test device deb board image)
 # Those that compile, and those that mostly wait for a daemon or a booted board: the second kind runs beside the first.
-COMPILING := device build embedded unit fuzz-briefly
-WAITING := device-client-test board-test image-test device-smoke-test package-test client-test
+COMPILING := device build example embedded unit fuzz-briefly
+WAITING := device-client-test board-test image-test device-smoke-test package-test client-test commands-test
 STAGES := $(COMPILING) $(WAITING)
-LONG := $(LONG_COMPILING) $(LONG_WAITING)
+# What is long by nature, and short forms of what needs builds of its own or measures.
+LONG_BOARD := board-test-long raspi-test image-test-long deb-test
+LONG := planted-test tsan-briefly asan-briefly coverage-briefly simulate fuzz client-test-long device-test-long \
+  commands-test-long bench-briefly bench-gpio-briefly $(LONG_BOARD)
 
-.PHONY: $(addprefix stage/,$(STAGES))
+.PHONY: $(addprefix stage/,$(STAGES) $(LONG)) $(LONG)
 
 # The first failure keeps nothing else from being run.
 test: $(NEEDS)
 	@cross/stage --begin
-	@$(MAKE_QUIETLY) --jobs=4 --keep-going $(addprefix stage/,$(STAGES)) || true
+	@$(MAKE) --jobs=4 --keep-going $(addprefix stage/,$(STAGES)) || true
 	@cross/stage --end $(STAGES)
 
 # Tests go before compilers.
 $(addprefix stage/,$(COMPILING)): stage/%:
-	@nice -n 5 cross/stage $* $(MAKE_QUIETLY) $*
+	@nice -n 5 cross/stage $* $(MAKE) $*
 
 $(addprefix stage/,$(WAITING)): stage/%:
-	@cross/stage $* $(MAKE_QUIETLY) $*
+	@cross/stage $* $(MAKE) $*
 
 # What a stage needs of another one; and an order in which two compile at a time, and the first ones have others waiting.
 stage/device-client-test stage/device-smoke-test stage/board-test stage/package-test stage/image-test: stage/device
-stage/client-test: stage/build stage/embedded
-stage/unit: stage/build stage/device
+stage/client-test: stage/build stage/example stage/embedded
+stage/commands-test: stage/build
+stage/example: stage/build
+stage/unit: stage/example stage/device
 stage/embedded: stage/build
 stage/fuzz-briefly: stage/embedded
+
+LONG_NEEDS := $(addprefix .build/needs/,debianroot bench count)
+
+# One after the other: most of them keep all processors busy, and some measure.
+test-full: $(NEEDS) $(LONG_NEEDS)
+	@$(MAKE) test || true
+	@$(MAKE) --jobs=1 --keep-going $(addprefix stage/,$(LONG)) || true
+	@cross/stage --end $(STAGES) $(LONG)
+
+board-test-full: $(NEEDS) $(LONG_NEEDS) device
+	@$(MAKE) $(LONG_BOARD)
+
+$(addprefix stage/,$(LONG)): stage/%:
+	@cross/stage $* $(MAKE) $*
+
+board-test-long: device
+	@board/test --long
+
+# A Raspberry Pi 3 with its own pins.
+raspi-test: device
+	@board/test --machine raspi3b
+
+# Both boards, both watchdogs, twenty power cuts.
+image-test-long: device
+	@board/image/test
+
+# The package on booted Debians 12 and 13.
+deb-test: device
+	@cross/build-deb
+	@board/test-deb
+
+client-test-long: build example embedded
+	@TAPLINE_EMBEDDED=$(EMBEDDED) TAPLINE_EXAMPLE=$(EXAMPLE) $(PYTEST) --long --tapline $(TAPLINE)
+
+device-test-long: device
+	@cross/under-qemu gpiod1 $(PYTEST) --long
+
+commands-test-long: build embedded device
+	@Tests/commands
+
+# That the unit tests of each module find a fault planted in it (docs/testing.md).
+planted-test: .build/needs/build
+	@Tests/planted
+
+tsan-briefly:
+	@Tests/Sanitizers/tsan --short
+
+asan-briefly:
+	@Tests/Sanitizers/asan --short
+
+coverage-briefly:
+	@Tests/Sanitizers/coverage --short
+
+bench-briefly:
+	@Tests/Bench/run --rounds 1 --seconds 1
+
+bench-gpio-briefly: build device
+	@board/latency/run --short
 
 STAGE ?=
 TIMES ?= 20

@@ -13,9 +13,6 @@ let strict: [SwiftSetting] = [
 /// for it. Elsewhere the flag would keep other packages from using this one.
 let cold = strict + (Context.environment["TAPLINE_COLD_FOR_SIZE"] == nil ? [] : [.unsafeFlags(["-Osize"])])
 let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
-/// The root of a tree with another libgpiod than the compiler finds by itself: so the device builds for both versions differ in
-/// one C file and the link (cross/build-device).
-let otherGPIOD = Context.environment["TAPLINE_GPIOD_ROOT"]
 
 let package = Package(
   name: "tapline",
@@ -40,10 +37,7 @@ let package = Package(
 
     .target(name: "CLinux", cSettings: strictC),
     .target(name: "CAllocations", cSettings: strictC),
-    .target(
-      name: "CGPIOD", cSettings: strictC + (otherGPIOD.map { [.unsafeFlags(["-I\($0)/usr/include"])] } ?? []),
-      linkerSettings: (otherGPIOD.map { [.unsafeFlags(["-L\($0)/usr/lib/aarch64-linux-gnu"])] } ?? [])
-        + [.linkedLibrary("gpiod")]),
+    .target(name: "CGPIOD", cSettings: strictC, linkerSettings: [.linkedLibrary("gpiod")]),
     .target(name: "CYAML", cSettings: strictC, linkerSettings: [.linkedLibrary("yaml")]),
 
     .testTarget(name: "BoundedTests", dependencies: ["Bounded"], swiftSettings: strict),

@@ -201,8 +201,7 @@ def test_pain27_chip_that_is_plugged_again_gets_its_level(board, mqtt):
     assert ack.reason == REFUSED
     assert mqtt.expect("board/expander/fault", non_empty, since=mark)
     mark = mqtt.mark()
-    board.write(live, "1")
-    assert board.sh(f"cat {EXPANDER}") == "0"
+    assert board.sh(f"echo 1 > {live}; cat {EXPANDER}") == "0"
     mqtt.expect("board/expander", "ON", since=mark)
     assert board.sh(f"cat {EXPANDER}") == "1"
 

@@ -66,7 +66,7 @@ import Testing
       #expect(!lane.submit(.set, share: 0))
       var result: LevelResult?
       if draw.oneIn(2) {
-        result = lane.wait(nanoseconds: Patience.seconds * 1_000_000_000)
+        result = lane.wait(until: Clock.now().adding(seconds: Patience.seconds))
       } else {
         while true {
           result = lane.takeResult()

@@ -245,7 +245,9 @@ final class World {
     var isMoving = true
     while isMoving {
       isMoving = false
-      for name in clients.keys.sorted() where receive(clients[name]!) { isMoving = true }
+      // Few of many clients have something to send.
+      let senders = clients.filter { !$0.value.outgoing.isEmpty }
+      for name in senders.keys.sorted() where receive(senders[name]!) { isMoving = true }
       while let id = broker.nextReady() {
         if !writable.contains(id) { writable.append(id) }
       }

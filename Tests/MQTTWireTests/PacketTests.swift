@@ -85,7 +85,7 @@ private func survivesRewriting(
     var random = SeededGenerator(seed: 0x5EED_0000 + UInt64(type.rawValue))
     let models = Good.all.map { split($0.bytes) }.filter { $0.type == type }
     var decoded = 0
-    for iteration in 0..<100_000 {
+    for iteration in 0..<20_000 {
       var body = random.bytes(random.below(40))
       if iteration % 2 == 1, let model = models.randomElement(using: &random) {
         body = model.body

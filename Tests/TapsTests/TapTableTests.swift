@@ -20,8 +20,8 @@ import Testing
     #expect(counted.byteCount == counting.byteCount)
     #expect(
       counting.rows.map { "\($0.name)" } == [
-        "outputs", "line sets", "  answers", "inputs", "counters", "sensors", "PWM channels and LEDs", "tap topics",
-        "tap texts",
+        "outputs", "line sets", "  answers", "inputs", "counters", "sensors", "PWM channels and LEDs", "untold states",
+        "  authors", "  queue", "tap topics", "tap texts",
       ])
     #expect(counting.rows.map(\.entryCount)[0...5] == [2, 8, 160, 3, 1, 2])
     #expect(table(full(), at: Instant(nanoseconds: 0)).byteCount == counted.byteCount)

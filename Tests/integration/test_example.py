@@ -1,8 +1,10 @@
 """The example with the broker inside: inline and decoupled handlers."""
 
+import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,8 @@ import raw
 from daemon import REPOSITORY, Binary, Daemon, wait
 from patience import PATIENCE_SECONDS
 
-EXAMPLE = REPOSITORY / ".build/debug/TaplineExample"
+# Another build of it, such as one with a sanitizer, is named by the environment.
+EXAMPLE = Path(os.environ.get("TAPLINE_EXAMPLE", REPOSITORY / ".build/release/TaplineExample"))
 
 
 class Example(Binary):
@@ -20,12 +23,15 @@ class Example(Binary):
         return [str(self.path), str(arguments[-1])]
 
 
+def require_example(binary):
+    if binary.is_emulated and "TAPLINE_EXAMPLE" not in os.environ:
+        pytest.skip("an example for the host")
+    assert EXAMPLE.is_file(), "not built: make example"
+
+
 @pytest.fixture
 def example(binary, tmp_path):
-    if binary.is_emulated:
-        pytest.skip("an example for the host")
-    if not EXAMPLE.is_file():
-        pytest.skip("not built: swift build --product TaplineExample")
+    require_example(binary)
     daemon = Daemon(Example(EXAMPLE), tmp_path / "example")
     try:
         daemon.start()

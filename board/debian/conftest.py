@@ -121,7 +121,7 @@ def debian(request):
     disk.unlink(missing_ok=True)
     with open(disk, "wb") as file:
         file.truncate(DISK_BYTES)
-    append = "panic=-1 rdinit=/init console=ttyAMA0 loglevel=4 systemd.show_status=1 systemd.default_timeout_start_sec=60"
+    append = "panic=-1 rdinit=/init console=ttyAMA0 loglevel=4 systemd.show_status=1 systemd.default_timeout_start_sec=300"
     options = ["-append", append]
     for name, path, is_fixed in (("tar", tar, True), ("disk", disk, False)):
         # Nothing is to survive the host's own power cut.

@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 BOARD = Path(__file__).resolve().parents[1]
@@ -23,8 +22,9 @@ RUN_SECONDS = 3600
 DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
 # Laid over a copy of the tree, for what else QEMU's machine lacks.
 OVERLAYS = {"raspi4b": Path(__file__).with_name("raspi4b.dts")}
-# The UART that is the console. On the boards it is the second one, the mini UART.
-CONSOLES = {"raspi3b": ["-serial", "null", "-serial", "stdio"], "raspi4b": ["-serial", "stdio"]}
+# The UART that is the console: on the boards it is the second one, the mini UART. And the processors that maxcpus leaves unused,
+# which would spin.
+CONSOLES = {"raspi3b": ["-serial", "null", "-serial", "stdio", "-global", "bcm2837.enabled-cpus=1"], "raspi4b": ["-serial", "stdio"]}
 # Added to the image's own cmdline.txt: QEMU's Raspberry Pis take the arming of the watchdog for their end, and the network of
 # its 3 does not come with more processors.
 MORE_OPTIONS = {"virt": "", "raspi3b": "maxcpus=1 TAPLINE_WATCHDOG=off", "raspi4b": "TAPLINE_WATCHDOG=off"}

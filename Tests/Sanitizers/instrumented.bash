@@ -1,0 +1,26 @@
+# One build for asan and coverage: AddressSanitizer, UndefinedBehaviorSanitizer for C, and counters of lines. Sourced
+# after `begin` or in place of it.
+
+instrumented=$PWD/.build/asan
+build=(--sanitize=address --enable-code-coverage --scratch-path "$instrumented"
+  -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined)
+tests=$instrumented/debug/taplinePackageTests.xctest
+tapline=$instrumented/debug/tapline
+export TAPLINE_EXAMPLE=$instrumented/debug/TaplineExample
+
+# Counters of the daemons; `swift test` keeps those of the units, merged.
+profiles=$instrumented/profiles
+units_profile=$instrumented/debug/codecov/default.profdata
+
+export ASAN_OPTIONS=detect_leaks=0:exitcode=66${work:+:log_path=$work/reports/memory}
+export UBSAN_OPTIONS=print_stacktrace=1
+
+short_clients=(Tests/integration/test_{abuse,sensors,state,levels,threads,example}.py)
+
+unit_tests() { swift test "${build[@]}" --skip-build; }
+
+# Of the last run; many daemons of one binary add up in one file.
+real_clients() {
+  rm -rf "$profiles"
+  LLVM_PROFILE_FILE=$profiles/%4m.profraw clients "$tapline" "$@"
+}
