@@ -27,7 +27,7 @@ private final class Seen: Sendable {
   }
 
   private func waitUntil(_ isDone: () -> Bool) {
-    let deadline = Clock.now().adding(seconds: 20)
+    let deadline = Patience.isOver
     while !isDone() {
       guard Clock.now() < deadline else {
         Issue.record("waited 20 s")

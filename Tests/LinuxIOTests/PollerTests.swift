@@ -23,7 +23,7 @@ import Testing
     try poller.add(near, token: 0xFEED_0000_0000_0001, interest: .read)
     #expect(poller.wait(timeoutMilliseconds: 0) == 0)
     #expect(write("x", to: far) == 1)
-    #expect(poller.wait(timeoutMilliseconds: 1000) == 1)
+    #expect(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1)
     let event = poller.event(0)
     #expect(event.token == 0xFEED_0000_0000_0001)
     #expect(event.readable && !event.writable && !event.hangup)
@@ -33,9 +33,9 @@ import Testing
     defer { close() }
     try poller.add(near, token: 1, interest: .read)
     #expect(write("x", to: far) == 1)
-    for _ in 0..<2 { #expect(poller.wait(timeoutMilliseconds: 1000) == 1) }
+    for _ in 0..<2 { #expect(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1) }
     try poller.modify(near, token: 2, interest: [.read, .edgeTriggered])
-    #expect(poller.wait(timeoutMilliseconds: 1000) == 1)
+    #expect(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1)
     #expect(poller.event(0).token == 2)
     #expect(poller.wait(timeoutMilliseconds: 0) == 0)
   }
@@ -43,7 +43,7 @@ import Testing
   @Test func writeInterestIsReportedUntilTheBufferIsFull() throws {
     defer { close() }
     try poller.add(near, token: 1, interest: .write)
-    #expect(poller.wait(timeoutMilliseconds: 1000) == 1)
+    #expect(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1)
     #expect(poller.event(0).writable && !poller.event(0).readable)
     let much = String(repeating: "m", count: 65_536)
     while write(much, to: near) != nil {}
@@ -53,7 +53,7 @@ import Testing
   @Test func aPeerThatIsGoneIsAHangupAndReadable() throws {
     try poller.add(near, token: 1, interest: .read)
     Transport.close(far)
-    #expect(poller.wait(timeoutMilliseconds: 1000) == 1)
+    #expect(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1)
     #expect(poller.event(0).hangup && poller.event(0).readable)
     #expect(readText(near) == "<closed>")
     Transport.close(near)
@@ -95,9 +95,7 @@ import Testing
     let now = Clock.now()
     let deadline = Instant(nanoseconds: now.nanoseconds + nanoseconds)
     #expect(poller.wait(until: deadline, now: now) == 0)
-    let after = Clock.now()
-    #expect(after >= deadline)
-    #expect(after.nanoseconds < deadline.nanoseconds + 2_000_000_000)  // a busy machine
+    #expect(Clock.now() >= deadline)
   }
 
   @Test func aDeadlineInThePastDoesNotWait() {
@@ -108,12 +106,17 @@ import Testing
 
 @Suite struct ClockTests {
   @Test func clocksRunAndTheirOffsetsFit() {
-    let before = Clock.now()
-    let wall = Clock.monotonicNanoseconds() + Clock.wallOffsetNanoseconds()
-    #expect(abs(wall - Clock.wallNanoseconds()) < 1_000_000_000)
-    #expect(wall > 1_700_000_000_000_000_000)
-    #expect(Clock.now() >= before)
-    let boot = Clock.monotonicNanoseconds() + Clock.bootOffsetNanoseconds()
-    #expect(abs(boot - Clock.now().nanoseconds) < 1_000_000_000)
+    // An offset is the difference of two readings, each of which lies between one before and one after, however long the
+    // machine stops in between.
+    func readings() -> (monotonic: Int64, wall: Int64, boot: Int64) {
+      (Clock.monotonicNanoseconds(), Clock.wallNanoseconds(), Clock.now().nanoseconds)
+    }
+    let before = readings()
+    let wall = Clock.wallOffsetNanoseconds()
+    let boot = Clock.bootOffsetNanoseconds()
+    let after = readings()
+    #expect(wall >= before.wall - after.monotonic && wall <= after.wall - before.monotonic)
+    #expect(boot >= before.boot - after.monotonic && boot <= after.boot - before.monotonic)
+    #expect(after.boot >= before.boot && after.wall > 1_700_000_000_000_000_000)
   }
 }

@@ -18,7 +18,7 @@ import Testing
   }
 
   /// The next result, waited for as the loop does.
-  func result(_ lane: SlowLane, milliseconds: Int = 10_000) throws -> SensorResult? {
+  func result(_ lane: SlowLane, milliseconds: Int = Patience.milliseconds) throws -> SensorResult? {
     let poller = try Poller(eventsMax: 1)
     try poller.add(lane.fd, token: 1, interest: .read)
     let deadline = Clock.now().nanoseconds + Int64(milliseconds) * 1_000_000
@@ -87,11 +87,9 @@ import Testing
     sys.fifo("hung")
     sys.file("quick", "1\n")
     let lane = try lane()
-    let before = Clock.now()
     #expect(submit(lane, 1, .file, "", "hung"))
     #expect(submit(lane, 2, .file, "", "quick"))
     #expect(try result(lane, milliseconds: 100) == nil)  // the deadline passes, the loop is free
-    #expect(Clock.now().nanoseconds - before.nanoseconds < 5_000_000_000)
     #expect(lane.underway == 2)
 
     let writer = open(sys.path + "/hung", O_WRONLY)

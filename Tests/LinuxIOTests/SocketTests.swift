@@ -34,7 +34,7 @@ import Testing
   func accept(_ listener: Listener) throws -> (Int32, PeerAddress) {
     let poller = try Poller(eventsMax: 1)
     try poller.add(listener.fd, token: 0, interest: .read)
-    try #require(poller.wait(timeoutMilliseconds: 5000) == 1)
+    try #require(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1)
     guard case .connection(let fd, let peer) = listener.accept() else { throw LinuxError(errno: EPROTO) }
     return (fd, peer)
   }

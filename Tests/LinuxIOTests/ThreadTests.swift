@@ -66,7 +66,7 @@ import Testing
       #expect(!lane.submit(.set, share: 0))
       var result: LevelResult?
       if draw.oneIn(2) {
-        result = lane.wait(until: Clock.now().adding(seconds: Patience.seconds))
+        result = lane.wait(until: Patience.isOver)
       } else {
         while true {
           result = lane.takeResult()
@@ -179,7 +179,7 @@ import Testing
     }
     save(0)
     while done.contains(where: { $0 < rounds }) {
-      let count = poller.wait(timeoutMilliseconds: Int(Patience.seconds) * 1000)
+      let count = poller.wait(timeoutMilliseconds: Patience.milliseconds)
       try #require(count > 0)
       for index in 0..<count {
         let which = Int(poller.event(index).token)
@@ -237,7 +237,7 @@ import Testing
     }
   }
 
-  private func event(of poller: Poller) -> Bool { poller.wait(timeoutMilliseconds: Int(Patience.seconds) * 1000) > 0 }
+  private func event(of poller: Poller) -> Bool { poller.wait(timeoutMilliseconds: Patience.milliseconds) > 0 }
 
   private func handlers(capacity: Int, _ seen: Seen) throws -> HandlerLane {
     try HandlerLane(capacity: capacity, messageBytesMax: 64) { seen.check($0, $1, $2) }
@@ -283,10 +283,12 @@ private final class Witness: Sendable {
 }
 
 /// For what another thread does sooner or later. It runs out only when that never happens.
-private struct Patience {
+struct Patience {
   static var seconds: Int64 { 120 }
+  static var milliseconds: Int { Int(seconds) * 1000 }
+  static var isOver: Instant { Clock.now().adding(seconds: seconds) }
   struct Exhausted: Error {}
-  private let end = Clock.now().adding(seconds: Patience.seconds)
+  private let end = Patience.isOver
 
   /// Lets the other thread run.
   func yield() throws {
