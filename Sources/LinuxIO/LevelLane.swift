@@ -57,6 +57,23 @@ public final class LevelLane {
   /// Takes no job from now on; one that is under way goes on.
   public func end() { isEnded = true }
 
+  /// The result of the job that is under way, waited for until the thread has been at it for `nanoseconds`. A busy machine may be
+  /// late to run the thread at all, which says nothing of the driver: that is waited for ten times as long.
+  public func wait(atItFor nanoseconds: Int64) -> LevelResult? {
+    let submittedAt = Clock.now()
+    while isBusy {
+      let begunAt = box.jobBegunAt
+      let deadline = begunAt?.adding(nanoseconds: nanoseconds) ?? submittedAt.adding(nanoseconds: 10 * nanoseconds)
+      let now = Clock.now()
+      // Looked at again in between, as the thread may begin.
+      if let result = wait(until: begunAt == nil ? min(deadline, now.adding(nanoseconds: nanoseconds / 8)) : deadline) {
+        return result
+      }
+      if now >= deadline { return nil }
+    }
+    return nil
+  }
+
   /// The result of the job that is under way, waited for until `deadline` at most; nil when there is no job, too.
   public func wait(until deadline: Instant) -> LevelResult? {
     while isBusy {
@@ -86,6 +103,8 @@ private final class LevelBox: @unchecked Sendable {
   private let isStopping = Atomic<Bool>(false)
   private let hasJob = Atomic<Bool>(false)
   private let hasResult = Atomic<Bool>(false)
+  /// An `Instant`; 0: the thread has not begun the job.
+  private let begunAt = Atomic<Int64>(0)
 
   init(_ file: LevelFile) throws(LinuxError) {
     let submitted = try check(clinux_eventfd(0))
@@ -109,8 +128,14 @@ private final class LevelBox: @unchecked Sendable {
   func submit(_ job: LevelJob, _ share: UInt64) {
     self.job = job
     self.share = share
+    begunAt.store(0, ordering: .relaxed)
     hasJob.store(true, ordering: .releasing)
     signal(submitted)
+  }
+
+  var jobBegunAt: Instant? {
+    let at = begunAt.load(ordering: .relaxed)
+    return at == 0 ? nil : Instant(nanoseconds: at)
   }
 
   func takeResult() -> LevelResult? {
@@ -138,6 +163,7 @@ private final class LevelBox: @unchecked Sendable {
       _ = clinux_read(submitted, &value, 8)
       if isStopping.load(ordering: .acquiring) { return }
       guard hasJob.exchange(false, ordering: .acquiring) else { continue }
+      begunAt.store(Clock.now().nanoseconds, ordering: .relaxed)
       do throws(LevelFailure) {
         try file.perform(job, share: share)
         result.failure = nil

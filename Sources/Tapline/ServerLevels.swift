@@ -6,12 +6,12 @@ import Taps
 
 /// PWM channels and LEDs: files of /sys, written on a thread of their own each.
 ///
-/// A command's acknowledgement tells whether the kernel took the level, so the turn waits for its write: for
-/// `answerNanoseconds` at most, and once: an output that has not answered is faulted, and refuses what follows
+/// A command's acknowledgement tells whether the kernel took the level, so the turn waits for its write: until it has
+/// taken `answerNanoseconds`, and once: an output that has not answered is faulted, and refuses what follows
 /// without waiting, until its write has returned.
 extension Server {
   /// A chip on a slow bus needs a millisecond; the rest is for a busy processor.
-  private static var answerNanoseconds: Int64 { 100_000_000 }
+  private static var answerNanoseconds: Int64 { 250_000_000 }
   /// For all outputs together, at the orderly end and in `tapline safe`: there a safe level counts for more than a quick end.
   static var safeNanoseconds: Int64 { 5_000_000_000 }
 
@@ -142,8 +142,8 @@ extension Server {
 
   private func write(_ level: Int, _ index: Int, by: Bytes, at now: Instant) -> TapUpdate {
     let isTaken = levelLanes[index].submit(.set, share: taps.levels[index].share(of: level))
-    let deadline = Clock.now().adding(nanoseconds: Server.answerNanoseconds)
-    return written(level, index, by: by, isTaken ? levelLanes[index].wait(until: deadline) : nil, at: now)
+    let result = isTaken ? levelLanes[index].wait(atItFor: Server.answerNanoseconds) : nil
+    return written(level, index, by: by, result, at: now)
   }
 
   /// - Parameter result: nil when the write has not returned.

@@ -88,7 +88,8 @@ def test_all_threads_together(program):
                 put(sys / "value", number)
                 put(sys / "class/hwmon/hwmon0/temp1_input", number)
                 for led in ("act", "pwr"):
-                    assert panel.publish(f"b/{led}/set", str(number), qos=1) == 0
+                    # 0x83: the level's thread was stopped for longer than an answer is waited for.
+                    wait(lambda: panel.publish(f"b/{led}/set", str(number), qos=1) == 0, "level")
                     assert (sys / "class/leds" / led.upper() / "brightness").read_text().strip() == str(number)
                 for topic in ("b/file", "b/lm75"):
                     while reader.message(topic).payload != b"%d" % number:
