@@ -145,6 +145,7 @@ image-test: .build/needs/test .build/needs/board .build/needs/image device
 # Every command that the documents name is known, and those that take seconds are run.
 commands-test: .build/needs/test build
 	@Tests/commands --quick
+	@Tests/planted --check
 
 tsan: .build/needs/build .build/needs/test
 	@Tests/Sanitizers/tsan
