@@ -41,7 +41,7 @@ extension Server {
     return lane
   }
 
-  /// What kept the output of `beginSafe` from its safe level, or nil.
+  /// The reason why the output of `beginSafe` did not get its safe level, or nil.
   /// - Parameter deadline: when a driver that hangs is given up.
   static func endSafe(_ level: LevelSettings, _ lane: LevelLane?, until deadline: Instant) -> Text? {
     guard let lane else { return Text("no thread for it") }

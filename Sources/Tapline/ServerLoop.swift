@@ -357,7 +357,7 @@ extension Server {
     if let event = update.event { publish(event, at: now) }
   }
 
-  /// What taps wanted published while the broker was busy: their states, then other messages, until there is none.
+  /// Publishes the states of commanded taps, then the messages that handlers and answers left in the stash, until both are empty.
   func tellTaps(at now: Instant) {
     while true {
       if let update = taps.takeUntold() {

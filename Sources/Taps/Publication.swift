@@ -118,7 +118,7 @@ struct FaultReport: BitwiseCopyable {
     return Publication(topic: topic, payload: .empty, wallNanoseconds: wallNanoseconds)
   }
 
-  /// What is to stand on the topic now: the fault's text, or nothing.
+  /// The message for the fault topic as it should be now: the fault's text, or an empty payload.
   func now(wallNanoseconds: Int64) -> Publication {
     Publication(topic: topic, payload: isPublished ? text.bytes : .empty, wallNanoseconds: wallNanoseconds)
   }

@@ -77,7 +77,7 @@ extension TapTable {
 
   public var hasUntold: Bool { !untold.isEmpty }
 
-  /// What a commanded tap has to publish, as it is now; call until nil.
+  /// Takes one waiting tap; the update has its state and fault as they are now. Call until nil.
   public func takeUntold() -> TapUpdate? {
     guard let (place, entry, by) = untold.take() else { return nil }
     let wall = entry.wallNanoseconds
