@@ -62,10 +62,14 @@ extension Server {
     keeper.compose(taps, at: now)
   }
 
+  /// SD cards are known to take seconds for a sync; with `safeNanoseconds` it is less than a service manager waits
+  /// (TimeoutStopSec).
+  private static var lastStateSeconds: Int64 { 10 }
+
   /// Waits for it, but not for a card that does not answer.
   func writeLastState(at now: Instant) {
     guard let keeper = stateKeeper else { return }
-    let deadline = Clock.now().adding(seconds: 3)
+    let deadline = Clock.now().adding(seconds: Server.lastStateSeconds)
     _ = keeper.waitForOutcome(until: deadline, at: now)  // of a write that was under way
     if !keeper.isBusy {
       keeper.write(at: now, nextAt: .never)
@@ -74,6 +78,6 @@ extension Server {
         return
       }
     }
-    log.write(.error, .state, "tapline: the last state was not written in 3 s; the file is as it was before")
+    log.write(.error, .state, "tapline: the last state was not written in 10 s; the file is as it was before")
   }
 }

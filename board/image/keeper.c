@@ -34,7 +34,7 @@ enum {
   DAEMON_SECONDS = 10,   /* between two WATCHDOG=1 */
   ABORT_SECONDS = 2,     /* from SIGABRT to SIGKILL */
   STUCK_SECONDS = 20,    /* from the first signal until the watchdog is given up */
-  STOP_SECONDS = 5,      /* from SIGTERM to SIGKILL */
+  STOP_SECONDS = 16,     /* from SIGTERM to SIGKILL; the daemon takes 15 at most */
   SAFE_SECONDS = 10,     /* the longest `tapline safe` */
   WATCHDOG_SECONDS = 15, /* the hardware's; a Raspberry Pi's can do no more */
   RESTART_SECONDS_MAX = 10,
