@@ -38,7 +38,7 @@ step() {
     fail "$name: exit status $status" "see $log"
   fi
   # Swift Testing: "Test run with 7 tests in 1 suite passed", pytest: "7 passed, 2 skipped in 3.21s".
-  line=$(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | grep -E 'Test run with .* passed|^=* *[0-9]+ passed' | tail -n 1 || true)
+  line=$(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | grep -aE 'Test run with .* passed|^=* *[0-9]+ passed' | tail -n 1 || true)
   line=$(sed -E 's/^[^[:alnum:]]+//; s/[ =]+$//' <<<"$line")
   if [ -n "$line" ]; then
     count=$(grep -oE '^[0-9]+ passed|with [0-9]+ test' <<<"$line" | grep -oE '[0-9]+')
@@ -56,8 +56,8 @@ judge() {
     head -n 60 $reports
     fail "$1: a sanitizer has found something" "$(wc -l <<<"$reports") reports in $work/reports"
   fi
-  if grep -qE "$found" "$2"; then
-    grep -nE -A 25 "$found" "$2" | head -n 60
+  if grep -aqE "$found" "$2"; then
+    grep -anE -A 25 "$found" "$2" | head -n 60
     fail "$1: a sanitizer has found something" "see $2"
   fi
 }
