@@ -117,7 +117,8 @@ public final class Server {
 
   /// Publishes what taps have to tell and carries out the rules that have fired, until neither leads to anything more.
   func settle(at now: Instant) {
-    guard !isSettling else { return }
+    // Most messages run no tap: this is all that they pay.
+    guard taps.hasUntold || !stash.isEmpty || rules.hasFired, !isSettling else { return }
     isSettling = true
     tellTaps(at: now)
     runRules(at: now)

@@ -229,6 +229,8 @@ struct PublicationStash: ~Copyable {
     memory = Scratch(byteCount: limits.tapPublishBytes, name: "  bytes", in: &reservation)
   }
 
+  var isEmpty: Bool { count == 0 }
+
   /// Copies a publication; `false`, counted, when there is no room.
   mutating func push(
     topic: Bytes, payload: Bytes, properties: (inout ByteWriter) -> Void, qos: QoS, retain: Bool, runsTaps: Bool

@@ -241,6 +241,8 @@ public final class RuleTable {
     return false
   }
 
+  public var hasFired: Bool { !fired.isEmpty }
+
   /// What is to be carried out next; call until nil.
   public func takeFired() -> FiredRule? {
     if let next = fired.pop() { return next }
