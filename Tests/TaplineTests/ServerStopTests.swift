@@ -33,7 +33,7 @@ struct ServerStopTests {
         led: {led: ACT}
       rules:
         mirror: {when: b/relay/set == ON, set: {follower: on}}
-        both: {when: other/thing, set: {follower: on, relay: on}}
+        both: {when: other/thing, set: {follower: on, relay: on, pump: on}}
         dim: {when: other/thing, publish: {topic: b/led/set, payload: "70"}}
     """
 
@@ -93,16 +93,57 @@ struct ServerStopTests {
   }
 
   /// A command that comes in the last turn, after the signal, is refused and moves nothing.
-  @Test func aCommandInTheLastTurnIsRefused() throws {
+  @Test(arguments: ["b/pump/set", "b/led/set"]) func aCommandInTheLastTurnIsRefused(topic: String) throws {
     let world = try ServerWorld(taps: Self.taps, leds: ["ACT"])
+    world.openLED()
     let client = try world.connect("c")
     world.server.isStopping = true
-    client.send(.publish(topic: "b/pump/set", payload: "ON", qos: 1, packetID: 7))
+    client.send(.publish(topic: topic, payload: "ON", qos: 1, packetID: 7))
     world.run(until: "PUBACK") { client.received { $0.packetID == 7 } != nil }
     #expect(
       client.received { $0.packetID == 7 } == .pubAck(7, .implementationSpecificError, text: "the board is stopping"))
+    #expect(try world.brightness(of: "ACT") == 0)
     world.server.stop()
     #expect(!world.isHigh(24))
+  }
+
+  /// Nor does a rule act in the last turn: an output that keeps its level would keep what the rule has set.
+  @Test func aRuleInTheLastTurnMovesNothing() throws {
+    let world = try ServerWorld(taps: Self.taps, leds: ["ACT"])
+    let client = try world.connect("c")
+    client.send(.publish(topic: "other/thing", payload: "x", qos: 1, packetID: 7))
+    world.run(until: "the rule has acted") { world.isHigh(24) }
+    client.send(.publish(topic: "b/pump/set", payload: "OFF", qos: 1, packetID: 8))
+    world.run(until: "PUBACK") { client.received { $0.packetID == 8 } != nil }
+    #expect(!world.isHigh(24))
+    world.server.isStopping = true
+    client.send(.publish(topic: "other/thing", payload: "x", qos: 1, packetID: 9))
+    world.run(until: "PUBACK") { client.received { $0.packetID == 9 } != nil }
+    #expect(!world.isHigh(24))
+    world.server.stop()
+    #expect(!world.isHigh(24))
+  }
+
+  /// What is found again at the next start is what was commanded, not the safe level.
+  @Test func theStateFileHasWhatWasCommanded() throws {
+    let file = FileManager.default.temporaryDirectory.appendingPathComponent("tapline-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: file) }
+    let world = try ServerWorld(taps: "  persist: \(file.path)\n" + Self.taps, leds: ["ACT"])
+    let client = try world.connect("c")
+    client.send(.publish(topic: "b/relay/set", payload: "ON", qos: 1, packetID: 7))
+    world.run(until: "PUBACK") { client.received { $0.packetID == 7 } != nil }
+    #expect(world.isHigh(17))
+    let keeper = try #require(world.server.stateKeeper)
+    let now = Clock.now()
+    // A write that is under way comes to its end, so that the last one follows at once.
+    _ = keeper.waitForOutcome(until: now.adding(seconds: 120), at: now)
+    world.server.stop()
+    #expect(!world.isHigh(17))
+    _ = keeper.waitForOutcome(until: Clock.now().adding(seconds: 120), at: now)
+    let lines = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+    #expect(lines.contains { $0.hasPrefix("output relay on 1 ") })
+    #expect(lines.contains { $0.hasPrefix("output follower on 1 ") })  // the rule "mirror" has set it
+    #expect(lines.contains { $0.hasPrefix("output pump off 0 ") })
   }
 
   /// A handler that publishes when all connections are closed does not enter the broker again.

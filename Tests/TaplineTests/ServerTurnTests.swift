@@ -59,6 +59,30 @@ struct ServerTurnTests {
     world.server.stop()
   }
 
+  /// The room for what handlers publish is there again once it is published.
+  @Test func theRoomForHandlersIsGivenBack() throws {
+    var takenCount = 0
+    let world = try ServerWorld(taps: Self.relays(), limits: "tap_publishes: 4, tap_publish_bytes: 4096") { server in
+      try server.onMessage("in/{number}") { message, _ in
+        // Two of them are more than half of the room.
+        for _ in 0..<2 where server.publish(topic: Bytes("out"), payload: message.payload) { takenCount += 1 }
+        return .accept
+      }
+    }
+    let client = try world.connect("c")
+    client.send(.subscribe(1, [Filter("out")]))
+    let payload = String(repeating: "x", count: 1500)
+    for number in 1...20 {
+      let packetID = UInt16(number + 1)
+      client.send(.publish(topic: "in/\(number)", payload: payload, qos: 1, packetID: packetID))
+      world.run(until: "PUBACK") { client.received { $0.packetID == packetID } != nil }
+    }
+    #expect(takenCount == 40)
+    world.run(until: "all messages") { client.payloads(on: "out").count >= takenCount }
+    #expect(client.payloads(on: "out").count == 40)
+    world.server.stop()
+  }
+
   /// A client that sends on and takes no answers is closed in the middle of its own turn. Its Will's handler may publish then.
   @Test func aHandlerMayPublishWhenAConnectionIsClosedForTakingNothing() throws {
     let seen = Counter()
