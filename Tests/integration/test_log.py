@@ -127,7 +127,8 @@ def test_storm_of_others(make_daemon, some):
     assert int(told[0].split()[1]) > 0
     figures = daemon.figures("$SYS/tapline/#")
     assert int(figures["$SYS/tapline/log/suppressed"]) >= 2 * some(300) - shown
-    assert figures["$SYS/tapline/memory/allocations_after_ready"] == "0"
+    # Missing only where nothing counts, in a build with a sanitizer; test_allocations.py has it that the others count.
+    assert figures.get("$SYS/tapline/memory/allocations_after_ready", "0") == "0"
 
 
 def start_with(daemon, binary, stderr, **options):
