@@ -2,15 +2,17 @@
 # after `begin` or in place of it.
 
 instrumented=$PWD/.build/asan
-build=(--sanitize=address --enable-code-coverage --scratch-path "$instrumented"
+# Optimised: else the tests of the broker take minutes each. What counts lines is put in before the optimiser runs.
+build=(--configuration release -Xswiftc -enable-testing --sanitize=address --enable-code-coverage
+  --scratch-path "$instrumented"
   -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined)
-tests=$instrumented/debug/taplinePackageTests.xctest
-tapline=$instrumented/debug/tapline
-export TAPLINE_EXAMPLE=$instrumented/debug/TaplineExample
+tests=$instrumented/release/taplinePackageTests.xctest
+tapline=$instrumented/release/tapline
+export TAPLINE_EXAMPLE=$instrumented/release/TaplineExample
 
 # Counters of the daemons; `swift test` keeps those of the units, merged.
 profiles=$instrumented/profiles
-units_profile=$instrumented/debug/codecov/default.profdata
+units_profile=$instrumented/release/codecov/default.profdata
 
 export ASAN_OPTIONS=detect_leaks=0:exitcode=66${work:+:log_path=$work/reports/memory}
 export UBSAN_OPTIONS=print_stacktrace=1
