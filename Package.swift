@@ -17,17 +17,23 @@ let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
 let package = Package(
   name: "tapline",
   products: [
-    .library(name: "Tapline", targets: ["Tapline", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
+    .library(
+      name: "Tapline", targets: ["Tapline", "TaplineConfiguration", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
   targets: [
     .executableTarget(
-      name: "TaplineCommand", dependencies: ["Tapline", "CLinux", "CAllocations"], swiftSettings: cold),
+      name: "TaplineCommand", dependencies: ["Tapline", "TaplineConfiguration", "CLinux", "CAllocations"],
+      swiftSettings: cold),
     .executableTarget(
-      name: "TaplineExample", dependencies: ["Tapline", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      name: "TaplineExample",
+      dependencies: ["Tapline", "TaplineConfiguration", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: strict),
     .target(
-      name: "Tapline", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
+      name: "Tapline", dependencies: ["TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      swiftSettings: cold),
+    .target(
+      name: "TaplineConfiguration", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
       swiftSettings: cold),
     .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: cold),
     .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: cold),
@@ -44,9 +50,14 @@ let package = Package(
     .testTarget(name: "MQTTWireTests", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
     .testTarget(name: "MQTTBrokerTests", dependencies: ["MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: strict),
     .testTarget(name: "TapsTests", dependencies: ["Taps", "MQTTWire", "Bounded"], swiftSettings: strict),
-    .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "Bounded", "CLinux", "CYAML"], swiftSettings: strict),
+    .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "Bounded", "CLinux"], swiftSettings: strict),
     .testTarget(
-      name: "TaplineTests", dependencies: ["Tapline", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      name: "TaplineConfigurationTests",
+      dependencies: ["TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "TaplineTests",
+      dependencies: ["Tapline", "TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: strict),
   ]
 )
@@ -59,6 +70,7 @@ if let room = Context.environment["TAPLINE_ROOM"], !room.isEmpty {
     for case .byNameItem(let dependency, _) in target.dependencies { need(dependency) }
   }
   need(room + "Tests")
+  if room == "Tapline" { need("TaplineCommand") }  // its tests run the command
   package.targets.removeAll { !needed.contains($0.name) }
-  package.products.removeAll()
+  package.products.removeAll { $0.name != "tapline" || !needed.contains("TaplineCommand") }
 }

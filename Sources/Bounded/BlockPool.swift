@@ -31,7 +31,7 @@ public struct BlockPool: ~Copyable {
 
   public init(blockCount: Int, blockBytes: Int, name: StaticString, in reservation: inout Reservation) {
     precondition(blockBytes >= 32 && blockBytes % 32 == 0)
-    precondition(blockCount <= Limits.entriesMax)
+    precondition(blockCount <= Reservation.entriesMax)
     self.blockBytes = blockBytes
     base = UnsafeMutableRawPointer(
       reservation.take(BlockLine.self, count: blockCount * (blockBytes / 32), name: name))

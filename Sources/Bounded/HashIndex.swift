@@ -10,7 +10,7 @@ public struct HashIndex: ~Copyable {
   @usableFromInline var used = 0
 
   public init(capacity: Int, name: StaticString, in reservation: inout Reservation) {
-    precondition(capacity <= Limits.entriesMax)
+    precondition(capacity <= Reservation.entriesMax)
     var slotCount = 4
     while slotCount < capacity * 2 { slotCount *= 2 }
     slots = reservation.take(UInt32.self, count: slotCount, name: name)
@@ -37,7 +37,7 @@ public struct HashIndex: ~Copyable {
 
   /// The table is as large as the slab it serves, so there is always room.
   @inlinable public mutating func insert(_ entry: Int, hash: UInt32) {
-    precondition(used < capacity && entry >= 0 && entry < Limits.entriesMax)
+    precondition(used < capacity && entry >= 0 && entry < Reservation.entriesMax)
     var position = Int(hash) & mask
     while slots[position] != 0 { position = (position + 1) & mask }
     slots[position] = HashIndex.tag(hash) | UInt32(entry)

@@ -15,6 +15,8 @@ public struct ReservationRow {
 public struct Reservation: ~Copyable {
   /// A cache line, so that no two pools share one.
   public static var alignment: Int { 64 }
+  /// No pool has more entries: a `Handle` names one by 20 bits.
+  public static var entriesMax: Int { 1 << 20 }
 
   private let base: UnsafeMutableRawPointer?
   private let capacity: Int

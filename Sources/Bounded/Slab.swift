@@ -33,7 +33,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   private let pinned = Pinned()
 
   public init(capacity: Int, name: StaticString, in reservation: inout Reservation) {
-    precondition(capacity <= Limits.entriesMax)
+    precondition(capacity <= Reservation.entriesMax)
     precondition(MemoryLayout<Element>.stride >= 4 && MemoryLayout<Element>.alignment >= 4)
     elements = reservation.take(Element.self, count: capacity, name: name)
     states = reservation.take(UInt16.self, count: capacity, name: "  states")

@@ -79,7 +79,7 @@ public struct Broker: ~Copyable {
   /// Takes all memory from `reservation`. `seed` is drawn anew for every start: hashing and assigned client
   /// identifiers follow from it.
   public init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
-    precondition(limits.problem == nil)
+    precondition(limits.problems.isEmpty)
     self.limits = limits
     self.seed = seed
     connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)

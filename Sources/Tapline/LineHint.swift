@@ -1,4 +1,5 @@
 import Bounded
+import TaplineConfiguration
 
 /// Which line of config.txt, or which program, probably holds a line: what people would have to look up.
 enum LineHint {

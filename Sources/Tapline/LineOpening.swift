@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+import TaplineConfiguration
 import Taps
 
 // What the configuration says of a line, in the kernel's terms. For the daemon, and for who makes its outputs safe.

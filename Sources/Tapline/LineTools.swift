@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+public import TaplineConfiguration
 import Taps
 
 /// `tapline blink` and `tapline watch`: one look at a wire, without a configuration.

@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+public import TaplineConfiguration
 import Taps
 
 /// `tapline safe`: brings a board's outputs to their safe levels when no daemon runs that could do it, as after a

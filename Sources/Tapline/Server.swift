@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+public import TaplineConfiguration
 import Taps
 
 /// A configured board's server: the broker, its taps and the loop that joins them to the kernel. One thread runs the
@@ -160,9 +161,9 @@ public final class Server {
     guardedBroker = Broker(limits: configuration.limits, seed: seed, in: &reservation)
     taps = TapTable(configuration.taps, in: &reservation)
     rules = RuleTable(configuration.taps, in: &reservation)
-    loop = LoopMemory(configuration.limits, in: &reservation)
+    loop = LoopMemory(configuration.limits, configuration.loopLimits, in: &reservation)
     pending = Server.pendingQueue(configuration.limits, in: &reservation)
-    stash = PublicationStash(configuration.limits, in: &reservation)
+    stash = PublicationStash(configuration.loopLimits, in: &reservation)
     let stateRoom = StateRoom(configuration.taps, in: &reservation)
     discovery = DiscoveryRoom(configuration.taps, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
@@ -202,9 +203,9 @@ public final class Server {
     _ = Broker(limits: configuration.limits, seed: 0, in: &reservation)
     _ = TapTable(configuration.taps, in: &reservation)
     _ = RuleTable(configuration.taps, in: &reservation)
-    _ = LoopMemory(configuration.limits, in: &reservation)
+    _ = LoopMemory(configuration.limits, configuration.loopLimits, in: &reservation)
     _ = pendingQueue(configuration.limits, in: &reservation)
-    _ = PublicationStash(configuration.limits, in: &reservation)
+    _ = PublicationStash(configuration.loopLimits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
     let laneBytes = SensorLanes(configuration.taps.sensors).counts.count * SlowLane.stackBytes
     _ = DiscoveryRoom(configuration.taps, in: &reservation)
@@ -220,9 +221,8 @@ public final class Server {
   static func loopByteCount(_ limits: Limits) -> Int {
     var reservation = Reservation.counting()
     _ = Broker(limits: limits, seed: 0, in: &reservation)
-    _ = LoopMemory(limits, in: &reservation)
+    _ = LoopMemory(limits, LoopLimits(), in: &reservation)
     _ = pendingQueue(limits, in: &reservation)
-    _ = PublicationStash(limits, in: &reservation)
     return reservation.byteCount
   }
 
@@ -340,8 +340,8 @@ struct LoopMemory: ~Copyable {
   let peers: FixedArray<Peer>  // likewise
   let parts: PartList
 
-  init(_ limits: Limits, in reservation: inout Reservation) {
-    readBuffer = Scratch(byteCount: limits.readBytes, name: "read buffer", in: &reservation)
+  init(_ limits: Limits, _ loopLimits: LoopLimits, in reservation: inout Reservation) {
+    readBuffer = Scratch(byteCount: loopLimits.readBytes, name: "read buffer", in: &reservation)
     scratch = Scratch(byteCount: 1024, name: "scratch: loop", in: &reservation)
     transports = FixedArray(count: limits.connectionsMax, name: "transports", in: &reservation)
     peers = FixedArray(count: limits.connectionsMax, name: "peers", in: &reservation)

@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TaplineConfiguration
 import Taps
 
 /// Home Assistant's discovery: what the board has is announced before READY; what it has no longer is taken back, in the

@@ -1,6 +1,7 @@
 import Bounded
 import LinuxIO
 import MQTTBroker
+import TaplineConfiguration
 
 /// What the loop says of itself under $SYS.
 extension Server {

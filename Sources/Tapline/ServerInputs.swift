@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TaplineConfiguration
 import Taps
 
 /// Inputs and counters: their lines' edges, levels and deadlines.

@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TaplineConfiguration
 import Taps
 
 /// PWM channels and LEDs: files of /sys, written on a thread of their own each.

@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TaplineConfiguration
 import Taps
 
 /// The board's lines: opened at start and again when they come back, set by commands, read by edges.

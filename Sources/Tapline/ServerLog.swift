@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TaplineConfiguration
 import Taps
 
 /// What is logged of clients and taps. Lines that many clients may bring about leave the port out, so that the same

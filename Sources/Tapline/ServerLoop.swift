@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+public import TaplineConfiguration
 import Taps
 
 /// What a descriptor in the poller is; the low half of its token is an index, or a connection's handle.

@@ -2,6 +2,7 @@ import Bounded
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TaplineConfiguration
 import Taps
 
 /// Rules and links: looked at in the turn of the message, whoever published it, and carried out when the broker is free,

@@ -1,6 +1,7 @@
 import Bounded
 import LinuxIO
 import MQTTBroker
+import TaplineConfiguration
 import Taps
 
 /// Sensors: read on slow lanes, published here.

@@ -1,6 +1,7 @@
 import Bounded
 import LinuxIO
 import MQTTBroker
+import TaplineConfiguration
 import Taps
 
 /// The state file in the loop's turns; a thread of its own writes it.

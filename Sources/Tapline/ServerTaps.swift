@@ -2,6 +2,7 @@ public import Bounded
 import LinuxIO
 public import MQTTBroker
 public import MQTTWire
+import TaplineConfiguration
 public import Taps
 
 /// Handlers of the embedding program: inline ones run in the PUBLISH's turn, decoupled ones on one thread of their own.
@@ -71,7 +72,7 @@ extension Server {
     guard !decoupled.isEmpty else { return }
     let table = HandlerTable(handlers: decoupled)
     handlerLane = try HandlerLane(
-      capacity: configuration.limits.tapQueueMax, messageBytesMax: configuration.limits.tapQueueBytesMax
+      capacity: configuration.loopLimits.tapQueueMax, messageBytesMax: configuration.loopLimits.tapQueueBytesMax
     ) { tag, topic, payload in
       let handler = table.handlers[Int(tag)]
       if case .decoupled(let run) = handler.kind, let captures = handler.pattern.captures(of: topic) {
@@ -122,7 +123,7 @@ extension Server {
       let started = Clock.monotonicNanoseconds()
       let verdict = run(message, captures)
       let took = Clock.monotonicNanoseconds() - started
-      if took > Int64(configuration.limits.tapMicroseconds) * 1000 { overran(index, at: message.now) }
+      if took > Int64(configuration.loopLimits.tapMicroseconds) * 1000 { overran(index, at: message.now) }
       return verdict
     }
   }
@@ -135,7 +136,7 @@ extension Server {
       handlers[index].overrunCount = 0
     }
     handlers[index].overrunCount += 1
-    guard handlers[index].overrunCount >= configuration.limits.tapOverrunsMax else { return }
+    guard handlers[index].overrunCount >= configuration.loopLimits.tapOverrunsMax else { return }
     handlers[index].overrunCount = 0
     handlers[index].quarantinedUntil = now.adding(seconds: Server.quarantineSeconds)
     tapCounters.quarantines &+= 1
@@ -224,7 +225,7 @@ struct PublicationStash: ~Copyable {
   private var byteCount = 0
   private(set) var refused: UInt64 = 0
 
-  init(_ limits: Limits, in reservation: inout Reservation) {
+  init(_ limits: LoopLimits, in reservation: inout Reservation) {
     entries = FixedArray(count: limits.tapPublishesMax, name: "tap publications", in: &reservation)
     memory = Scratch(byteCount: limits.tapPublishBytes, name: "  bytes", in: &reservation)
   }

@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+import TaplineConfiguration
 import Taps
 
 /// Memory for the state file's bytes: as they are composed, and as they are written.

@@ -1,6 +1,7 @@
 import CAllocations
 import CLinux
 import Tapline
+import TaplineConfiguration
 
 /// How the process ends: the numbers of sysexits.h, but for `doesNotFit`.
 struct ExitStatus {

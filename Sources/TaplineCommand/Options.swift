@@ -1,5 +1,6 @@
 import CLinux
 import Tapline
+import TaplineConfiguration
 
 /// What was typed cannot be meant; `text` ends its line.
 struct UsageError: Error {

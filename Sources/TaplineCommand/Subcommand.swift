@@ -1,3 +1,5 @@
+import TaplineConfiguration
+
 /// A command of `tapline`.
 struct Subcommand {
   enum Kind { case run, check, plan, lines, safe, blink, watch }

@@ -1,3 +1,4 @@
 import CLinux
+import TaplineConfiguration
 
 clinux_exit(Command.main().rawValue)

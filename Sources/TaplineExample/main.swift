@@ -5,6 +5,7 @@ import Glibc
 import MQTTBroker
 import MQTTWire
 import Tapline
+import TaplineConfiguration
 import Taps
 
 /// `sensors/{room}/temperature` in °C: what is no number goes no further, and too warm a room says so on a topic

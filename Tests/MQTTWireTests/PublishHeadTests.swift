@@ -46,21 +46,4 @@ import Testing
       }
     }
   }
-
-  /// §1.5.5: whatever a receiver's copy has more than the largest packet that came, its length can be written.
-  @Test func largestCopyHasALength() {
-    let largest = Limits.packetBytesLargest
-    var head = PublishHead(
-      version: .v5, qos: .exactlyOnce, retain: true, forwardedByteCount: 0, payloadByteCount: largest - 8)
-    head.expirySeconds = .max
-    head.topicAlias = .max
-    head.identifiersByteCount = Limits.entriesMax * PublishHead.identifierByteCount(268_435_455)
-    #expect(head.packetByteCount(topicByteCount: 1) <= 268_435_460)
-    let bytes = written { head.write(topic: Bytes("t"), into: &$0) }
-    #expect(bytes?.count == 22)
-    #expect(bytes.map { $0[4] < 0x80 } == true)  // the fourth byte of its length is the last
-    var limits = Limits()
-    limits.packetBytesMax = largest + 1
-    #expect(limits.problem != nil)
-  }
 }

@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+import TaplineConfiguration
 import Taps
 import Testing
 

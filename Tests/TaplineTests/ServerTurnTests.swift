@@ -3,6 +3,7 @@ import Foundation
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TaplineConfiguration
 import Testing
 
 @testable import Tapline

@@ -1,4 +1,5 @@
 import Bounded
+import MQTTBroker
 import MQTTWire
 
 /// A script of clients, bytes and time against a broker with next to no memory. Whatever it says: nothing traps,

@@ -3,6 +3,7 @@ import Glibc
 import MQTTBroker
 import MQTTWire
 import Tapline
+import TaplineConfiguration
 import Taps
 
 /// Any bytes as a configuration: it is refused with errors that lie in the file, or everything it says is in range

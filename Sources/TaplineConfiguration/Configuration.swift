@@ -1,5 +1,6 @@
-public import Bounded
+import Bounded
 public import LinuxIO
+public import MQTTBroker
 public import Taps
 
 /// A button of the simulated board that presses itself.
@@ -22,6 +23,7 @@ public struct Configuration: Sendable {
   /// The named profile or, without a name, the one that this machine's model has; nil for neither.
   public var board: BoardProfile?
   public var limits = Limits()
+  public var loopLimits = LoopLimits()
   public var taps: TapSettings
   public var log = LogSettings()
   /// What stands in place of `/sys`.
@@ -65,7 +67,9 @@ public struct Configuration: Sendable {
     } catch {
       boardErrors = error
     }
-    limits = LimitKey.read(top)
+    let limitSettings = LimitKey.read(top)
+    limits = limitSettings.broker
+    loopLimits = limitSettings.loop
     let base = [UInt8](ascii: "tap/") + (hostName.isEmpty ? [UInt8](ascii: "board") : hostName)
     taps = TapsReader.read(top, limits: limits, board: board, defaultBase: base)
     log = LogReader.read(top)

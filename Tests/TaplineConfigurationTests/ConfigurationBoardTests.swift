@@ -2,7 +2,7 @@ import Foundation
 import Taps
 import Testing
 
-@testable import Tapline
+@testable import TaplineConfiguration
 
 @Suite("Board profiles")
 struct ConfigurationBoardTests {

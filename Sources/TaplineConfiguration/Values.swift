@@ -1,7 +1,7 @@
 /// Scalars' texts as numbers. Nil for what is no such thing; a number that does not fit counts as the largest.
-enum Values {
+package enum Values {
   /// `0`, `42`, `-7`: decimal digits only.
-  static func integer(_ text: [UInt8]) -> Int? {
+  package static func integer(_ text: [UInt8]) -> Int? {
     let isNegative = text.first == UInt8(ascii: "-")
     guard let (magnitude, end) = digits(text, from: isNegative ? 1 : 0), end == text.count else { return nil }
     return isNegative ? -magnitude : magnitude

@@ -91,7 +91,7 @@ public struct Text: Sendable, Equatable {
 }
 
 extension [UInt8] {
-  func equals(_ literal: StaticString) -> Bool {
+  package func equals(_ literal: StaticString) -> Bool {
     guard count == literal.utf8CodeUnitCount else { return false }
     var index = 0
     while index < count {
@@ -102,13 +102,13 @@ extension [UInt8] {
   }
 
   /// Lends the bytes for the length of `body`.
-  func lend<Result>(_ body: (Bytes) -> Result) -> Result {
+  package func lend<Result>(_ body: (Bytes) -> Result) -> Result {
     withUnsafeBytes { body(Bytes($0)) }
   }
 }
 
 extension [UInt8] {
-  init(ascii literal: StaticString) {
+  package init(ascii literal: StaticString) {
     self.init(UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
   }
 }

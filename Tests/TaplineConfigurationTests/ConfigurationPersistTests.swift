@@ -2,7 +2,7 @@ import Bounded
 import Taps
 import Testing
 
-@testable import Tapline
+@testable import TaplineConfiguration
 
 @Suite("`persist`")
 struct ConfigurationPersistTests {
@@ -52,43 +52,5 @@ struct ConfigurationPersistTests {
 
   @Test(arguments: wrong) func wrongOnesAreTold(wrong: WrongCase) {
     #expect(errorLines([UInt8](wrong.yaml.utf8)) == wrong.errors)
-  }
-
-  /// What the daemon takes for the file is in the plan, and is enough for the longest names and numbers.
-  @Test func thePlanHasTheFilesMemory() throws {
-    let name = String(repeating: "%", count: 64)
-    let yaml = """
-      taps:
-        persist: /x
-        outputs: {'\(name)': {pin: GPIO1}, r: {pin: GPIO2}}
-        counters: {'\(name.dropLast())g': {pin: GPIO3}}
-        leds: {'\(name.dropLast())h': {led: x, initial: 100}}
-      """
-    let configuration = try readConfiguration(yaml)
-    let settings = configuration.taps
-    let plan = Server.plan(configuration)
-    let row = try #require(plan.rows.first { Bytes($0.name) == Bytes("state file") })
-    #expect(row.entryCount == SavedState.byteCountMax(settings))
-    let without = try Server.plan(readConfiguration(yaml.replacing("persist: /x", with: "base: x")))
-    #expect(without.threadStackBytes == Server.stackBytes + 64 * 1024)  // the loop's own, and the LED's
-    #expect(plan.threadStackBytes == without.threadStackBytes + 128 * 1024)
-    #expect(without.byteCount < plan.byteCount)
-
-    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.byteCount + 64, alignment: 64)
-    defer { memory.deallocate() }
-    memory.initializeMemory(as: UInt8.self, repeating: 0)
-    var reservation = Reservation(region: memory)
-    let table = TapTable(settings, in: &reservation)
-    table.prepare(at: Instant(nanoseconds: 0))
-    table.counters[0].restore(pulses: .max)
-    for index in 0..<2 { table.outputs[index].restoreFigures(cycleCount: .max, onMilliseconds: .max / 1_000_000) }
-    let room = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: row.entryCount - SavedState.unknownBytesMax, alignment: 1)
-    defer { room.deallocate() }
-    var writer = ByteWriter(room)
-    writer.beginSavedState()
-    table.writeSaved(into: &writer, at: Instant(nanoseconds: 0))
-    writer.endSavedState()
-    #expect(!writer.overflowed)
   }
 }

@@ -2,7 +2,7 @@ import MQTTWire
 import Taps
 import Testing
 
-@testable import Tapline
+@testable import TaplineConfiguration
 
 /// An output, a gate, a button and `rules` under `taps:`; the first rule is in line 9.
 private func rules(_ rules: String) -> String {

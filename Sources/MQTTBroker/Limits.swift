@@ -1,9 +1,11 @@
+import Bounded
+
 /// Every capacity of the broker, in one place: what it bounds, its default and its reason. The bytes that
-/// follow from them are added up by `Reservation`; how they relate is checked once, by `problem`.
-/// Set under `limits:` in the configuration; a change needs a restart.
+/// follow from them are added up by `Reservation`; `problems` says which relations between them do not hold.
+/// They are set under `limits:` in the configuration; a change needs a restart.
 public struct Limits: Sendable {
-  /// No table has more entries than a handle can name (20 bits).
-  public static var entriesMax: Int { 1 << 20 }
+  /// No table has more entries than a handle can name.
+  public static var entriesMax: Int { Reservation.entriesMax }
 
   /// Network connections at one time; a board has few clients, and each costs a control chunk.
   public var connectionsMax = 64
@@ -52,16 +54,6 @@ public struct Limits: Sendable {
   public var filtersPerPacketMax = 512
   public var tapsMax = 128
 
-  /// Publications that taps may hand over while one message is routed, and their bytes.
-  public var tapPublishesMax = 16
-  public var tapPublishBytes = 8192
-  /// Microseconds an inline handler should take, and overruns in a minute after which it is set aside.
-  public var tapMicroseconds = 1000
-  public var tapOverrunsMax = 10
-  /// Messages that wait for decoupled handlers, and the longest of them, topic and payload.
-  public var tapQueueMax = 64
-  public var tapQueueBytesMax = 1024
-
   /// Messages held for delivery, retained or as a Will.
   public var messagesMax = 1536
   /// Their bytes (topic, properties, payload) lie in blocks of this size: a topic of 32 bytes and a payload of 64 fit one.
@@ -108,8 +100,6 @@ public struct Limits: Sendable {
   /// Payloads of at least this size are sent by reference instead of copied.
   public var referenceBytesMin = 2048
 
-  /// Bytes read from one connection in one turn.
-  public var readBytes = 65_536
   /// Seconds a session may outlive its connection, whatever its client asks for (§3.1.2.11.2).
   public var sessionExpirySecondsMax = 7 * 24 * 3600
   /// Longest keep alive granted; told as Server Keep Alive (§3.2.2.3.14).
@@ -131,74 +121,4 @@ public struct Limits: Sendable {
 
   /// Sets of aliases that there is use for.
   public var topicAliasSets: Int { topicAliasMax == 0 ? 0 : min(topicAliasClientsMax, connectionsMax) }
-
-  /// The first relation that does not hold, in words for the configuration's reader.
-  public var problem: StaticString? {
-    // A connection always has a session, so sessions must never be what runs out first.
-    if sessionsMax < connectionsMax { return "limits: sessions must be at least connections" }
-    if pendingConnectionsMax > connectionsMax { return "limits: pending_connections must be at most connections" }
-    if min(connectsPerSecond, connectBurst, pendingPerAddressMax, takeoversMax, takeoverSeconds) < 1 {
-      return "limits: connects_per_second, connect_burst, pending_per_address and takeovers must be at least 1"
-    }
-    if takeoversMax > 1 << 30 { return "limits: takeovers must be at most 1073741824" }
-    // The topic tree's root takes a node, and each connection two chunks, of the entries that 20 bits name.
-    if topicNodesMax >= Limits.entriesMax { return "limits: topic_nodes must be at most 1048575" }
-    if sessionsMax + clientIDCellsMax > Limits.entriesMax {
-      return "limits: sessions and client_id_cells must be at most 1048576 together"
-    }
-    if 2 * connectionsMax + outboxChunksShared > Limits.entriesMax {
-      return "limits: outbox_chunks and twice connections must be at most 1048576 together"
-    }
-    if packetBytesMax < 1024 || packetBytesMax > Limits.packetBytesLargest {
-      return "limits: packet_bytes must be 1024 to 134217728"
-    }
-    if partialBlockBytes % 64 != 0 || partialBlockBytes < 64 {
-      return "limits: partial_block_bytes must be a multiple of 64"
-    }
-    if partialBlockCount < (packetBytesMax + partialBlockBytes - 1) / partialBlockBytes {
-      return "limits: partial_blocks must have room for one packet of packet_bytes"
-    }
-    // The longest topic of $SYS has 40 bytes, a client identifier of ours 24.
-    if topicBytesMax < 48 { return "limits: topic_bytes must be at least 48" }
-    if clientIDBytesMax < 24 { return "limits: client_id_bytes must be at least 24" }
-    if topicBytesMax > packetBytesMax / 2 { return "limits: topic_bytes must be at most half of packet_bytes" }
-    if blockBytes % 32 != 0 || blockBytes < 32 { return "limits: block_bytes must be a multiple of 32" }
-    if outboxChunkBytes % 64 != 0 || outboxChunkBytes < 128
-      || outboxChunkBytes > ByteQueuePool.chunkBytesRange.upperBound
-    {
-      return "limits: outbox_chunk_bytes must be a multiple of 64, 128 to 32704"
-    }
-    if blocksKeptForQoS + blocksKeptForRetained > blockCount / 2 {
-      return "limits: blocks kept for QoS and retained must be at most half of blocks"
-    }
-    // The largest message must be storable beside the reserves, or no publisher could ever send it.
-    let blocksKept = blocksKeptForQoS + blocksKeptForRetained + blocksKeptForSmall
-    if (packetBytesMax + blockBytes - 1) / blockBytes > blockCount - blocksKept {
-      return "limits: blocks are too few for one packet of packet_bytes"
-    }
-    // One command's state and fault.
-    if tapPublishesMax < 4 || tapPublishBytes < 4096 {
-      return "limits: tap_publishes must be at least 4 and tap_publish_bytes at least 4096"
-    }
-    if inflightMax < 1 || inflightMax > 65_535 { return "limits: inflight must be 1 to 65535" }
-    if queuedMax < 1 { return "limits: queued must be at least 1" }
-    if max(topicBytesMax, topicAliasBytesMax, topicAliasMax, tapsMax) > 65_535 {
-      return "limits: topic_bytes, topic_alias_bytes, topic_alias and taps must be at most 65535"
-    }
-    if keepAliveSecondsMax < 1 || sysIntervalSeconds < 1 {
-      return "limits: keep_alive_seconds and sys_interval_seconds must be at least 1"
-    }
-    if retainedMax > messagesMax { return "limits: messages must be at least retained" }
-    if packetBytesMax / outboxChunkBytes + 4 > outboxChunksPerConnection {
-      return "limits: outbox_chunks_per_connection is too small for one packet of packet_bytes"
-    }
-    if topicAliasSets * topicAliasMax > Limits.entriesMax - topicAliasCellsMax {
-      return
-        "limits: topic_alias for each of topic_alias_clients and topic_alias_cells must be at most 1048576 together"
-    }
-    if outboxChunksPerConnection > outboxChunksShared {
-      return "limits: outbox_chunks must be at least outbox_chunks_per_connection"
-    }
-    return nil
-  }
 }

@@ -1,11 +1,13 @@
 import Bounded
 import Foundation
+import TaplineConfiguration
+import Taps
 import Testing
 
 @testable import Tapline
 
 @Suite("The plan, as it is printed")
-struct ConfigurationPlanTests {
+struct PlanTests {
   static var plan: Plan {
     var reservation = Reservation.counting()
     _ = reservation.take(UInt64.self, count: 64, name: "connections")
@@ -125,5 +127,59 @@ struct ConfigurationPlanTests {
     #expect(words(1 << 20) == "1.0 MiB")
     #expect(words((1 << 20) + 1) == "1.1 MiB")
     #expect(words(.max).hasSuffix(" MiB"))
+  }
+
+  /// Each thread's stack is in the plan.
+  @Test func stacksOfLevelLanes() throws {
+    let without = Server.plan(try readConfiguration("")).threadStackBytes
+    let two = try readConfiguration("taps:\n  leds: {a: {led: a}, b: {led: b}}")
+    #expect(Server.plan(two).threadStackBytes == without + 2 * 64 * 1024)
+  }
+
+  /// What the daemon takes for the file is in the plan, and is enough for the longest names and numbers.
+  @Test func thePlanHasTheFilesMemory() throws {
+    let name = String(repeating: "%", count: 64)
+    let yaml = """
+      taps:
+        persist: /x
+        outputs: {'\(name)': {pin: GPIO1}, r: {pin: GPIO2}}
+        counters: {'\(name.dropLast())g': {pin: GPIO3}}
+        leds: {'\(name.dropLast())h': {led: x, initial: 100}}
+      """
+    let configuration = try readConfiguration(yaml)
+    let settings = configuration.taps
+    let plan = Server.plan(configuration)
+    let row = try #require(plan.rows.first { Bytes($0.name) == Bytes("state file") })
+    #expect(row.entryCount == SavedState.byteCountMax(settings))
+    let without = try Server.plan(readConfiguration(yaml.replacing("persist: /x", with: "base: x")))
+    #expect(without.threadStackBytes == Server.stackBytes + 64 * 1024)  // the loop's own, and the LED's
+    #expect(plan.threadStackBytes == without.threadStackBytes + 128 * 1024)
+    #expect(without.byteCount < plan.byteCount)
+
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.byteCount + 64, alignment: 64)
+    defer { memory.deallocate() }
+    memory.initializeMemory(as: UInt8.self, repeating: 0)
+    var reservation = Reservation(region: memory)
+    let table = TapTable(settings, in: &reservation)
+    table.prepare(at: Instant(nanoseconds: 0))
+    table.counters[0].restore(pulses: .max)
+    for index in 0..<2 { table.outputs[index].restoreFigures(cycleCount: .max, onMilliseconds: .max / 1_000_000) }
+    let room = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: row.entryCount - SavedState.unknownBytesMax, alignment: 1)
+    defer { room.deallocate() }
+    var writer = ByteWriter(room)
+    writer.beginSavedState()
+    table.writeSaved(into: &writer, at: Instant(nanoseconds: 0))
+    writer.endSavedState()
+    #expect(!writer.overflowed)
+  }
+
+  @Test func thePlanHasTheDiscoveryMessage() throws {
+    func bytes(_ discovery: String) throws -> Int {
+      let plan = Server.plan(
+        try readConfiguration("taps: {\(discovery)outputs: {x: {pin: GPIO1}}}"))
+      return plan.rows.filter { "\($0.name)" == "discovery: topic" }.count == 1 ? plan.byteCount : 0
+    }
+    #expect(try bytes("discovery: {home_assistant: }, ") > (try bytes("")))
   }
 }

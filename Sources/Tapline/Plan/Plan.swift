@@ -1,4 +1,5 @@
 public import Bounded
+import TaplineConfiguration
 
 /// What a configuration takes of the board's memory, known before anything starts: the report of `tapline plan`.
 public struct Plan {

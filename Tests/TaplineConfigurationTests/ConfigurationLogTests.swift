@@ -1,7 +1,7 @@
 import LinuxIO
 import Testing
 
-@testable import Tapline
+@testable import TaplineConfiguration
 
 @Suite("`log`")
 struct ConfigurationLogTests {

@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+public import TaplineConfiguration
 import Taps
 
 /// What the taps of one kind take, of the loop's memory and of the kernel's.

@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+public import TaplineConfiguration
 
 /// What the machine has for a plan, in bytes; nil where the kernel does not say, or sets no limit.
 public struct MemoryBudget: Sendable {

@@ -1,4 +1,6 @@
 import Bounded
+import MQTTBroker
+import TaplineConfiguration
 
 /// What one more of something takes of the loop's memory: the difference of two plans, as indexes double and pools are
 /// rounded up, divided by how many more there are.

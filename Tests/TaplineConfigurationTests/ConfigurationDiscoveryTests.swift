@@ -1,6 +1,6 @@
 import Bounded
 import Foundation
-import Tapline
+import TaplineConfiguration
 import Taps
 import Testing
 
@@ -119,14 +119,5 @@ struct ConfigurationDiscoveryTests {
     #expect(
       lines[0].hasPrefix("t.yaml:2:28: the discovery message has 1")
         && lines[0].hasSuffix(" bytes; limits.packet_bytes is 8192; expected 'mode: component' or a larger limit"))
-  }
-
-  @Test func thePlanHasTheMessage() throws {
-    func bytes(_ discovery: String) throws -> Int {
-      let plan = Server.plan(
-        try readConfiguration("taps: {\(discovery)outputs: {x: {pin: GPIO1}}}"))
-      return plan.rows.filter { "\($0.name)" == "discovery: topic" }.count == 1 ? plan.byteCount : 0
-    }
-    #expect(try bytes("discovery: {home_assistant: }, ") > (try bytes("")))
   }
 }

@@ -1,10 +1,11 @@
 import Bounded
 import Foundation
+import MQTTBroker
 import MQTTWire
 import Taps
 import Testing
 
-@testable import Tapline
+@testable import TaplineConfiguration
 
 @Suite("Right configurations say what is meant")
 struct ConfigurationTests {
@@ -270,17 +271,17 @@ struct ConfigurationTests {
   @Test func limits() throws {
     for key in LimitKey.all {
       // A value that no other limit has by default; relations are not looked at here.
-      var limits = Limits()
+      var limits = LimitSettings()
       let value = key.range.contains(777) ? 777 : key.range.lowerBound + 1
       key.set(&limits, value)
       #expect(key.get(limits) == value, "\(key.name)")
-      #expect(key.range.contains(key.get(Limits())), "\(key.name): its default is in range")
+      #expect(key.range.contains(key.get(LimitSettings())), "\(key.name): its default is in range")
       for other in LimitKey.all where other.name.description != key.name.description {
-        #expect(other.get(limits) == other.get(Limits()), "\(key.name) changes \(other.name)")
+        #expect(other.get(limits) == other.get(LimitSettings()), "\(key.name) changes \(other.name)")
       }
     }
-    let stored = Mirror(reflecting: Limits()).children.count
-    #expect(LimitKey.all.count + 1 == stored, "every field of Limits has a key; queue_full is no number")
+    let stored = Mirror(reflecting: Limits()).children.count + Mirror(reflecting: LoopLimits()).children.count
+    #expect(LimitKey.all.count + 1 == stored, "every field has a key; queue_full is no number")
     // What is not named makes room for what is.
     let many = try readConfiguration("limits: {connections: 1024, retained: 4000}").limits
     #expect(many.sessionsMax == 1024 && many.pendingConnectionsMax == 32 && many.messagesMax == 4512)

@@ -4,14 +4,15 @@ import Testing
 
 /// What libyaml says about a text: one line an event, `line:column kind text`.
 func events(_ yaml: String) -> [String] {
-  withBytes(yaml) { yaml in
-    let parser = cyaml_open(yaml.buffer.baseAddress, Int64(yaml.count))
+  [UInt8](yaml.utf8).withUnsafeBytes { yaml in
+    let parser = cyaml_open(yaml.baseAddress, Int64(yaml.count))
     defer { cyaml_close(parser) }
     var lines: [String] = []
     var event = cyaml_event()
     repeat {
       let content =
-        cyaml_next(parser, &event) >= 0 && event.count > 0 ? text(Bytes(event.text!, count: Int(event.count))) : ""
+        cyaml_next(parser, &event) >= 0 && event.count > 0
+        ? String(decoding: Bytes(event.text!, count: Int(event.count)).array(), as: UTF8.self) : ""
       let kinds = ["end", event.quoted != 0 ? "quoted" : "plain", "{", "}", "[", "]", "alias", "error"]
       let marks = (event.anchored != 0 ? "&" : "") + (event.tagged != 0 ? "!" : "")
       lines.append(

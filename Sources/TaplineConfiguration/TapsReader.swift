@@ -1,4 +1,5 @@
 import Bounded
+import MQTTBroker
 import MQTTWire
 import Taps
 

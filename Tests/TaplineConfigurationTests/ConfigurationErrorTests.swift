@@ -1,5 +1,5 @@
 import Foundation
-import Tapline
+import TaplineConfiguration
 import Testing
 
 /// A wrong configuration and everything that is printed about it.
@@ -168,11 +168,14 @@ struct ConfigurationErrorTests {
       "limits: {connect_seconds: 500ms}",
       "t.yaml:1:27: 'connect_seconds' is '500ms'; expected seconds such as 10, 10s, 5m or 7d, from 1 to 3600"),
     WrongCase(
-      "limits:\n  connections: 64\n  sessions: 32", "t.yaml:3:3: limits: sessions must be at least connections"),
+      "limits:\n  connections: 64\n  sessions: 32",
+      "t.yaml:3:3: limits: sessions is 32; expected at least 64: as many as connections"),
     WrongCase(
       "limits:\n  connections: 8\n  pending_connections: 9",
-      "t.yaml:3:3: limits: pending_connections must be at most connections"),
-    WrongCase("limits:\n  retained: 50\n  messages: 49", "t.yaml:3:3: limits: messages must be at least retained"),
+      "t.yaml:3:3: limits: pending_connections is 9; expected at most 8: as many as connections"),
+    WrongCase(
+      "limits:\n  retained: 50\n  messages: 49",
+      "t.yaml:3:3: limits: messages is 49; expected at least 50: as many as retained"),
   ]
 
   @Test func aWrongPinHidesNothing() {
@@ -409,6 +412,28 @@ struct ConfigurationErrorTests {
     arguments: [keys, listeners, limits, outputs, lines, sensors, values, topics, twice, boards, syntax].flatMap { $0 })
   func isTold(_ wrong: WrongCase) {
     #expect(errorLines([UInt8](wrong.yaml.utf8)) == wrong.errors)
+  }
+
+  /// One limit that others must follow, and all that is told; who writes the numbers that were told has no error left.
+  @Test(arguments: [
+    ("packet_bytes: 1048576", 3), ("connections: 2000\n  sessions: 1999", 1), ("blocks_kept_for_qos: 65536", 1),
+    ("outbox_chunks_per_connection: 5000", 1), ("client_id_cells: 1048576", 1), ("topic_bytes: 65535", 1),
+    ("packet_bytes: 1048576\n  partial_blocks: 5\n  blocks: 20\n  retained: 100\n  messages: 3", 5),
+  ]) func theNumbersThatAreToldWouldDo(limits: String, count: Int) throws {
+    let told = errorLines([UInt8]("limits:\n  \(limits)".utf8))
+    #expect(told.count == count)
+    var values: [String: String] = [:]
+    for line in limits.split(separator: "\n") {
+      let pair = line.split(separator: ":")
+      values[pair[0].trimmingCharacters(in: .whitespaces)] = String(pair[1])
+    }
+    for line in told {
+      let pattern = #/limits: (\w+) is \d+; expected at (?:least|most) (\d+): /#
+      let found = try #require(try pattern.firstMatch(in: line))
+      values[String(found.1)] = String(found.2)
+    }
+    let mended = values.map { "\n  \($0.key): \($0.value)" }.joined()
+    #expect(errorLines([UInt8]("limits:\(mended)".utf8)) == [])
   }
 
   @Test func unknownBoardSaysWhereItLooked() {

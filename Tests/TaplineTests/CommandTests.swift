@@ -1,9 +1,10 @@
 import Foundation
+import TaplineConfiguration
 import Testing
 
 /// The command as a user meets it: exit status, standard output, standard error.
 @Suite("tapline, the command")
-struct ConfigurationCommandTests {
+struct CommandTests {
   struct Answer {
     let status: Int32
     let output: String

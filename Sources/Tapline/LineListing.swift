@@ -1,5 +1,6 @@
 import Bounded
 import LinuxIO
+public import TaplineConfiguration
 
 /// What `tapline lines` prints: this machine's chips, or the simulated one, with their lines.
 public struct LineListing {

@@ -2,7 +2,7 @@ import Foundation
 import Taps
 import Testing
 
-@testable import Tapline
+@testable import TaplineConfiguration
 
 @Suite("Configured PWM outputs and LEDs")
 struct ConfigurationLevelTests {
@@ -111,12 +111,5 @@ struct ConfigurationLevelTests {
       "taps:\n  persist: /x\n  pwm: {a: {chip: x, initial: Restore}, b: {chip: y, initial: 5}}")
     #expect(configuration.taps.levels.map(\.isRestored) == [true, false])
     #expect(configuration.taps.levels.map(\.initial) == [0, 500])
-  }
-
-  /// Each thread's stack is in the plan.
-  @Test func plan() throws {
-    let without = Server.plan(try readConfiguration("")).threadStackBytes
-    let two = try readConfiguration("taps:\n  leds: {a: {led: a}, b: {led: b}}")
-    #expect(Server.plan(two).threadStackBytes == without + 2 * 64 * 1024)
   }
 }

@@ -1,9 +1,10 @@
 import Bounded
 import Foundation
+import MQTTBroker
 import Taps
 import Testing
 
-@testable import Tapline
+@testable import TaplineConfiguration
 
 @Suite("What is written about the configuration is true")
 struct ConfigurationDocumentationTests {
@@ -33,10 +34,10 @@ struct ConfigurationDocumentationTests {
 
   /// By the lists of keys in the reader's own sources, so that a new list cannot be forgotten here.
   @Test func everyKeyThatIsReadIsInTheReference() throws {
-    let folder = repository.appendingPathComponent("Sources/Tapline/Configuration")
+    let folder = repository.appendingPathComponent("Sources/TaplineConfiguration")
     var keys: Set<String> = []
     for file in try FileManager.default.contentsOfDirectory(atPath: folder.path) where file.hasSuffix(".swift") {
-      let source = try Self.text("Sources/Tapline/Configuration/\(file)")
+      let source = try Self.text("Sources/TaplineConfiguration/\(file)")
       for list in source.matches(of: /[kK]eys: (?:\[StaticString\] \{)?([^}()]*?)[\]}]/) {
         for key in list.1.matches(of: /"([a-z0-9_]+)"/) { keys.insert(String(key.1)) }
       }
@@ -83,7 +84,7 @@ struct ConfigurationDocumentationTests {
     let document = try Self.text("docs/configuration.md")
     for key in LimitKey.all {
       let row =
-        "| `\(key.name)` | \(key.unit) | \(key.get(Limits())) | \(key.range.lowerBound) to \(key.range.upperBound) |"
+        "| `\(key.name)` | \(key.unit) | \(key.get(LimitSettings())) | \(key.range.lowerBound) to \(key.range.upperBound) |"
       #expect(document.contains(row), "\(row)")
     }
   }

@@ -1,0 +1,205 @@
+import Bounded
+import MQTTBroker
+
+/// All that stands under `limits:`, each part with its owner.
+struct LimitSettings {
+  var broker = Limits()
+  var loop = LoopLimits()
+}
+
+/// One key under `limits:`: a field of `LimitSettings`, its unit and its range.
+struct LimitKey {
+  enum Unit { case count, bytes, seconds }
+
+  let name: StaticString
+  let unit: Unit
+  let range: ClosedRange<Int>
+  let get: (LimitSettings) -> Int
+  let set: (inout LimitSettings, Int) -> Void
+
+  init(
+    _ name: StaticString, _ unit: Unit, _ range: ClosedRange<Int>,
+    _ get: @escaping (LimitSettings) -> Int, _ set: @escaping (inout LimitSettings, Int) -> Void
+  ) {
+    self.name = name
+    self.unit = unit
+    self.range = range
+    self.get = get
+    self.set = set
+  }
+}
+
+extension LimitKey {
+  /// In the order of `Limits`. Key paths would be shorter, but Embedded Swift has none.
+  static var all: [LimitKey] {
+    let entries = 1...Limits.entriesMax
+    let none = 0...Limits.entriesMax
+    return [
+      LimitKey("connections", .count, 1...65_536, { $0.broker.connectionsMax }, { $0.broker.connectionsMax = $1 }),
+      LimitKey("sessions", .count, entries, { $0.broker.sessionsMax }, { $0.broker.sessionsMax = $1 }),
+      LimitKey(
+        "pending_connections", .count, 1...65_536, { $0.broker.pendingConnectionsMax },
+        { $0.broker.pendingConnectionsMax = $1 }),
+      LimitKey(
+        "pending_per_address", .count, 1...65_536, { $0.broker.pendingPerAddressMax },
+        { $0.broker.pendingPerAddressMax = $1 }),
+      LimitKey(
+        "connects_per_second", .count, 1...1_000_000, { $0.broker.connectsPerSecond },
+        { $0.broker.connectsPerSecond = $1 }),
+      LimitKey("connect_burst", .count, 1...65_536, { $0.broker.connectBurst }, { $0.broker.connectBurst = $1 }),
+      LimitKey("takeovers", .count, 1...65_536, { $0.broker.takeoversMax }, { $0.broker.takeoversMax = $1 }),
+      LimitKey(
+        "takeover_seconds", .seconds, 1...86_400, { $0.broker.takeoverSeconds }, { $0.broker.takeoverSeconds = $1 }),
+      LimitKey("connect_seconds", .seconds, 1...3600, { $0.broker.connectSeconds }, { $0.broker.connectSeconds = $1 }),
+      LimitKey("packet_seconds", .seconds, 1...3600, { $0.broker.packetSeconds }, { $0.broker.packetSeconds = $1 }),
+      LimitKey(
+        "packet_bytes", .bytes, 1024...Limits.packetBytesLargest, { $0.broker.packetBytesMax },
+        { $0.broker.packetBytesMax = $1 }),
+      LimitKey(
+        "partial_blocks", .count, entries, { $0.broker.partialBlockCount }, { $0.broker.partialBlockCount = $1 }),
+      LimitKey(
+        "partial_block_bytes", .bytes, 64...65_536, { $0.broker.partialBlockBytes },
+        { $0.broker.partialBlockBytes = $1 }),
+      LimitKey("topic_bytes", .bytes, 48...65_535, { $0.broker.topicBytesMax }, { $0.broker.topicBytesMax = $1 }),
+      LimitKey("topic_levels", .count, 2...1024, { $0.broker.topicLevelsMax }, { $0.broker.topicLevelsMax = $1 }),
+      LimitKey(
+        "topic_nodes", .count, 16...Limits.entriesMax, { $0.broker.topicNodesMax }, { $0.broker.topicNodesMax = $1 }),
+      LimitKey("topic_name_cells", .count, none, { $0.broker.topicNameCellsMax }, { $0.broker.topicNameCellsMax = $1 }),
+      LimitKey(
+        "client_id_bytes", .bytes, 24...65_535, { $0.broker.clientIDBytesMax }, { $0.broker.clientIDBytesMax = $1 }),
+      LimitKey("client_id_cells", .count, none, { $0.broker.clientIDCellsMax }, { $0.broker.clientIDCellsMax = $1 }),
+      LimitKey("subscriptions", .count, entries, { $0.broker.subscriptionsMax }, { $0.broker.subscriptionsMax = $1 }),
+      LimitKey("shared_groups", .count, none, { $0.broker.sharedGroupsMax }, { $0.broker.sharedGroupsMax = $1 }),
+      LimitKey(
+        "filters_per_packet", .count, 1...4096, { $0.broker.filtersPerPacketMax },
+        { $0.broker.filtersPerPacketMax = $1 }),
+      LimitKey("taps", .count, none, { $0.broker.tapsMax }, { $0.broker.tapsMax = $1 }),
+      LimitKey("tap_publishes", .count, 4...4096, { $0.loop.tapPublishesMax }, { $0.loop.tapPublishesMax = $1 }),
+      LimitKey(
+        "tap_publish_bytes", .bytes, 4096...16_777_216, { $0.loop.tapPublishBytes }, { $0.loop.tapPublishBytes = $1 }),
+      LimitKey(
+        "tap_microseconds", .count, 1...1_000_000, { $0.loop.tapMicroseconds }, { $0.loop.tapMicroseconds = $1 }),
+      LimitKey("tap_overruns", .count, 1...65_536, { $0.loop.tapOverrunsMax }, { $0.loop.tapOverrunsMax = $1 }),
+      LimitKey("tap_queue", .count, 1...65_536, { $0.loop.tapQueueMax }, { $0.loop.tapQueueMax = $1 }),
+      LimitKey(
+        "tap_queue_bytes", .bytes, 64...1_048_576, { $0.loop.tapQueueBytesMax }, { $0.loop.tapQueueBytesMax = $1 }),
+      LimitKey("messages", .count, entries, { $0.broker.messagesMax }, { $0.broker.messagesMax = $1 }),
+      LimitKey("block_bytes", .bytes, 32...65_536, { $0.broker.blockBytes }, { $0.broker.blockBytes = $1 }),
+      LimitKey("blocks", .count, entries, { $0.broker.blockCount }, { $0.broker.blockCount = $1 }),
+      LimitKey(
+        "blocks_kept_for_qos", .count, none, { $0.broker.blocksKeptForQoS }, { $0.broker.blocksKeptForQoS = $1 }),
+      LimitKey(
+        "blocks_kept_for_retained", .count, none, { $0.broker.blocksKeptForRetained },
+        { $0.broker.blocksKeptForRetained = $1 }),
+      LimitKey("retained", .count, none, { $0.broker.retainedMax }, { $0.broker.retainedMax = $1 }),
+      LimitKey("deliveries", .count, entries, { $0.broker.deliveriesMax }, { $0.broker.deliveriesMax = $1 }),
+      LimitKey("queued", .count, 1...Limits.entriesMax, { $0.broker.queuedMax }, { $0.broker.queuedMax = $1 }),
+      LimitKey("inflight", .count, 1...65_535, { $0.broker.inflightMax }, { $0.broker.inflightMax = $1 }),
+      LimitKey("packet_id_cells", .count, none, { $0.broker.packetIDCellsMax }, { $0.broker.packetIDCellsMax = $1 }),
+      LimitKey("topic_alias", .count, 0...65_535, { $0.broker.topicAliasMax }, { $0.broker.topicAliasMax = $1 }),
+      LimitKey(
+        "topic_alias_clients", .count, none, { $0.broker.topicAliasClientsMax }, { $0.broker.topicAliasClientsMax = $1 }
+      ),
+      LimitKey(
+        "topic_alias_bytes", .bytes, 1...65_535, { $0.broker.topicAliasBytesMax }, { $0.broker.topicAliasBytesMax = $1 }
+      ),
+      LimitKey(
+        "topic_alias_cells", .count, none, { $0.broker.topicAliasCellsMax }, { $0.broker.topicAliasCellsMax = $1 }),
+      LimitKey(
+        "subscription_id_cells", .count, none, { $0.broker.subscriptionIDCellsMax },
+        { $0.broker.subscriptionIDCellsMax = $1 }),
+      LimitKey(
+        "outbox_chunk_bytes", .bytes, 128...32_704, { $0.broker.outboxChunkBytes }, { $0.broker.outboxChunkBytes = $1 }),
+      LimitKey(
+        "outbox_chunks", .count, entries, { $0.broker.outboxChunksShared }, { $0.broker.outboxChunksShared = $1 }),
+      LimitKey(
+        "outbox_chunks_per_connection", .count, entries,
+        { $0.broker.outboxChunksPerConnection }, { $0.broker.outboxChunksPerConnection = $1 }),
+      LimitKey(
+        "reference_bytes", .bytes, 1...(256 << 20), { $0.broker.referenceBytesMin },
+        { $0.broker.referenceBytesMin = $1 }),
+      LimitKey("read_bytes", .bytes, 1024...(16 << 20), { $0.loop.readBytes }, { $0.loop.readBytes = $1 }),
+      LimitKey(
+        "session_expiry_seconds", .seconds, 0...(10 * 365 * 86_400),
+        { $0.broker.sessionExpirySecondsMax }, { $0.broker.sessionExpirySecondsMax = $1 }),
+      LimitKey(
+        "keep_alive_seconds", .seconds, 1...65_535, { $0.broker.keepAliveSecondsMax },
+        { $0.broker.keepAliveSecondsMax = $1 }),
+      LimitKey(
+        "sys_interval_seconds", .seconds, 1...86_400, { $0.broker.sysIntervalSeconds },
+        { $0.broker.sysIntervalSeconds = $1 }),
+    ]
+  }
+
+  /// `limits:` as a whole, relations between the limits included.
+  static func read(_ top: Section) -> LimitSettings {
+    var limits = LimitSettings()
+    guard let entry = top.entry("limits") else { return limits }
+    let all = LimitKey.all
+    var names: [StaticString] = []
+    for key in all { names.append(key.name) }
+    names.append("queue_full")
+    let section = Section(entry.value, "limits", keys: names, errors: top.errors)
+    for key in all where section.has(key.name) {
+      let fallback = key.get(limits)
+      let value =
+        switch key.unit {
+        case .count: section.integer(key.name, key.range, default: fallback)
+        case .bytes: section.byteCount(key.name, key.range, default: fallback)
+        case .seconds: section.seconds(key.name, key.range, default: fallback)
+        }
+      key.set(&limits, value)
+    }
+    limits.broker.follow(section)
+    limits.broker.queueFull = section.choice(
+      "queue_full",
+      [
+        Choice("drop-oldest", Limits.QueueFull.dropOldest), Choice("drop-newest", .dropNewest),
+        Choice("refuse", .refuse),
+      ],
+      default: limits.broker.queueFull)
+    for problem in limits.broker.problems {
+      let place = section.entry(problem.name)?.place ?? problem.cause.flatMap { section.entry($0)?.place }
+      top.errors.add(place ?? entry.place, problem.text)
+    }
+    return limits
+  }
+}
+
+extension LimitProblem {
+  /// `limits: sessions is 32; expected at least 64: as many as connections`.
+  var text: Text {
+    var text = Text("limits: ")
+    text.add(name)
+    text.add(" is ")
+    text.add(value)
+    switch demand {
+    case .atLeast(let least):
+      text.add("; expected at least ")
+      text.add(least)
+    case .atMost(let most):
+      text.add("; expected at most ")
+      text.add(most)
+    case .multipleOf(let unit):
+      text.add("; expected a multiple of ")
+      text.add(unit)
+    }
+    text.add(": ")
+    text.add(reason)
+    return text
+  }
+}
+
+extension Limits {
+  /// What the file does not name makes room for what it does.
+  fileprivate mutating func follow(_ section: Section) {
+    if !section.has("sessions") { sessionsMax = max(sessionsMax, connectionsMax) }
+    if !section.has("pending_connections") { pendingConnectionsMax = min(pendingConnectionsMax, connectionsMax) }
+    if !section.has("partial_blocks"), partialBlockBytes > 0 {
+      partialBlockCount = max(partialBlockCount, (packetBytesMax + partialBlockBytes - 1) / partialBlockBytes)
+    }
+    // As many beside retained ones as by default.
+    let others = messagesMax - Limits().retainedMax
+    if !section.has("messages") { messagesMax = max(messagesMax, min(retainedMax + others, Limits.entriesMax)) }
+  }
+}
