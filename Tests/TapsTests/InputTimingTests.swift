@@ -123,6 +123,15 @@ private struct Line {
     #expect(line.takeTold() == [])
   }
 
+  /// The time of a bounce ends with the line: nothing is due until the line is back, and its next edge counts by itself.
+  @Test(arguments: [DebounceMode.settle, .leading]) func aFaultEndsTheTimeOfABounce(mode: DebounceMode) {
+    var line = line(mode)
+    line.edges(100)
+    #expect(line.tap[0].nextDeadline == Instant(milliseconds: 120))
+    line.note(line.tap[0].lineFailed(Bytes("line_gone"), wallNanoseconds: 105_000_000))
+    #expect(line.tap[0].nextDeadline == .never)
+  }
+
   /// Edges that are read late are judged by their times, as if they had been read at once.
   @Test(arguments: [DebounceMode.settle, .leading]) func lateEdgesGiveTheSameStates(mode: DebounceMode) {
     let times: [Int64] = [100, 103, 104, 200, 210, 231, 300, 301, 350, 352, 353, 354]

@@ -268,6 +268,20 @@ import Testing
     #expect(world.takeLog() == ["heater ON by=lease"])
   }
 
+  /// The grace time ends while a timed OFF holds the line: what the OFF would bring back, the lease has ended.
+  @Test func aTimedOffBringsNothingBackAfterTheLease() {
+    let world = world()
+    world.table.clientConnected(Bytes("thermostat"))
+    world.set("heater", "ON")
+    world.table.clientLost(Bytes("thermostat"), at: world.now)
+    world.pass(seconds: 50)
+    world.set("heater", "{\"state\":\"OFF\",\"for\":\"90s\"}", by: "phone")
+    _ = world.takeLog()
+    world.pass(seconds: 10_000)
+    #expect(world.takeLog() == [])
+    #expect(!world.isOn("heater"))
+  }
+
   @Test func aTimedOffDoesNotBringItBackForGood() {
     let world = world()
     world.table.clientConnected(Bytes("thermostat"))
