@@ -436,6 +436,12 @@ struct ConfigurationErrorTests {
     #expect(errorLines([UInt8]("limits:\(mended)".utf8)) == [])
   }
 
+  /// What a limit asks of others that the file does not name is told where that limit stands.
+  @Test func demandsAreToldAtTheirCause() {
+    let told = errorLines([UInt8]("limits:\n  connections: 20\n  packet_bytes: 1M".utf8))
+    #expect(!told.isEmpty && told.allSatisfy { $0.hasPrefix("t.yaml:3:3: limits: ") })
+  }
+
   @Test func unknownBoardSaysWhereItLooked() {
     let directory = string(profiles.list[0])
     #expect(
