@@ -59,14 +59,15 @@ extension Server {
 
   // MARK: Time
 
-  var nextLevelDeadline: Instant {
-    var earliest = Instant.never
-    var index = 0
-    while index < taps.levels.count {
-      earliest = min(earliest, taps.levels[index].retryAt)
-      index += 1
+  /// Carries out what timers and leases want.
+  func advanceLevels(at now: Instant) {
+    for index in 0..<taps.levels.count where taps.levels[index].nextDeadline <= now {
+      while let due = taps.levels[index].due(at: now) {
+        taps.tellLater(.level(index), write(LevelSet(due.level), index, by: due.by, at: now))
+        stateChanged(at: now)
+      }
     }
-    return earliest
+    settle(at: now)
   }
 
   /// Opens what is not open: at start, and after a fault, every 5 s.
@@ -89,14 +90,15 @@ extension Server {
       _ = levelLanes[index].submit(.open, share: taps.levels[index].share(of: taps.levels[index].level))
       return
     }
-    publish(update(index, result, level: nil, by: .empty, at: now), at: now)
+    publish(update(index, result, set: nil, by: .empty, at: now), at: now)
   }
 
-  /// - Parameter level: what was written; nil: what the tap has.
-  private func update(_ index: Int, _ result: LevelResult, level: Int?, by: Bytes, at now: Instant) -> TapUpdate {
+  /// - Parameter set: what was written; nil: what the tap has.
+  private func update(_ index: Int, _ result: LevelResult, set: LevelSet?, by: Bytes, at now: Instant) -> TapUpdate {
     guard let failure = result.failure else {
-      return taps.levels[index].written(
-        level ?? taps.levels[index].level, by: by, wallNanoseconds: Clock.wallNanoseconds())
+      let wall = Clock.wallNanoseconds()
+      guard let set else { return taps.levels[index].opened(at: now, wallNanoseconds: wall) }
+      return taps.levels[index].written(set, by: by, at: now, wallNanoseconds: wall)
     }
     var text = loop.scratch.writer()
     configuration.taps.levels[index].target.describe(failure, into: &text)
@@ -122,14 +124,14 @@ extension Server {
       verdict.reasonString = Bytes("a retained command")
       return verdict
     }
-    switch taps.levels[index].commandReceived(message.payload, isRetained: message.retain) {
+    switch taps.levels[index].commandReceived(message.payload, isRetained: message.retain, at: message.now) {
     case .nothing:
       return verdict
     case .refuse(let reason, let text):
       verdict.reason = reason
       verdict.reasonString = text
-    case .write(let level):
-      taps.tellLater(.level(index), write(level, index, by: author(of: message), at: message.now))
+    case .write(let set):
+      taps.tellLater(.level(index), write(set, index, by: author(of: message), at: message.now))
       if case .driven = taps.levels[index].state {
         stateChanged(at: message.now)
       } else {
@@ -141,16 +143,25 @@ extension Server {
     return verdict
   }
 
-  private func write(_ level: Int, _ index: Int, by: Bytes, at now: Instant) -> TapUpdate {
-    let isTaken = levelLanes[index].submit(.set, share: taps.levels[index].share(of: level))
+  /// What a rule wants. Whether it was done.
+  func carryOut(_ command: LevelCommand, level index: Int, by: Bytes, at now: Instant) -> Bool {
+    guard case .write(let set) = taps.levels[index].perform(command, at: now) else { return false }
+    taps.tellLater(.level(index), write(set, index, by: by, at: now))
+    stateChanged(at: now)
+    guard case .driven = taps.levels[index].state else { return false }
+    return true
+  }
+
+  private func write(_ set: LevelSet, _ index: Int, by: Bytes, at now: Instant) -> TapUpdate {
+    let isTaken = levelLanes[index].submit(.set, share: taps.levels[index].share(of: set.level))
     let result = isTaken ? levelLanes[index].wait(atItFor: Server.answerNanoseconds) : nil
-    return written(level, index, by: by, result, at: now)
+    return written(set, index, by: by, result, at: now)
   }
 
   /// - Parameter result: nil when the write has not returned.
-  private func written(_ level: Int, _ index: Int, by: Bytes, _ result: LevelResult?, at now: Instant) -> TapUpdate {
+  private func written(_ set: LevelSet, _ index: Int, by: Bytes, _ result: LevelResult?, at now: Instant) -> TapUpdate {
     guard let result else { return fail(index, Bytes("write does not return"), at: now) }
-    return update(index, result, level: level, by: by, at: now)
+    return update(index, result, set: set, by: by, at: now)
   }
 
   // MARK: The end
@@ -169,7 +180,7 @@ extension Server {
       let result = lane.wait(until: max(deadline, Clock.now().adding(nanoseconds: Server.answerNanoseconds)))
       let settings = configuration.taps.levels[index]
       guard settings.onExit == .safe else { continue }
-      publish(written(settings.safe, index, by: Bytes("safe"), result, at: now), at: now)
+      publish(written(LevelSet(settings.safe), index, by: Bytes("safe"), result, at: now), at: now)
     }
   }
 

@@ -111,7 +111,7 @@ extension Server {
   private var nextDeadline: Instant {
     var deadline = min(broker.nextDeadline ?? .never, taps.nextSensorDeadline)
     deadline = min(deadline, taps.nextInputDeadline, taps.nextOutputDeadline)
-    deadline = min(deadline, nextLevelDeadline)
+    deadline = min(deadline, taps.nextLevelDeadline)
     deadline = min(deadline, rules.nextDeadline)
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
@@ -125,6 +125,7 @@ extension Server {
     rules.advance(to: now)
     settle(at: now)
     advanceOutputs(at: now)
+    advanceLevels(at: now)
     retryLevels(at: now)
     takeDueSensors(at: now)
     advanceInputs(at: now)

@@ -50,13 +50,18 @@ extension Server {
   }
 
   private func carryOut(_ action: RuleAction, at now: Instant) {
+    var isDone = false
     // The line may have changed since the turn began, by the rule before in the chain.
-    switch taps.perform(action.command, output: action.output, by: ruleBy, at: Clock.now()) {
-    case .refuse:
-      rules.counters.refused &+= 1
-    case .set(let sets):
-      if carryOut(sets, at: now, inBrokersTurn: false) != nil { rules.counters.refused &+= 1 }
+    switch action {
+    case .output(let index, let command):
+      switch taps.perform(command, output: index, by: ruleBy, at: Clock.now()) {
+      case .refuse: break
+      case .set(let sets): isDone = carryOut(sets, at: now, inBrokersTurn: false) == nil
+      }
+    case .level(let index, let command):
+      isDone = carryOut(command, level: index, by: ruleBy, at: now)
     }
+    if !isDone { rules.counters.refused &+= 1 }
   }
 
   /// Publishes a message of the board's own: its subscribers see it and, with `runsTaps`, its taps and rules; handlers

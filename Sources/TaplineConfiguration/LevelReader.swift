@@ -4,7 +4,9 @@ import Taps
 extension TapsReader {
   static var pwmKeys: [StaticString] { ["chip", "channel", "frequency", "active"] + levelKeys }
   static var ledKeys: [StaticString] { ["led", "trigger"] + levelKeys }
-  private static var levelKeys: [StaticString] { ["initial", "safe", "on_exit", "gamma", "min", "max", "ha"] }
+  private static var levelKeys: [StaticString] {
+    ["initial", "safe", "on_exit", "gamma", "min", "max", "max_on", "lease", "ha"]
+  }
 
   mutating func readPWM(_ entry: Entry, onExit: OutputExit) {
     register(entry, .pwm)
@@ -21,8 +23,8 @@ extension TapsReader {
 
   mutating func readLED(_ entry: Entry, onExit: OutputExit) {
     register(entry, .led)
-    let section = Section(entry.value, "a LED", keys: TapsReader.ledKeys, errors: errors)
-    let led = word(section, "led", of: entry, "a LED's name in /sys/class/leds such as ACT")
+    let section = Section(entry.value, "an LED", keys: TapsReader.ledKeys, errors: errors)
+    let led = word(section, "led", of: entry, "an LED's name in /sys/class/leds such as ACT")
     let trigger = section.word("trigger", "none, keep or the name of a trigger", byteCountMax: 31)
     guard let led else { return }
     let isKept = trigger?.equals("keep") == true
@@ -63,6 +65,11 @@ extension TapsReader {
     }
     level.safe = section.level("safe", default: 0)
     level.onExit = TapsReader.onExit(section, default: onExit)
+    level.maxOnNanoseconds = TapsReader.nanoseconds(section, "max_on", TapsReader.timeRange)
+    if let (lease, client, grace) = lease(section) {
+      level.lease = LevelLease(
+        client: client, graceNanoseconds: grace, levelWhenLost: lease.level("on_lost", default: level.safe))
+    }
     level.scale.lowest = section.level("min", default: 0)
     level.scale.highest = section.level("max", default: LevelSettings.levelMax)
     if level.scale.lowest > level.scale.highest { section.complain("min", "a percentage of at most 'max'") }

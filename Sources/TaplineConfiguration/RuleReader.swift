@@ -28,18 +28,14 @@ extension TapsReader {
     rule.isEvery = section.boolean("every") ?? false
     rule.hysteresis = section.decimal("hysteresis") ?? .zero
     rule.forNanoseconds = TapsReader.nanoseconds(section, "for", TapsReader.timeRange)
-    for entry in section.members("set", "outputs with on, off or toggle, such as {heater: on}") {
-      guard let output = output(entry.key, entry.place) else { continue }
-      if let level = TapsReader.level(entry.value.text), entry.value.kind == .scalar {
-        rule.actions.append(RuleAction(output: output, OutputCommand(level)))
-      } else {
-        wrong(entry, "on, off or toggle")
-      }
+    for entry in section.members("set", "outputs with on, off, toggle or a percentage, such as {heater: on, lamp: 35}")
+    {
+      if let action = setting(entry) { rule.actions.append(action) }
     }
     for entry in section.members("pulse", "outputs with times, such as {gate: 400ms}") {
-      guard let output = output(entry.key, entry.place) else { continue }
+      guard let target = target(entry.key, entry.place) else { continue }
       if entry.value.kind == .scalar, let length = TapsReader.pulseLength(entry.value.text) {
-        rule.actions.append(RuleAction(output: output, OutputCommand(.on, forNanoseconds: length)))
+        rule.actions.append(target.action(.on, forNanoseconds: length))
       } else {
         wrong(entry, "a time such as 400ms, from 1ms to 7d")
       }
@@ -47,12 +43,29 @@ extension TapsReader {
     rule.message = message(section)
     let hasOutputs = section.has("set") || section.has("pulse")
     // A rule whose parts were complained about has said enough.
-    if let problem = rule.problem(outputCount: settings.outputs.count), !rule.actions.isEmpty || !hasOutputs,
+    let problem = rule.problem(outputCount: settings.outputs.count, levelCount: settings.levels.count)
+    if let problem, !rule.actions.isEmpty || !hasOutputs,
       rule.message != nil || !section.has("publish")
     {
       complain(about: entry, problem)
     }
     settings.rules.append(rule)
+  }
+
+  /// `heater: on`, `lamp: 35`: an output's state, or the level of a PWM output or an LED.
+  private func setting(_ entry: Entry) -> RuleAction? {
+    guard let target = target(entry.key, entry.place) else { return nil }
+    let isScalar = entry.value.kind == .scalar
+    if isScalar, let level = TapsReader.level(entry.value.text) { return target.action(level, forNanoseconds: nil) }
+    guard case .level(let index) = target else {
+      wrong(entry, "on, off or toggle")
+      return nil
+    }
+    guard isScalar, let wish = entry.value.text.lend({ LevelCommand.Wish(number: $0) }) else {
+      wrong(entry, "on, off, toggle or a percentage from 0 to 100")
+      return nil
+    }
+    return .level(index, LevelCommand(wish))
   }
 
   private func when(_ section: Section, of entry: Entry) -> RuleWhen? {
@@ -140,7 +153,8 @@ extension TapsReader {
         if let action = action(node) { rule.actions.append(action) }
       }
       if rule.actions.isEmpty { continue }
-      if let problem = rule.problem(outputCount: settings.outputs.count) { complain(about: entry, problem) }
+      let problem = rule.problem(outputCount: settings.outputs.count, levelCount: settings.levels.count)
+      if let problem { complain(about: entry, problem) }
       settings.rules.append(rule)
     }
   }
@@ -159,22 +173,38 @@ extension TapsReader {
       errors.add(node.place, text)
       return nil
     }
-    guard let output = output(words[1], node.place) else { return nil }
-    guard isPulse, length == nil else {
-      return RuleAction(output: output, OutputCommand(level, forNanoseconds: length))
-    }
-    let configured = settings.outputs[output].pulseNanoseconds
+    guard let target = target(words[1], node.place) else { return nil }
+    guard isPulse, length == nil else { return target.action(level, forNanoseconds: length) }
+    var configured: Int64 = 0
+    if case .output(let index) = target { configured = settings.outputs[index].pulseNanoseconds }
     if configured == 0 { errors.add(node.place, "the output has no 'pulse'; expected such as 'pulse gate 400ms'") }
-    return RuleAction(output: output, OutputCommand(.on, forNanoseconds: configured))
+    return target.action(.on, forNanoseconds: configured)
   }
 
   // MARK: Words
 
-  private func output(_ name: [UInt8], _ place: Place) -> Int? {
-    if let index = settings.outputs.firstIndex(where: { $0.name == name }) { return index }
+  /// What a rule or a link may command, by its place in the settings.
+  private enum Target {
+    case output(Int)
+    case level(Int)
+
+    func action(_ level: OutputCommand.Level, forNanoseconds: Int64?) -> RuleAction {
+      switch self {
+      case .output(let index):
+        return .output(index, OutputCommand(level, forNanoseconds: forNanoseconds))
+      case .level(let index):
+        let wish: LevelCommand.Wish = level == .on ? .on : level == .off ? .off : .toggle
+        return .level(index, LevelCommand(wish, forNanoseconds: forNanoseconds))
+      }
+    }
+  }
+
+  private func target(_ name: [UInt8], _ place: Place) -> Target? {
+    if let index = settings.outputs.firstIndex(where: { $0.name == name }) { return .output(index) }
+    if let index = settings.levels.firstIndex(where: { $0.name == name }) { return .level(index) }
     var text = Text("there is no output ")
     text.add(quoted: name)
-    text.add("; expected one under 'outputs' of 'taps'")
+    text.add("; expected one under 'outputs', 'pwm' or 'leds' of 'taps'")
     errors.add(place, text)
     return nil
   }

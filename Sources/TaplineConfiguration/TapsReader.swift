@@ -63,11 +63,12 @@ struct TapsReader {
     if let problem = settings.groupProblem(), case .group(let index) = problem.place {
       complain(about: groups[index], problem.text)
     }
+    // Before the links of inputs, which may command them.
+    for entry in section.members("pwm", expected) { readPWM(entry, onExit: onExit) }
+    for entry in section.members("leds", expected) { readLED(entry, onExit: onExit) }
     for entry in section.members("inputs", expected) { readInput(entry) }
     for entry in section.members("counters", expected) { readCounter(entry) }
     for entry in section.members("sensors", expected) { readSensor(entry) }
-    for entry in section.members("pwm", expected) { readPWM(entry, onExit: onExit) }
-    for entry in section.members("leds", expected) { readLED(entry, onExit: onExit) }
     checkDiscovery(section)
     settings.retainedSet = section.choice(
       "retained_set", [Choice("strip", RetainedSet.strip), Choice("reject", .reject)], default: .strip)
@@ -140,7 +141,10 @@ struct TapsReader {
     output.isSafeActive = TapsReader.level(section, "safe")
     output.onExit = TapsReader.onExit(section, default: onExit)
     output.group = group(section)
-    output.lease = lease(section)
+    if let (lease, client, grace) = lease(section) {
+      output.lease = OutputLease(client: client, graceNanoseconds: grace)
+      output.lease?.isActiveWhenLost = TapsReader.level(lease, "on_lost")
+    }
     output.hasStats = section.boolean("stats") ?? false
     if let problem = output.problem(settings.groups) { complain(about: entry, problem) }
     settings.outputs.append(output)
@@ -166,7 +170,8 @@ struct TapsReader {
     return nil
   }
 
-  private func lease(_ section: Section) -> OutputLease? {
+  /// What leases of outputs and of levels have in common; the section for what they have not.
+  func lease(_ section: Section) -> (section: Section, client: [UInt8], graceNanoseconds: Int64)? {
     guard let entry = section.entry("lease") else { return nil }
     let lease = Section(entry.value, "a lease", keys: TapsReader.leaseKeys, errors: errors)
     guard let client = lease.word("client", "a client identifier", byteCountMax: limits.clientIDBytesMax) else {
@@ -176,9 +181,7 @@ struct TapsReader {
       return nil
     }
     let grace = lease.duration("grace", TapsReader.timeRange, default: 60_000)
-    var settings = OutputLease(client: client, graceNanoseconds: Int64(grace) * 1_000_000)
-    settings.isActiveWhenLost = TapsReader.level(lease, "on_lost")
-    return settings
+    return (lease, client, Int64(grace) * 1_000_000)
   }
 
   static func onExit(_ section: Section, default fallback: OutputExit) -> OutputExit {

@@ -385,7 +385,7 @@ extension TapTable {
     }
     index = 0
     while index < levels.count {
-      writer.write(savedLevel: settings.levels[index].name, level: levels[index].level)
+      writer.write(savedLevel: settings.levels[index].name, level: levels[index].savedLevel)
       index += 1
     }
   }

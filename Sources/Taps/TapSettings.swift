@@ -169,7 +169,9 @@ extension TapSettings {
     }
     if let text = discovery?.problem() { return TapProblem(place: .base, text: text) }
     for (index, rule) in rules.enumerated() {
-      if let text = rule.problem(outputCount: outputs.count) { return TapProblem(place: .rule(index), text: text) }
+      if let text = rule.problem(outputCount: outputs.count, levelCount: levels.count) {
+        return TapProblem(place: .rule(index), text: text)
+      }
     }
     return nil
   }

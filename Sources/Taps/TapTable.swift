@@ -69,7 +69,7 @@ public final class TapTable {
       base: reservation.take(OutputTap.self, count: settings.outputs.count, name: "outputs"),
       count: settings.outputs.count)
     outputRoom = OutputRoom(settings, in: &reservation)
-    hasLeases = settings.outputs.contains { $0.lease != nil }
+    hasLeases = settings.outputs.contains { $0.lease != nil } || settings.levels.contains { $0.lease != nil }
     inputs = TapList(
       base: reservation.take(InputTap.self, count: settings.inputs.count, name: "inputs"),
       count: settings.inputs.count)
@@ -180,6 +180,13 @@ public final class TapTable {
       earliest = min(earliest, counters[index].nextDeadline)
       index += 1
     }
+    return earliest
+  }
+
+  /// The earliest deadline of all PWM channels and LEDs.
+  public var nextLevelDeadline: Instant {
+    var earliest = Instant.never
+    for index in 0..<levels.count { earliest = min(earliest, levels[index].nextDeadline) }
     return earliest
   }
 

@@ -59,12 +59,12 @@ struct ConfigurationLevelTests {
 
   static let wrongCases: [(String, String)] = [
     ("pwm: {a: {channel: 1}}", "2:9: 'a' has no 'chip'; expected a PWM chip's device such as 1f00098000.pwm"),
-    ("leds: {a: {}}", "2:10: 'a' has no 'led'; expected a LED's name in /sys/class/leds such as ACT"),
+    ("leds: {a: {}}", "2:10: 'a' has no 'led'; expected an LED's name in /sys/class/leds such as ACT"),
     (
       "pwm: {a: {chip: pwmchip0}}",
       "2:19: 'chip' is 'pwmchip0'; expected a PWM chip's device such as 1f00098000.pwm"
     ),
-    ("leds: {a: {led: ../x}}", "2:19: 'led' is '../x'; expected a LED's name in /sys/class/leds such as ACT"),
+    ("leds: {a: {led: ../x}}", "2:19: 'led' is '../x'; expected an LED's name in /sys/class/leds such as ACT"),
     ("pwm: {a: {chip: x, channel: 256}}", "2:31: 'channel' is '256'; expected a number from 0 to 255"),
     (
       "pwm: {a: {chip: x, frequency: 1GHz}}",
@@ -111,5 +111,19 @@ struct ConfigurationLevelTests {
       "taps:\n  persist: /x\n  pwm: {a: {chip: x, initial: Restore}, b: {chip: y, initial: 5}}")
     #expect(configuration.taps.levels.map(\.isRestored) == [true, false])
     #expect(configuration.taps.levels.map(\.initial) == [0, 500])
+  }
+
+  @Test func leasesAndTimes() throws {
+    let levels = try readConfiguration(
+      """
+      taps:
+        pwm: {fan: {chip: x, safe: 20, max_on: 2h, lease: {client: plc, grace: 5s}}}
+        leds: {act: {led: ACT, lease: {client: phone, on_lost: 7.5}}, pwr: {led: PWR}}
+      """
+    ).taps.levels
+    #expect(levels.map(\.maxOnNanoseconds) == [7_200_000_000_000, 0, 0])
+    #expect(levels.map { $0.lease.map { string($0.client) } } == ["plc", "phone", nil])
+    #expect(levels.map { $0.lease?.graceNanoseconds } == [5_000_000_000, 60_000_000_000, nil])
+    #expect(levels.map { $0.lease?.levelWhenLost } == [2000, 750, nil])  // the safe level unless said otherwise
   }
 }

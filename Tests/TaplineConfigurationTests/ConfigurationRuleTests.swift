@@ -58,10 +58,10 @@ struct ConfigurationRuleTests {
     #expect(frost.when.number == PlainDecimal(mantissa: 55, places: 1))
     #expect(frost.hysteresis == PlainDecimal(mantissa: 5, places: 1))
     #expect(frost.forNanoseconds == 30_000_000_000)
-    #expect(frost.actions.map(\.output) == [0, 1, 0])
     #expect(
-      frost.actions.map(\.command) == [
-        OutputCommand(.on), OutputCommand(.toggle), OutputCommand(.on, forNanoseconds: 2_000_000_000),
+      frost.actions == [
+        .output(0, OutputCommand(.on)), .output(1, OutputCommand(.toggle)),
+        .output(0, OutputCommand(.on, forNanoseconds: 2_000_000_000)),
       ])
     #expect(frost.message.map { string($0.topic) } == "alarm/frost")
     #expect(frost.message?.payload == [])
@@ -91,11 +91,35 @@ struct ConfigurationRuleTests {
       ])
     #expect(taps.rules.map(\.isEvery) == [false, false, true, true, true])
     #expect(
-      taps.rules.map { $0.actions.map(\.command) } == [
-        [OutputCommand(.on, forNanoseconds: 50_000_000)], [OutputCommand(.on)], [OutputCommand(.toggle)],
-        [OutputCommand(.off), OutputCommand(.on, forNanoseconds: 400_000_000)], [OutputCommand(.off)],
+      taps.rules.map(\.actions) == [
+        [.output(0, OutputCommand(.on, forNanoseconds: 50_000_000))], [.output(0, OutputCommand(.on))],
+        [.output(0, OutputCommand(.toggle))],
+        [.output(0, OutputCommand(.off)), .output(1, OutputCommand(.on, forNanoseconds: 400_000_000))],
+        [.output(0, OutputCommand(.off))],
       ])
-    #expect(taps.rules[3].actions.map(\.output) == [0, 1])
+  }
+
+  /// PWM outputs and LEDs are commanded as outputs are, and take percentages besides.
+  @Test func rulesAndLinksSpeakToLevels() throws {
+    let taps = try readConfiguration(
+      """
+      taps:
+        outputs: {lamp: {pin: GPIO1}}
+        pwm: {fan: {chip: fe20c000.pwm}}
+        leds: {act: {led: ACT}}
+        inputs: {bell: {pin: GPIO3, events: {}, link: {press: [toggle act, pulse fan 2s]}}}
+        rules:
+          dim: {when: b/lux > 50, set: {act: 12.5, fan: ON, lamp: off}, pulse: {act: 300ms}}
+      """
+    ).taps
+    #expect(
+      taps.rules.map(\.actions) == [
+        [.level(1, LevelCommand(.toggle)), .level(0, LevelCommand(.on, forNanoseconds: 2_000_000_000))],
+        [
+          .level(1, LevelCommand(.level(1250))), .level(0, LevelCommand(.on)), .output(0, OutputCommand(.off)),
+          .level(1, LevelCommand(.on, forNanoseconds: 300_000_000)),
+        ],
+      ])
   }
 
   static let when =
@@ -120,11 +144,12 @@ struct ConfigurationRuleTests {
     WrongCase(rule("when: a"), "t.yaml:9:5: 'r': expected 'set', 'pulse' or 'publish'"),
     WrongCase(
       rule("when: a, set: {lmap: on}"),
-      "t.yaml:9:24: there is no output 'lmap'; expected one under 'outputs' of 'taps'"),
+      "t.yaml:9:24: there is no output 'lmap'; expected one under 'outputs', 'pwm' or 'leds' of 'taps'"),
     WrongCase(rule("when: a, set: {lamp: open}"), "t.yaml:9:24: 'lamp' is 'open'; expected on, off or toggle"),
     WrongCase(
       rule("when: a, set: lamp"),
-      "t.yaml:9:23: 'set' is 'lamp'; expected outputs with on, off or toggle, such as {heater: on}"),
+      "t.yaml:9:23: 'set' is 'lamp'; expected outputs with on, off, toggle or a percentage, such as {heater: on, lamp: 35}"
+    ),
     WrongCase(
       rule("when: a, pulse: {gate: 8d}"), "t.yaml:9:26: 'gate' is '8d'; expected a time such as 400ms, from 1ms to 7d"),
     WrongCase(
@@ -148,7 +173,8 @@ struct ConfigurationRuleTests {
       rule("when: a, publish: {topic: x, payload: [1]}"),
       "t.yaml:9:47: 'payload' is a list; expected text of up to 1024 bytes"),
     WrongCase(
-      link("press: toggle lmap"), "t.yaml:6:38: there is no output 'lmap'; expected one under 'outputs' of 'taps'"),
+      link("press: toggle lmap"),
+      "t.yaml:6:38: there is no output 'lmap'; expected one under 'outputs', 'pwm' or 'leds' of 'taps'"),
     WrongCase(
       link("press: lamp"),
       "t.yaml:6:38: a link's action is 'lamp'; expected such as 'toggle heater', 'on heater', 'off heater' or 'pulse gate 400ms'"

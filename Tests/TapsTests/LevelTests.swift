@@ -31,11 +31,11 @@ struct LevelTests {
 
   static func answer(_ table: TapTable, _ payload: String, isRetained: Bool = false) -> String {
     withLent(payload) { payload in
-      switch table.levels[0].commandReceived(payload, isRetained: isRetained) {
+      switch table.levels[0].commandReceived(payload, isRetained: isRetained, at: Instant(nanoseconds: 0)) {
       case .nothing: return "nothing"
-      case .write(let level):
-        _ = table.levels[0].written(level, by: .empty, wallNanoseconds: 0)
-        return "\(level)"
+      case .write(let set):
+        _ = table.levels[0].written(set.level, by: .empty, wallNanoseconds: 0)
+        return "\(set.level)"
       case .refuse(let reason, let text): return "0x\(String(reason.rawValue, radix: 16)) \(text.text)"
       }
     }
@@ -63,7 +63,7 @@ struct LevelTests {
     ("{\"state\":\"ON\",\"state\":\"ON\"}", "0x99 a key is given twice"),
     ("{\"brightness\":1,\"brightness\":1}", "0x99 a key is given twice"),
     ("{\"state\":\"TOGGLE\",\"brightness\":1}", "0x99 TOGGLE and brightness do not go together"),
-    ("{\"state\":\"ON\",\"color\":\"red\"}", "0x99 unknown key; expected state and brightness"),
+    ("{\"state\":\"ON\",\"color\":\"red\"}", "0x99 unknown key; expected state, brightness and for"),
     (String(repeating: " 1", count: 200), "0x99 expected at most 256 bytes"),
   ]
 
@@ -171,7 +171,7 @@ struct LevelTests {
     wrong.scale.gammaHundredths = 9
     #expect(problem(wrong) == "gamma must be from 0.1 to 5")
     let led = LevelTarget.led(name: [], trigger: [])
-    #expect(problem(LevelSettings(name: [1], target: led)) == "led must be a LED's name of at most 64 bytes")
+    #expect(problem(LevelSettings(name: [1], target: led)) == "led must be an LED's name of at most 64 bytes")
   }
 }
 

@@ -222,8 +222,8 @@ final class RuleWorld {
   /// A switch that is closed at start was closed before: what is set is set, what is toggled is not.
   @Test func pain20ARestartTogglesNothing() {
     let world = RuleWorld([
-      rule("lamp", "a == ON") { $0.actions = [RuleAction(output: 0, OutputCommand(.toggle))] },
-      rule("fan", "a == ON") { $0.actions = [RuleAction(output: 1, OutputCommand(.on))] },
+      rule("lamp", "a == ON") { $0.actions = [RuleAction.output(0, OutputCommand(.toggle))] },
+      rule("fan", "a == ON") { $0.actions = [RuleAction.output(1, OutputCommand(.on))] },
     ])
     #expect(world.send("ON", rule: 0, isOwn: true) == [])
     #expect(world.send("ON", rule: 1, isOwn: true) == ["rule:fan x"])
@@ -279,14 +279,14 @@ final class RuleWorld {
         $0.isLink = true
         $0.message = nil
         $0.actions = [
-          RuleAction(output: 1, OutputCommand(.toggle)), RuleAction(output: 0, OutputCommand(.on, forNanoseconds: 5)),
+          RuleAction.output(1, OutputCommand(.toggle)), RuleAction.output(0, OutputCommand(.on, forNanoseconds: 5)),
         ]
       }
     ])
     #expect(world.send("x") == ["link:bell"])
     #expect(world.table.actionCount(of: 0) == 2)
-    #expect(world.table.action(0, of: 0).output == 1)
-    #expect(world.table.action(1, of: 0).command == OutputCommand(.on, forNanoseconds: 5))
+    #expect(world.table.action(0, of: 0) == .output(1, OutputCommand(.toggle)))
+    #expect(world.table.action(1, of: 0) == .output(0, OutputCommand(.on, forNanoseconds: 5)))
   }
 
   @Test func noRulesTakeNoMemory() {
@@ -306,9 +306,10 @@ final class RuleWorld {
     Problem(text: "a name is UTF-8 of 1 to 64 bytes, without + #") { $0.name = [] },
     Problem(text: "a name is UTF-8 of 1 to 64 bytes, without + #") { $0.name = [UInt8](repeating: 65, count: 65) },
     Problem(text: "expected 'set', 'pulse' or 'publish'") { $0.message = nil },
-    Problem(text: "there is no such output") { $0.actions = [RuleAction(output: 2, OutputCommand(.on))] },
+    Problem(text: "there is no such PWM output or LED") { $0.actions = [.level(0, LevelCommand(.on))] },
+    Problem(text: "there is no such output") { $0.actions = [RuleAction.output(2, OutputCommand(.on))] },
     Problem(text: "at most 16 outputs") {
-      $0.actions = Array(repeating: RuleAction(output: 0, OutputCommand(.on)), count: 17)
+      $0.actions = Array(repeating: RuleAction.output(0, OutputCommand(.on)), count: 17)
     },
     Problem(text: "'for' must be at most 30d") { $0.forNanoseconds = RuleSettings.forNanosecondsMax + 1 },
     Problem(text: "'for' needs a comparison in 'when'") {
@@ -339,9 +340,9 @@ final class RuleWorld {
 
   @Test(arguments: problems) func whatIsWrongIsTold(_ row: Problem) {
     var wrong = rule("r", "a < 5")
-    #expect(wrong.problem(outputCount: 2) == nil)
+    #expect(wrong.problem(outputCount: 2, levelCount: 0) == nil)
     row.change(&wrong)
-    #expect(wrong.problem(outputCount: 2)?.description == row.text)
+    #expect(wrong.problem(outputCount: 2, levelCount: 0)?.description == row.text)
     var settings = TapSettings(base: bytes("b"))
     settings.outputs = [output("a", pin: "1"), output("b", pin: "2")]
     settings.rules = [rule("good", "a"), wrong]
@@ -366,7 +367,7 @@ extension RuleWorld {
   /// The first rule of that world, as after a start.
   convenience init(client world: RuleWorld) {
     self.init([
-      rule("lamp", "a == ON") { $0.actions = [RuleAction(output: 0, OutputCommand(.toggle))] }
+      rule("lamp", "a == ON") { $0.actions = [RuleAction.output(0, OutputCommand(.toggle))] }
     ])
   }
 }

@@ -103,3 +103,10 @@ func userProperties(_ publication: Publication) throws -> [String] {
   }
   return found
 }
+
+extension LevelTap {
+  /// A level for good, at the beginning of time.
+  mutating func written(_ level: Int, by: Bytes, wallNanoseconds: Int64) -> TapUpdate {
+    written(LevelSet(level), by: by, at: Instant(nanoseconds: 0), wallNanoseconds: wallNanoseconds)
+  }
+}

@@ -113,7 +113,7 @@ public final class RuleTable {
       var toggles = false
       for (offset, action) in rule.actions.enumerated() {
         (actions.base + nextAction + offset).initialize(to: action)
-        if action.command.level == .toggle { toggles = true }
+        if action.isToggle { toggles = true }
       }
       let byStart = writer.count
       writer.write(rule.isLink ? "link:" : "rule:")

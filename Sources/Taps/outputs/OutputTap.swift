@@ -52,9 +52,7 @@ public struct OutputTap: BitwiseCopyable {
   private var delayedAt = Instant.never
   private var delayedNanoseconds: Int64?
   private var delayedBy: TextBuffer?
-  /// The end of the grace time of the lease's client.
-  private var leaseAt = Instant.never
-  private var isClientHere = false
+  private var leaseWatch: LeaseWatch
 
   // The figures
   /// Times that it went on.
@@ -78,7 +76,7 @@ public struct OutputTap: BitwiseCopyable {
     requestedActive = settings.initial == .on
     self.fault = fault
     self.delayedBy = delayedBy
-    if let lease = rules.lease { leaseAt = now.adding(nanoseconds: lease.graceNanoseconds) }
+    leaseWatch = LeaseWatch(graceNanoseconds: settings.lease?.graceNanoseconds, at: now)
   }
 
   /// Why the line is faulted; empty when it is not.
@@ -87,7 +85,7 @@ public struct OutputTap: BitwiseCopyable {
   /// When `due` has something to do, or the figures are to be published.
   public var nextDeadline: Instant { min(timerDeadline, statsAt) }
   /// Two at a time: `min` of four puts them in an array on the heap.
-  var timerDeadline: Instant { min(min(restAt, maxOnAt), min(delayedAt, leaseAt)) }
+  var timerDeadline: Instant { min(min(restAt, maxOnAt), min(delayedAt, leaseWatch.deadline)) }
 
   /// A timed set runs.
   var isTimed: Bool { restAt != .never }
@@ -216,8 +214,7 @@ public struct OutputTap: BitwiseCopyable {
       restAt = .never
       return want(active: false, by: "timer")
     }
-    if leaseAt <= now, let lease = rules.lease {
-      leaseAt = .never
+    if leaseWatch.takeDue(at: now), let lease = rules.lease {
       delayedAt = .never
       // A timed set must not bring back what the lease has ended.
       if restActive != lease.isActiveWhenLost { restAt = .never }
@@ -250,22 +247,16 @@ public struct OutputTap: BitwiseCopyable {
 
   // MARK: The lease
 
-  mutating func clientConnected() {
-    isClientHere = true
-    leaseAt = .never
-  }
+  mutating func clientConnected() { leaseWatch.clientConnected() }
 
   mutating func clientLost(at now: Instant) {
-    isClientHere = false
-    leaseAt = .never
+    leaseWatch.clientLost()
     watchLease(at: now)
   }
 
   private mutating func watchLease(at now: Instant) {
-    guard let lease = rules.lease, !isClientHere, leaseAt == .never, lineActive != lease.isActiveWhenLost else {
-      return
-    }
-    leaseAt = now.adding(nanoseconds: lease.graceNanoseconds)
+    guard let lease = rules.lease, lineActive != lease.isActiveWhenLost else { return }
+    leaseWatch.start(at: now)
   }
 
   // MARK: Figures
@@ -314,7 +305,6 @@ struct OutputTopics: BitwiseCopyable {
 /// What an output's settings say, without their texts.
 struct OutputRules: BitwiseCopyable {
   struct Lease: BitwiseCopyable {
-    let graceNanoseconds: Int64
     let isActiveWhenLost: Bool
   }
   struct Group: BitwiseCopyable {
@@ -342,7 +332,7 @@ struct OutputRules: BitwiseCopyable {
       Group(index: $0, deadTimeNanoseconds: groups[$0].deadTimeNanoseconds, refuses: groups[$0].mode == .refuse)
     }
     lease = settings.lease.map {
-      Lease(graceNanoseconds: $0.graceNanoseconds, isActiveWhenLost: $0.isActiveWhenLost)
+      Lease(isActiveWhenLost: $0.isActiveWhenLost)
     }
   }
 }

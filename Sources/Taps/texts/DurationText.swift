@@ -24,6 +24,14 @@ enum DurationText {
     return (try? PlainDecimal(parsing: trimmed.first(end))).flatMap { nanoseconds($0, unit) }
   }
 
+  /// A member of a JSON object: a text with its unit, or seconds.
+  static func parse(_ value: JsonValue) -> Int64? {
+    switch value {
+    case .string(let text), .number(let text): return parse(text, bare: .seconds)
+    case .bool, .null: return nil
+    }
+  }
+
   private static func nanoseconds(_ number: PlainDecimal, _ unit: Int64) -> Int64? {
     let scale = PlainDecimal(mantissa: unit, places: 0)
     guard let value = number.steps(offset: .zero, scale: scale, digits: 0) else { return nil }

@@ -89,15 +89,16 @@ public struct RuleWhen: Sendable {
   }
 }
 
-/// A rule's wish of an output.
-public struct RuleAction: BitwiseCopyable, Sendable {
-  /// The output's place in `TapSettings.outputs`.
-  public var output: Int
-  public var command: OutputCommand
+/// A rule's wish of an output or a level: its place in `TapSettings.outputs` or `.levels`, and what it should do.
+public enum RuleAction: BitwiseCopyable, Equatable, Sendable {
+  case output(Int, OutputCommand)
+  case level(Int, LevelCommand)
 
-  public init(output: Int, _ command: OutputCommand) {
-    self.output = output
-    self.command = command
+  var isToggle: Bool {
+    switch self {
+    case .output(_, let command): command.level == .toggle
+    case .level(_, let command): command.wish == .toggle
+    }
   }
 }
 
@@ -140,14 +141,19 @@ public struct RuleSettings: Sendable {
   public static var actionsMax: Int { 16 }
 
   /// What is wrong, or nil.
-  public func problem(outputCount: Int) -> StaticString? {
+  public func problem(outputCount: Int, levelCount: Int) -> StaticString? {
     let isName = name.withUnsafeBytes { Topic.isValidName(Bytes($0)) }
     guard isName, name.count <= RuleSettings.nameBytesMax else {
       return "a name is UTF-8 of 1 to 64 bytes, without + #"
     }
     if actions.isEmpty, message == nil { return "expected 'set', 'pulse' or 'publish'" }
     if actions.count > RuleSettings.actionsMax { return "at most 16 outputs" }
-    for action in actions where action.output < 0 || action.output >= outputCount { return "there is no such output" }
+    for action in actions {
+      switch action {
+      case .output(let index, _): if index < 0 || index >= outputCount { return "there is no such output" }
+      case .level(let index, _): if index < 0 || index >= levelCount { return "there is no such PWM output or LED" }
+      }
+    }
     if forNanoseconds < 0 || forNanoseconds > RuleSettings.forNanosecondsMax { return "'for' must be at most 30d" }
     if when.comparison == nil, forNanoseconds > 0 { return "'for' needs a comparison in 'when'" }
     if isEvery, forNanoseconds > 0 { return "either 'every' or 'for'" }

@@ -88,7 +88,7 @@ extension OutputCommand {
           }
         } else if key == Bytes("for") {
           if forNanoseconds != nil { wrong = wrong ?? .notUnderstood("a key is given twice") }
-          forNanoseconds = Fields.duration(value)
+          forNanoseconds = DurationText.parse(value)
           if forNanoseconds == nil {
             wrong = wrong ?? .notUnderstood("for: expected 500ms, 2s, 5m, 1h or seconds, 1ms to 7d")
           }
@@ -97,13 +97,6 @@ extension OutputCommand {
         }
       }
       if let wrong { throw wrong }
-    }
-
-    private static func duration(_ value: JsonValue) -> Int64? {
-      switch value {
-      case .string(let text), .number(let text): return DurationText.parse(text, bare: .seconds)
-      case .bool, .null: return nil
-      }
     }
 
     private static func reader(_ text: Bytes) throws(OutputCommandError) -> JsonObjectReader {

@@ -238,7 +238,7 @@ extension TapTable {
     return nil
   }
 
-  private func wake(at deadline: Instant) { outputRoom.nextDeadline = min(outputRoom.nextDeadline, deadline) }
+  func wake(at deadline: Instant) { outputRoom.nextDeadline = min(outputRoom.nextDeadline, deadline) }
 
   // MARK: Lines
 
@@ -284,27 +284,6 @@ extension TapTable {
   public func exitSet(output index: Int) -> LineSet? {
     guard case .driven = outputs[index].state, settings.outputs[index].onExit == .safe else { return nil }
     return LineSet(output: index, active: settings.outputs[index].isSafeActive, by: Bytes("safe"))
-  }
-
-  // MARK: Leases
-
-  /// This client has a connection.
-  public func clientConnected(_ client: Bytes) {
-    guard hasLeases else { return }
-    for index in 0..<outputs.count where isHeld(index, by: client) { outputs[index].clientConnected() }
-  }
-
-  /// This client's last connection has ended, in whatever way.
-  public func clientLost(_ client: Bytes, at now: Instant) {
-    guard hasLeases else { return }
-    for index in 0..<outputs.count where isHeld(index, by: client) {
-      outputs[index].clientLost(at: now)
-      wake(at: outputs[index].nextDeadline)
-    }
-  }
-
-  private func isHeld(_ index: Int, by client: Bytes) -> Bool {
-    settings.outputs[index].lease?.client.withUnsafeBytes { Bytes($0) == client } ?? false
   }
 
   // MARK: Figures

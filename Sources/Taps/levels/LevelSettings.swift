@@ -12,6 +12,21 @@ public enum LevelTarget: Sendable, Equatable {
   case led(name: [UInt8], trigger: [UInt8])
 }
 
+/// Binds a level to the connection of a client, as `OutputLease` does an output: when the client is away for longer than
+/// `graceNanoseconds`, the level becomes `levelWhenLost`.
+public struct LevelLease: Sendable {
+  /// The client identifier.
+  public var client: [UInt8]
+  public var graceNanoseconds: Int64
+  public var levelWhenLost: Int
+
+  public init(client: [UInt8], graceNanoseconds: Int64, levelWhenLost: Int) {
+    self.client = client
+    self.graceNanoseconds = graceNanoseconds
+    self.levelWhenLost = levelWhenLost
+  }
+}
+
 public struct LevelSettings: Sendable {
   public var name: [UInt8]
   public var target: LevelTarget
@@ -23,6 +38,9 @@ public struct LevelSettings: Sendable {
   public var safe = 0
   public var onExit = OutputExit.safe
   public var scale = LevelScale()
+  /// The level becomes 0 when it has been above 0 for this long, whatever commands came in between; 0: never.
+  public var maxOnNanoseconds: Int64 = 0
+  public var lease: LevelLease?
 
   public init(name: [UInt8], target: LevelTarget) {
     self.name = name
@@ -35,11 +53,14 @@ public struct LevelSettings: Sendable {
 
   /// What is wrong besides the name, or nil.
   func problem(besides others: ArraySlice<LevelSettings>) -> StaticString? {
-    for level in [initial, safe, scale.lowest, scale.highest] {
+    for level in [initial, safe, scale.lowest, scale.highest, lease?.levelWhenLost ?? 0] {
       if level < 0 || level > LevelSettings.levelMax { return "a level must be from 0 to 100" }
     }
     if scale.lowest > scale.highest { return "min must be at most max" }
     if scale.gammaHundredths < 10 || scale.gammaHundredths > 500 { return "gamma must be from 0.1 to 5" }
+    for time in [maxOnNanoseconds, lease?.graceNanoseconds ?? 0]
+    where time < 0 || time > OutputSettings.nanosecondsMax { return "a time must be at most 30d" }
+    if let lease, lease.client.isEmpty { return "a lease needs the client's identifier" }
     for other in others where other.isSame(as: self) { return "another tap has this output" }
     switch target {
     case .pwm(let chip, let channel, let period, _):
@@ -47,7 +68,7 @@ public struct LevelSettings: Sendable {
       if channel < 0 || channel > 255 { return "channel must be at most 255" }
       if period < 100 || period > 10_000_000_000 { return "frequency must be from 0.1Hz to 10MHz" }
     case .led(let name, let trigger):
-      if name.isEmpty || name.count > 64 { return "led must be a LED's name of at most 64 bytes" }
+      if name.isEmpty || name.count > 64 { return "led must be an LED's name of at most 64 bytes" }
       if trigger.count > 31 { return "trigger must be at most 31 bytes" }
     }
     return nil
