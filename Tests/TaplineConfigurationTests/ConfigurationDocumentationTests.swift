@@ -36,7 +36,7 @@ struct ConfigurationDocumentationTests {
   @Test func everyKeyThatIsReadIsInTheReference() throws {
     let folder = repository.appendingPathComponent("Sources/TaplineConfiguration")
     var keys: Set<String> = []
-    for file in try FileManager.default.contentsOfDirectory(atPath: folder.path) where file.hasSuffix(".swift") {
+    for file in try FileManager.default.subpathsOfDirectory(atPath: folder.path) where file.hasSuffix(".swift") {
       let source = try Self.text("Sources/TaplineConfiguration/\(file)")
       for list in source.matches(of: /[kK]eys: (?:\[StaticString\] \{)?([^}()]*?)[\]}]/) {
         for key in list.1.matches(of: /"([a-z0-9_]+)"/) { keys.insert(String(key.1)) }
