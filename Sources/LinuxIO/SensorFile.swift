@@ -2,7 +2,7 @@ import Bounded
 import CLinux
 
 /// What a sensor's file is found by. Numbers in sysfs (`hwmon1`, `iio:device0`) move between boots, names do not.
-public enum SensorKind: UInt8, Sendable {
+public enum SensorKind: UInt8, BitwiseCopyable, Sendable {
   /// `file` alone: absolute, with the configured root in place of a leading `/sys`; or below the root.
   case file
   /// `class/hwmon/*/FILE` of the hwmon whose `name` is NAME; FILE as in `temp1_input`.

@@ -33,7 +33,7 @@ import Testing
     let lane = try lane()
     #expect(submit(lane, 9, kind, name, file))
     let result = try #require(try result(lane))
-    #expect(result.sensor == 9 && result.tookNanoseconds >= 0)
+    #expect(result.sensor == 9)
     return (text(result.content), result.error?.errno)
   }
 
@@ -96,7 +96,7 @@ import Testing
     #expect(Glibc.write(writer, "late\n", 5) == 5)
     close(writer)
     let late = try #require(try result(lane))
-    #expect(late.sensor == 1 && text(late.content) == "late\n" && late.tookNanoseconds >= 90_000_000)
+    #expect(late.sensor == 1 && text(late.content) == "late\n")
     let next = try #require(try result(lane))
     #expect(next.sensor == 2 && text(next.content) == "1\n")
     #expect(lane.underway == 0)

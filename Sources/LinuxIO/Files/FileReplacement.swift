@@ -1,0 +1,58 @@
+public import Bounded
+import CLinux
+
+extension Files {
+  /// Writes a file anew, whole or not at all. 0 or -errno; then the file is as it was.
+  static func replace(_ path: Bytes, with bytes: Bytes) -> Int32 {
+    var new = FixedText<512>(path)
+    new.append(".new")
+    let answer = new.withBytes { new in
+      withPath(new) { new in
+        _ = clinux_unlink(new)  // left over from a crash
+        let answer = create(new, bytes)
+        let renamed = answer < 0 ? answer : withPath(path) { clinux_rename(new, $0) }
+        if renamed < 0 { _ = clinux_unlink(new) }
+        return renamed
+      }
+    }
+    guard answer >= 0 else { return answer }
+    return syncDirectory(of: path)
+  }
+
+  private static func create(_ path: UnsafePointer<CChar>, _ bytes: Bytes) -> Int32 {
+    let fd = clinux_create(path, 0o640)
+    guard fd >= 0 else { return fd }
+    var answer: Int32 = 0
+    var start = 0
+    while start < bytes.count, answer >= 0 {
+      let count = clinux_write(fd, bytes.buffer.baseAddress! + start, bytes.count - start)
+      if count > 0 {
+        start += Int(count)
+      } else if count != -Int64(CLINUX_EINTR) {
+        answer = count < 0 ? Int32(count) : -Int32(CLINUX_EIO)
+      }
+    }
+    if answer >= 0 { answer = clinux_sync(fd) }
+    let closed = clinux_close(fd)
+    return answer < 0 ? answer : closed
+  }
+
+  private static func syncDirectory(of path: Bytes) -> Int32 {
+    var end = path.count - 1
+    while end > 0, path[end] != UInt8(ascii: "/") { end -= 1 }
+    let fd = withPath(path.first(max(end, 1))) { clinux_open_directory($0) }
+    guard fd >= 0 else { return fd }
+    defer { _ = clinux_close(fd) }
+    let answer = clinux_sync(fd)
+    // Some file systems cannot; the file itself is safe then as far as they go.
+    return answer == -Int32(CLINUX_EINVAL) ? 0 : answer
+  }
+
+  /// Renames a file to NAME.bad, so that it is there to be looked at and no longer in the way. 0 or -errno.
+  public static func setAside(_ path: Bytes) throws(LinuxError) {
+    var bad = FixedText<512>(path)
+    bad.append(".bad")
+    let answer = bad.withBytes { bad in withPath(bad) { bad in withPath(path) { clinux_rename($0, bad) } } }
+    try check(answer)
+  }
+}
