@@ -23,7 +23,7 @@ let package = Package(
   ],
   targets: [
     .executableTarget(
-      name: "TaplineCommand", dependencies: ["Tapline", "TaplineConfiguration", "CLinux", "CAllocations"],
+      name: "TaplineCommand", dependencies: ["Tapline", "TaplineConfiguration", "Taps", "CLinux", "CAllocations"],
       swiftSettings: cold),
     .executableTarget(
       name: "TaplineExample",

@@ -67,10 +67,14 @@ public struct FixedText<let capacity: Int>: BitwiseCopyable, Sendable {
     byteCount = count
   }
 
-  /// Lends the text for the length of the call.
+  /// Lends the text for the length of the call, and throws what it throws.
   @inlinable
-  public func withBytes<Result>(_ body: (Bytes) -> Result) -> Result {
-    storage.span.withUnsafeBytes { body(Bytes(UnsafeRawBufferPointer(rebasing: $0[0..<count]))) }
+  public func withBytes<Result, Failure: Error>(
+    _ body: (Bytes) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try storage.span.withUnsafeBytes { bytes throws(Failure) in
+      try body(Bytes(UnsafeRawBufferPointer(rebasing: bytes[0..<count])))
+    }
   }
 
   /// Lets `body` fill the whole capacity; it returns how many bytes are text, or a negative errno, which empties the

@@ -79,8 +79,7 @@ public struct LineListing {
   static func words(for error: LinuxError) -> Text {
     var text = Text("a GPIO chip cannot be read: ")
     text.add(error.text)
-    // EPERM, EACCES
-    if error.errno == 1 || error.errno == 13 { text.add("; is this user in the group gpio?") }
+    if error == .notPermitted || error == .accessDenied { text.add("; is this user in the group gpio?") }
     return text
   }
 }

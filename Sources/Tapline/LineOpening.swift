@@ -19,42 +19,41 @@ extension OutputSettings {
   }
 }
 
+extension LineSettings.Bias {
+  init(_ bias: LineBias) {
+    switch bias {
+    case .asIs: self = .asIs
+    case .disabled: self = .disabled
+    case .pullUp: self = .pullUp
+    case .pullDown: self = .pullDown
+    }
+  }
+}
+
 extension Lines {
-  func find(_ pin: Taps.LineAddress) throws(LineError) -> LinuxIO.LineAddress {
-    // A typed throw does not pass through a closure that lends.
-    let result: Result<LinuxIO.LineAddress, LineError> = pin.line.lend { name in
-      pin.chip.lend { chip in
+  func find(_ pin: LineAddress) throws(LineError) -> ChipLine {
+    try pin.line.lend { name throws(LineError) in
+      try pin.chip.lend { chip throws(LineError) in
         let number = Values.integer(pin.line)
-        let selector = number.map { LineSelector.number($0) } ?? .name(name)
-        do throws(LineError) {
-          return .success(try find(selector, chip: chip.isEmpty ? nil : chip))
-        } catch {
-          return .failure(error)
-        }
+        return try find(number.map { .number($0) } ?? .name(name), chip: chip.isEmpty ? nil : chip)
       }
     }
-    return try result.get()
   }
 }
 
 extension LineRequest {
   static func open(
-    _ address: LinuxIO.LineAddress, _ settings: LineSettings, consumer: FixedText<80>
+    _ line: ChipLine, _ settings: LineSettings, consumer: FixedText<80>
   ) throws(LineError) -> LineRequest {
-    let result: Result<LineRequest, LineError> = consumer.withBytes { consumer in
-      do throws(LineError) {
-        return .success(try LineRequest.open(address, settings, consumer: consumer))
-      } catch {
-        return .failure(error)
-      }
+    try consumer.withBytes { consumer throws(LineError) in
+      try LineRequest.open(line, settings, consumer: consumer)
     }
-    return try result.get()
   }
 }
 
 extension LineError {
   /// `line GPIO17 busy: held by spi0 CS0`, with the likely remedy where there is one.
-  func write(of pin: Taps.LineAddress, into text: inout ByteWriter) {
+  func write(of pin: LineAddress, into text: inout ByteWriter) {
     text.write("line ")
     pin.line.lend { text.write($0) }
     switch reason {

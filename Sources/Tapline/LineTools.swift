@@ -1,7 +1,7 @@
 import Bounded
 import LinuxIO
 public import TaplineConfiguration
-import Taps
+public import Taps
 
 /// `tapline blink` and `tapline watch`: one look at a wire, without a configuration.
 ///
@@ -17,12 +17,10 @@ public struct LineTools {
     public let text: Text
   }
 
-  public enum Bias: Sendable { case asIs, disabled, pullUp, pullDown }
-
   /// A line that was found.
   private struct Found {
     let name: [UInt8]
-    let address: LinuxIO.LineAddress
+    let address: ChipLine
     let info: LineInfo
     let label: [UInt8]
   }
@@ -100,7 +98,7 @@ public struct LineTools {
 
   /// Prints every change of the lines with the kernel's time of it, in seconds of CLOCK_MONOTONIC, until SIGINT, SIGTERM or
   /// `edgesMax` changes (0: no end). No words: the free lines of the board's header.
-  public func watch(_ words: [[UInt8]], bias: Bias, edgesMax: Int) throws(Problem) {
+  public func watch(_ words: [[UInt8]], bias: LineBias, edgesMax: Int) throws(Problem) {
     var watched: [Found] = []
     for word in words { watched.append(try find(word)) }
     if words.isEmpty { watched = try freeHeaderLines() }
@@ -119,16 +117,11 @@ public struct LineTools {
     try watch(watched, requests, waiter, edgesMax: edgesMax)
   }
 
-  private static func watched(_ bias: Bias) -> LineSettings {
+  private static func watched(_ bias: LineBias) -> LineSettings {
     var settings = LineSettings(direction: .input)
     settings.edges = .both
     settings.eventsMax = 256
-    switch bias {
-    case .asIs: settings.bias = .asIs
-    case .disabled: settings.bias = .disabled
-    case .pullUp: settings.bias = .pullUp
-    case .pullDown: settings.bias = .pullDown
-    }
+    settings.bias = LineSettings.Bias(bias)
     return settings
   }
 
@@ -213,7 +206,7 @@ public struct LineTools {
   private func find(_ word: [UInt8]) throws(Problem) -> Found {
     let pin = try pin(word)
     var failure: LineError?
-    var address: LinuxIO.LineAddress?
+    var address: ChipLine?
     do throws(LineError) { address = try lines.find(pin) } catch { failure = error }
     if let failure { throw LineTools.problem(failure, pin) }
     var found: Found?
@@ -228,7 +221,7 @@ public struct LineTools {
   }
 
   /// `header:11`, `CHIP:17`, `17` or a name.
-  private func pin(_ word: [UInt8]) throws(Problem) -> Taps.LineAddress {
+  private func pin(_ word: [UInt8]) throws(Problem) -> LineAddress {
     guard let colon = word.lastIndex(of: UInt8(ascii: ":")) else {
       guard let number = Values.integer(word), number >= 0 else { return LineAddress(line: word) }
       return LineAddress(line: [UInt8](ascii: "GPIO") + word)
@@ -258,7 +251,7 @@ public struct LineTools {
     do throws(LineError) {
       return try LineRequest.open(found.address, settings, consumer: Bytes("tapline tool"))
     } catch {
-      if error.reason == .failed, error.error.errno == 6 {  // ENXIO
+      if error.reason == .failed, error.error == .noDeviceOrAddress {
         throw problem(found, "has no interrupt: its changes cannot be watched")
       }
       throw LineTools.problem(error, LineAddress(line: found.name))
@@ -301,7 +294,7 @@ public struct LineTools {
     return Problem(text: text)
   }
 
-  private static func problem(_ error: LineError, _ pin: Taps.LineAddress) -> Problem {
+  private static func problem(_ error: LineError, _ pin: LineAddress) -> Problem {
     var text = Text()
     withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { room in
       var writer = ByteWriter(room)

@@ -304,15 +304,15 @@ public final class Server {
   }
 
   private static func remedy(_ error: LinuxError, _ endpoint: ListenerSettings.Endpoint) -> StaticString {
-    switch error.errno {
-    case 2: "; its directory is missing"  // ENOENT
-    case 13:  // EACCES
+    switch error {
+    case .noEntry: "; its directory is missing"
+    case .accessDenied:
       switch endpoint {
       case .tcp: "; a port below 1024 needs CAP_NET_BIND_SERVICE"
       case .unix: "; its directory belongs to another user"
       }
-    case 98: "; is another broker running?"  // EADDRINUSE
-    case 99: "; this machine does not have that address now"  // EADDRNOTAVAIL
+    case .addressInUse: "; is another broker running?"
+    case .addressNotAvailable: "; this machine does not have that address now"
     default: ""
     }
   }

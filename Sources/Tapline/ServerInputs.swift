@@ -7,12 +7,12 @@ import Taps
 
 /// Inputs and counters: their lines' edges, levels and deadlines.
 extension Server {
-  func request(input index: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
+  func request(input index: Int) -> (pin: LineAddress, settings: LineSettings, name: [UInt8]) {
     let input = configuration.taps.inputs[index]
     var settings = LineSettings(direction: .input)
     settings.edges = .both
     settings.activeLow = input.active == .low
-    settings.bias = Server.bias(input.bias)
+    settings.bias = LineSettings.Bias(input.bias)
     if input.debounceMode == .settle, capabilities.contains(.kernelDebounce) {
       settings.debounceMicroseconds = input.debounceMicroseconds
     }
@@ -20,13 +20,13 @@ extension Server {
     return (input.pin, settings, input.name)
   }
 
-  func request(counter index: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
+  func request(counter index: Int) -> (pin: LineAddress, settings: LineSettings, name: [UInt8]) {
     let counter = configuration.taps.counters[index]
     var settings = LineSettings(direction: .input)
     let tap = taps.counters[index]
     let needsBoth = tap.needsBothEdges(isCounted: capabilities.contains(.sequenceNumbers))
     settings.edges = needsBoth ? .both : tap.countsRising ? .rising : .falling
-    settings.bias = Server.bias(counter.bias)
+    settings.bias = LineSettings.Bias(counter.bias)
     settings.eventsMax = Server.counterEventsMax
     return (counter.pin, settings, counter.name)
   }
@@ -34,15 +34,6 @@ extension Server {
   /// Edges that the kernel keeps of a line; a meter's come fastest, and are to be counted after a pause of the loop.
   static var inputEventsMax: UInt16 { 64 }
   static var counterEventsMax: UInt16 { 1024 }
-
-  private static func bias(_ bias: LineBias) -> LineSettings.Bias {
-    switch bias {
-    case .asIs: return .asIs
-    case .disabled: return .disabled
-    case .pullUp: return .pullUp
-    case .pullDown: return .pullDown
-    }
-  }
 
   private var capabilities: LineCapabilities { lines.capabilities }
 
@@ -77,8 +68,7 @@ extension Server {
     while rounds > 0 {
       rounds -= 1
       let count = try request.readEdges(into: edges)
-      var index = 0
-      while index < count {
+      for index in 0..<count {
         let edge = edges[index]
         let at = Instant(nanoseconds: max(0, edge.timestampNanoseconds &+ bootOffset))
         advance(owner, to: at, at: now)
@@ -92,7 +82,6 @@ extension Server {
           taps.counters[counter].edgeReceived(told)
           stateChanged(at: now)
         }
-        index += 1
       }
       if count < edges.capacity { return }
     }
@@ -110,15 +99,11 @@ extension Server {
 
   /// What is due of all inputs and counters. Edges come first: one that waits may be older than a deadline.
   func advanceInputs(at now: Instant) {
-    var index = 0
-    while index < taps.inputs.count {
+    for index in 0..<taps.inputs.count {
       if taps.inputs[index].nextDeadline <= now { readEdges(line: taps.inputs[index].lineIndex, at: now) }
-      index += 1
     }
-    index = 0
-    while index < taps.counters.count {
+    for index in 0..<taps.counters.count {
       if taps.counters[index].nextDeadline <= now { readEdges(line: taps.counters[index].lineIndex, at: now) }
-      index += 1
     }
   }
 

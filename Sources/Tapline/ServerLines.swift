@@ -53,7 +53,7 @@ extension Server {
     }
   }
 
-  private func request(for line: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
+  private func request(for line: Int) -> (pin: LineAddress, settings: LineSettings, name: [UInt8]) {
     switch taps.owner(ofLine: line) {
     case .output(let output): return request(output: output)
     case .input(let input): return request(input: input)
@@ -61,7 +61,7 @@ extension Server {
     }
   }
 
-  private func request(output index: Int) -> (pin: Taps.LineAddress, settings: LineSettings, name: [UInt8]) {
+  private func request(output index: Int) -> (pin: LineAddress, settings: LineSettings, name: [UInt8]) {
     let output = configuration.taps.outputs[index]
     var settings = output.lineSettings
     settings.keepsLevel = output.initial == .keep && taps.outputs[index].state == .waiting
@@ -71,21 +71,19 @@ extension Server {
 
   /// Without edges where the line has none, an input that is then polled; `settings` say so.
   private func open(
-    _ address: LinuxIO.LineAddress, _ settings: inout LineSettings, consumer: FixedText<80>
+    _ address: ChipLine, _ settings: inout LineSettings, consumer: FixedText<80>
   ) throws(LineError) -> LineRequest {
     do throws(LineError) {
       return try LineRequest.open(address, settings, consumer: consumer)
     } catch {
-      let hasNoEdges = error.reason == .failed && error.error.errno == Server.noInterrupt
+      // The line has no interrupt.
+      let hasNoEdges = error.reason == .failed && error.error == .noDeviceOrAddress
       guard hasNoEdges, settings.edges == .both else { throw error }
       settings.edges = .none
       settings.debounceMicroseconds = 0
       return try LineRequest.open(address, settings, consumer: consumer)
     }
   }
-
-  /// ENXIO: the line has no interrupt.
-  private static var noInterrupt: Int32 { 6 }
 
   /// The line is given back, the tap says why, and the line is tried again.
   func failLine(_ line: Int, _ reason: Bytes, at now: Instant) {

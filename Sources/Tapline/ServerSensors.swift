@@ -13,15 +13,7 @@ extension Server {
   }
 
   private static func slowLane(requestsMax: Int, _ sysfsRoot: [UInt8]) throws(LinuxError) -> SlowLane {
-    // A typed throw does not pass through a closure that lends.
-    let result: Result<SlowLane, LinuxError> = sysfsRoot.lend { root in
-      do throws(LinuxError) {
-        return .success(try SlowLane(requestsMax: requestsMax, sysfsRoot: root))
-      } catch {
-        return .failure(error)
-      }
-    }
-    return try result.get()
+    try sysfsRoot.lend { root throws(LinuxError) in try SlowLane(requestsMax: requestsMax, sysfsRoot: root) }
   }
 
   func takeDueSensors(at now: Instant) {
@@ -62,17 +54,15 @@ extension Server {
     }
   }
 
-  /// ENOENT: a device without this file. A device that is not there is ENODEV.
-  private static var noSuchFile: Int32 { 2 }
-
   func takeReadings(lane: Int, at now: Instant) {
     while let result = slowLanes[lane].takeResult() {
       let sensor = Int(result.sensor)
       let wall = Clock.wallNanoseconds()
       let update: TapUpdate
       if let error = result.error {
+        // A device without this file; a device that is not there is `noDevice`.
         update = taps.sensors[sensor].readingFailed(
-          error.text, isMissing: error.errno == Server.noSuchFile, at: now, wallNanoseconds: wall)
+          error.text, isMissing: error == .noEntry, at: now, wallNanoseconds: wall)
       } else {
         update = result.content.withBytes { text in
           taps.sensors[sensor].readingReceived(text, at: now, wallNanoseconds: wall)

@@ -45,15 +45,7 @@ final class StateKeeper {
     (unknown, droppedCount) = saved.unknown(to: settings)
     composed = room.composed.buffer
     let memory = room.underway.buffer
-    // A typed throw does not pass through a closure that lends.
-    let made: Result<FileSaver, LinuxError> = persist.file.lend { path in
-      do throws(LinuxError) {
-        return .success(try FileSaver(path: path, memory: memory))
-      } catch {
-        return .failure(error)
-      }
-    }
-    saver = try made.get()
+    saver = try persist.file.lend { path throws(LinuxError) in try FileSaver(path: path, memory: memory) }
   }
 
   /// Reads the file and gives the taps what it says; nil when the configuration wants none. Throws when there is no
@@ -158,54 +150,34 @@ private struct StateFile {
 
   /// Empty where there is none, or none that can be believed.
   func read() -> SavedState {
-    switch path.lend({ StateFile.content($0) }) {
-    case .failure(let error) where error.errno == StateFile.notThere:
-      say(.notice, Bytes("is not there yet; starting without it"), .empty)
-    case .failure(let error) where error.errno == StateFile.isDirectory:
-      say(.error, Bytes("is a directory; give 'persist' the name of a file in it"), .empty)
-    case .failure(let error):
-      setAside(error.text)
-    case .success(let bytes):
-      switch bytes.lend({ StateFile.state($0) }) {
-      case .success(let state): return state
-      case .failure(let damage): setAside(Bytes(damage.text))
-      }
-    }
-    return SavedState()
-  }
-
-  private static var notThere: Int32 { 2 }
-  private static var isDirectory: Int32 { 21 }
-
-  private static func content(_ path: Bytes) -> Result<[UInt8], LinuxError> {
     do throws(LinuxError) {
-      return .success(try Files.read(path, bytesMax: SavedState.bytesMax))
+      let bytes = try path.lend { path throws(LinuxError) in try Files.read(path, bytesMax: SavedState.bytesMax) }
+      return state(bytes)
     } catch {
-      return .failure(error)
+      switch error {
+      case .noEntry: say(.notice, Bytes("is not there yet; starting without it"), .empty)
+      case .isDirectory: say(.error, Bytes("is a directory; give 'persist' the name of a file in it"), .empty)
+      default: setAside(error.text)
+      }
+      return SavedState()
     }
   }
 
-  private static func state(_ bytes: Bytes) -> Result<SavedState, SavedStateDamage> {
+  private func state(_ bytes: [UInt8]) -> SavedState {
     do throws(SavedStateDamage) {
-      return .success(try SavedState(bytes))
+      return try bytes.lend { bytes throws(SavedStateDamage) in try SavedState(bytes) }
     } catch {
-      return .failure(error)
+      setAside(Bytes(error.text))
+      return SavedState()
     }
   }
 
   private func setAside(_ reason: Bytes) {
-    let answer: LinuxError? = path.lend { path in
-      do throws(LinuxError) {
-        try Files.setAside(path)
-        return nil
-      } catch {
-        return error
-      }
-    }
-    if let answer {
-      say(.error, reason, Bytes("; starting without it, and it cannot be renamed: "), answer.text)
-    } else {
+    do throws(LinuxError) {
+      try path.lend { path throws(LinuxError) in try Files.setAside(path) }
       say(.error, reason, Bytes("; renamed to the same with .bad, starting without it"))
+    } catch {
+      say(.error, reason, Bytes("; starting without it, and it cannot be renamed: "), error.text)
     }
   }
 

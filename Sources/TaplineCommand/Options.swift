@@ -1,6 +1,7 @@
 import CLinux
 import Tapline
 import TaplineConfiguration
+import Taps
 
 /// What was typed cannot be meant; `text` ends its line.
 struct UsageError: Error {
@@ -166,7 +167,7 @@ struct Arguments {
   private(set) var words: [[UInt8]] = []
   private(set) var times: Int?
   private(set) var onMilliseconds = 500
-  private(set) var bias = LineTools.Bias.asIs
+  private(set) var bias = LineBias.asIs
 
   /// True when help was asked for.
   mutating func read(_ subcommand: Subcommand) throws(UsageError) -> Bool {
@@ -215,8 +216,8 @@ struct Arguments {
     throw UsageError(text: error)
   }
 
-  private func bias(_ text: [UInt8], _ subcommand: Subcommand) throws(UsageError) -> LineTools.Bias {
-    let words: [(StaticString, LineTools.Bias)] = [
+  private func bias(_ text: [UInt8], _ subcommand: Subcommand) throws(UsageError) -> LineBias {
+    let words: [(StaticString, LineBias)] = [
       ("as-is", .asIs), ("disabled", .disabled), ("pull-up", .pullUp), ("pull-down", .pullDown),
     ]
     for (word, bias) in words where Text(word).bytes == text { return bias }

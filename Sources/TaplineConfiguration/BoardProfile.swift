@@ -184,8 +184,7 @@ public struct BoardDirectories: Sendable {
     do throws(LinuxError) {
       return try FileText.read(file)
     } catch {
-      // ENOENT, ENOTDIR: not here.
-      if error.errno == 2 || error.errno == 20 { return nil }
+      if error == .noEntry || error == .notDirectory { return nil }  // not here
       throw FileText.errors(file, error)
     }
   }
@@ -200,15 +199,9 @@ public struct BoardDirectories: Sendable {
 /// Whole files of configuration.
 enum FileText {
   static func read(_ path: [UInt8]) throws(LinuxError) -> [UInt8] {
-    // A typed throw does not pass through a closure that lends.
-    let result: Result<[UInt8], LinuxError> = path.lend { path in
-      do throws(LinuxError) {
-        return .success(try Files.read(path, bytesMax: ConfigurationDocument.byteCountMax))
-      } catch {
-        return .failure(error)
-      }
+    try path.lend { path throws(LinuxError) in
+      try Files.read(path, bytesMax: ConfigurationDocument.byteCountMax)
     }
-    return try result.get()
   }
 
   static func errors(_ file: [UInt8], _ error: LinuxError) -> ConfigurationErrors {

@@ -16,8 +16,8 @@ LEAST = {}
 C_SHIMS = {"CLinux", "CGPIOD", "CYAML", "CAllocations"}
 # Without the programs, which have no unit tests.
 MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "LinuxIO", "Tapline", "C shims", "TaplineCommand", "TaplineExample"]
-PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Tapline/ServerLoop.swift", "LinuxIO/Transport.swift", "LinuxIO/Listener.swift",
-               "LinuxIO/PassedSockets.swift", "CLinux/Sockets.c"]
+PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Tapline/ServerLoop.swift", "LinuxIO/Streams/Transport.swift",
+               "LinuxIO/Streams/Listener.swift", "LinuxIO/Streams/PassedSockets.swift", "CLinux/Sockets.c"]
 
 
 def read(path, sources):

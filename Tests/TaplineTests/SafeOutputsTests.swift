@@ -13,7 +13,7 @@ struct SafeOutputsTests {
     -> OutputSettings
   {
     var output = OutputSettings(
-      name: [UInt8](name.utf8), pin: Taps.LineAddress(line: [UInt8]("GPIO\(offset)".utf8)))
+      name: [UInt8](name.utf8), pin: LineAddress(line: [UInt8]("GPIO\(offset)".utf8)))
     change(&output)
     return output
   }

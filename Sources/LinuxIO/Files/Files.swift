@@ -19,7 +19,7 @@ public enum Files {
       }
       content.removeLast(content.count - start - Int(count))
       guard count > 0 else { return content }
-      guard content.count <= bytesMax else { throw LinuxError(errno: Int32(CLINUX_EFBIG)) }
+      guard content.count <= bytesMax else { throw .fileTooLarge }
     }
   }
 }
@@ -29,7 +29,9 @@ public enum SystemMemory {
   /// MemAvailable of /proc/meminfo in bytes.
   public static func availableBytes() -> Int64? {
     guard let text = try? Files.read(Bytes("/proc/meminfo"), bytesMax: 16_384) else { return nil }
-    return text.withUnsafeBytes { number(after: Bytes("MemAvailable:"), in: Bytes($0)) }.map { $0 * 1024 }
+    return text.withUnsafeBytes { number(after: Bytes("MemAvailable:"), in: Bytes($0)) }.map {
+      min($0, .max / 1024) * 1024
+    }
   }
 
   /// The least memory.max of this process's control group (version 2) and those above it, in bytes; nil without a
@@ -47,7 +49,7 @@ public enum SystemMemory {
         let group = path.count
         path.append("/memory.max")
         let limit = path.withBytes { path in try? Files.read(path, bytesMax: 64) }
-        if let limit, let bytes = limit.withUnsafeBytes({ number(after: .empty, in: Bytes($0)) }) {
+        if let limit, let bytes = limit.withUnsafeBytes({ Bytes($0).leadingDecimal }) {  // or `max`
           least = min(least ?? bytes, bytes)
         }
         var parent = group - 1
@@ -58,21 +60,12 @@ public enum SystemMemory {
     return least
   }
 
-  /// The decimal number that follows `key` and blanks; nil when there is none ("max").
-  static func number(after key: Bytes, in text: Bytes) -> Int64? {
-    var index = 0
-    while index + key.count <= text.count {
-      if text.from(index).hasPrefix(key) {
-        index += key.count
-        while index < text.count, text[index] == 32 { index += 1 }
-        var value: Int64?
-        while index < text.count, text[index] >= 48, text[index] <= 57, (value ?? 0) < .max / 16 {
-          value = (value ?? 0) * 10 + Int64(text[index] - 48)
-          index += 1
-        }
-        return value
-      }
-      index += 1
+  /// The decimal number that follows `key` and blanks; nil when there is none.
+  private static func number(after key: Bytes, in text: Bytes) -> Int64? {
+    for start in 0...max(0, text.count - key.count) where text.from(start).hasPrefix(key) {
+      var index = start + key.count
+      while index < text.count, text[index] == 32 { index += 1 }
+      return text.decimal(from: index)?.value
     }
     return nil
   }

@@ -1,5 +1,4 @@
 public import Bounded
-import CLinux
 
 /// A PWM channel or an LED and the one thread that writes to it, so that a driver that takes its time, or never
 /// returns, holds up neither the loop nor another output. One job at a time. For one submitting thread.
@@ -15,7 +14,7 @@ public final class LevelLane {
 
   /// - Parameter sysfsRoot: in place of `/sys`.
   public init(_ device: LevelDevice, sysfsRoot: Bytes = Bytes("/sys")) throws(LinuxError) {
-    guard sysfsRoot.count < 256 else { throw LinuxError(errno: Int32(CLINUX_ENAMETOOLONG)) }
+    guard sysfsRoot.count < 256 else { throw .nameTooLong }
     let writes = LevelWrites(file: LevelFile(device, root: FixedText<256>(sysfsRoot)))
     lane = try Lane(writes, name: "level", stackBytes: LevelLane.stackBytes, requestsMax: 1)
   }

@@ -1,5 +1,4 @@
 public import Bounded
-import CLinux
 
 /// What a sensor's file said.
 public struct SensorResult: BitwiseCopyable, Sendable {
@@ -21,7 +20,7 @@ public final class SlowLane {
   ///   - requestsMax: requests under way at once, 1 or more: one a sensor.
   ///   - sysfsRoot: in place of `/sys`.
   public init(requestsMax: Int, sysfsRoot: Bytes = Bytes("/sys")) throws(LinuxError) {
-    guard sysfsRoot.count < 256 else { throw LinuxError(errno: Int32(CLINUX_ENAMETOOLONG)) }
+    guard sysfsRoot.count < 256 else { throw .nameTooLong }
     let reads = SensorReads(files: SensorFile(root: FixedText<256>(sysfsRoot)))
     lane = try Lane(reads, name: "sensors", stackBytes: SlowLane.stackBytes, requestsMax: requestsMax)
   }

@@ -101,9 +101,9 @@ extension [UInt8] {
     return true
   }
 
-  /// Lends the bytes for the length of `body`.
-  package func lend<Result>(_ body: (Bytes) -> Result) -> Result {
-    withUnsafeBytes { body(Bytes($0)) }
+  /// Lends the bytes for the length of `body`, and throws what it throws.
+  package func lend<Result, Failure: Error>(_ body: (Bytes) throws(Failure) -> Result) throws(Failure) -> Result {
+    try withUnsafeBufferPointer { bytes throws(Failure) in try body(Bytes(UnsafeRawBufferPointer(bytes))) }
   }
 }
 

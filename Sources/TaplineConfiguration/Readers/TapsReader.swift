@@ -10,7 +10,7 @@ struct TapsReader {
   private let board: BoardProfile?
   var settings: TapSettings
   private var names: [(name: [UInt8], kind: TapKind, place: Place)] = []
-  private var pins: [(pin: Taps.LineAddress, tap: [UInt8], place: Place)] = []
+  private var pins: [(pin: LineAddress, tap: [UInt8], place: Place)] = []
 
   /// Retained messages beyond one a tap.
   var moreRetainedCount = 0
@@ -262,11 +262,11 @@ struct TapsReader {
   // Pins
 
   /// A pin that was complained about hides nothing else that is wrong, nor the tap from rules that name it.
-  mutating func pinOrNone(_ section: Section, of entry: Entry) -> Taps.LineAddress {
+  mutating func pinOrNone(_ section: Section, of entry: Entry) -> LineAddress {
     pin(section, of: entry) ?? LineAddress(line: [])
   }
 
-  private mutating func pin(_ section: Section, of entry: Entry) -> Taps.LineAddress? {
+  private mutating func pin(_ section: Section, of entry: Entry) -> LineAddress? {
     guard let value = section.entry("pin")?.value else {
       // A tap that is no mapping has been complained about.
       if entry.value.kind == .mapping || entry.value.kind == .nothing {
@@ -300,7 +300,7 @@ struct PinReader {
   let errors: ErrorList
   let board: BoardProfile?
 
-  func read(_ node: Node) -> Taps.LineAddress? {
+  func read(_ node: Node) -> LineAddress? {
     switch node.kind {
     case .scalar where !node.text.isEmpty && node.text.count <= 31:
       // A bare number is the one in the line's name, never an offset on some chip.
@@ -317,7 +317,7 @@ struct PinReader {
     }
   }
 
-  private func read(_ section: Section) -> Taps.LineAddress? {
+  private func read(_ section: Section) -> LineAddress? {
     if section.has("header") {
       if section.has("line") || section.has("chip") {
         errors.add(section.place, "a pin has either 'header' or 'chip' and 'line'")
@@ -341,7 +341,7 @@ struct PinReader {
   }
 
   /// A position on the board's header, which only its profile knows.
-  private func header(_ section: Section) -> Taps.LineAddress? {
+  private func header(_ section: Section) -> LineAddress? {
     let position = section.integer("header", 1...40, default: 0)
     guard position > 0 else { return nil }
     let place = section.place(of: "header")
@@ -364,7 +364,7 @@ struct PinReader {
 
   /// The same for every way of naming one line, as far as the profile tells: the offset on the header's chip is the
   /// number in `GPIOn`.
-  static func canonical(_ pin: Taps.LineAddress, _ board: BoardProfile?) -> Taps.LineAddress {
+  static func canonical(_ pin: LineAddress, _ board: BoardProfile?) -> LineAddress {
     guard let board, board.chips.contains(pin.chip) else { return pin }
     guard Values.integer(pin.line) != nil else { return LineAddress(line: pin.line) }
     return LineAddress(line: [UInt8](ascii: "GPIO") + pin.line)

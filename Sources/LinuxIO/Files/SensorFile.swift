@@ -67,24 +67,15 @@ struct SensorFile {
   /// `path` becomes the entry of `folder` with the lowest number whose `attribute` file, or device tree node, says
   /// `name`.
   private func scan(_ folder: Bytes, _ prefix: Bytes, _ attribute: Bytes, _ name: Bytes, _ path: inout Path) -> Bool {
-    var lowest = Int.max
-    var best = FixedText<64>()
-    var directory = Path()
-    join(&directory, folder, .empty)
-    _ = directory.withBytes { directory in
-      Directory.forEach(directory) { entry, _ in
-        guard entry.hasPrefix(prefix), entry.count <= 64 else { return }
-        let number = SensorFile.number(endOf: entry)
-        guard number < lowest else { return }
-        guard says(directory, entry, attribute, name) || isNode(directory, entry, name) else { return }
-        lowest = number
-        best = FixedText<64>(entry)
+    join(&path, folder, .empty)
+    let found = path.withBytes { folder in
+      Directory.lowest(in: folder, prefix: prefix) { entry in
+        says(folder, entry, attribute, name) || isNode(folder, entry, name)
       }
     }
-    guard lowest != .max else { return false }
-    path = directory
+    guard let found else { return false }
     path.append("/")
-    return best.withBytes { path.append($0) }
+    return found.withBytes { path.append($0) }
   }
 
   private func says(_ directory: Bytes, _ entry: Bytes, _ attribute: Bytes, _ name: Bytes) -> Bool {
@@ -107,22 +98,7 @@ struct SensorFile {
     path.append("/")
     path.append(entry)
     path.append("/of_node")
-    var target = FixedText<256>()
-    let count = target.fill { buffer in
-      var result: Int64 = 0
-      let answer = path.withBytes {
-        withPath($0) { path in
-          result = clinux_readlink(path, buffer.baseAddress!, buffer.count)
-          return 0
-        }
-      }
-      return answer < 0 ? Int64(answer) : result
-    }
-    guard count > Int64(name.count) else { return false }
-    return target.withBytes { target in
-      let start = target.count - name.count
-      return target.from(start) == name && target[start - 1] == UInt8(ascii: "/")
-    }
+    return path.withBytes { Directory.isLink($0, to: name) }
   }
 
   private func join(_ path: inout Path, _ folder: Bytes, _ rest: Bytes) {
@@ -131,12 +107,6 @@ struct SensorFile {
       path.append("/")
       path.append(part)
     }
-  }
-
-  private static func number(endOf name: Bytes) -> Int {
-    var start = name.count
-    while start > 0, name[start - 1] >= 48, name[start - 1] <= 57 { start -= 1 }
-    return Int(SystemMemory.number(after: .empty, in: name.from(start)) ?? Int64(Int32.max))
   }
 
   private static func read(_ path: Path, into content: inout FixedText<256>) -> Int32 {

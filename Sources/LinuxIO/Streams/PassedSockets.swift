@@ -19,8 +19,8 @@ public struct PassedSockets {
 
   init(firstFD: Int32, count: Bytes?, pid: Bytes?) {
     self.firstFD = firstFD
-    let isForUs = pid.flatMap { SystemMemory.number(after: .empty, in: $0) } == Int64(clinux_pid())
-    let number = isForUs ? count.flatMap { SystemMemory.number(after: .empty, in: $0) } ?? 0 : 0
+    let isForUs = pid.flatMap { $0.leadingDecimal } == Int64(clinux_pid())
+    let number = isForUs ? count.flatMap { $0.leadingDecimal } ?? 0 : 0
     left = number <= 0 ? 0 : .max >> UInt64(64 - min(number, Int64(PassedSockets.countMax)))
   }
 

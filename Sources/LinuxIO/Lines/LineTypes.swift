@@ -1,6 +1,5 @@
 public import Bounded
 import CGPIOD
-import CLinux
 
 /// How a line is requested. Levels and edges are logical: active, not high.
 public struct LineSettings: Sendable {
@@ -94,22 +93,21 @@ public struct LineError: Error, Sendable {
   /// Who holds a busy line, as far as the kernel knows.
   public var consumer = ShortText()
 
-  init(_ reason: Reason, errno: Int32, consumer: ShortText = ShortText()) {
+  init(_ reason: Reason, _ error: LinuxError, consumer: ShortText = ShortText()) {
     self.reason = reason
-    error = LinuxError(errno: errno)
+    self.error = error
     self.consumer = consumer
   }
 
   /// What opening a chip or a line answered.
   init(answer: Int32, consumer: ShortText = ShortText()) {
-    let reason: Reason
-    switch Int(-answer) {
-    case CLINUX_EBUSY: reason = .busy
-    case CLINUX_EPERM, CLINUX_EACCES: reason = .denied
-    case CLINUX_ENOENT, CLINUX_ENODEV: reason = .noChip
-    default: reason = .failed
+    let error = LinuxError(errno: -answer)
+    switch error {
+    case .busy: self.init(.busy, error, consumer: consumer)
+    case .notPermitted, .accessDenied: self.init(.denied, error, consumer: consumer)
+    case .noEntry, .noDevice: self.init(.noChip, error, consumer: consumer)
+    default: self.init(.failed, error, consumer: consumer)
     }
-    self.init(reason, errno: -answer, consumer: consumer)
   }
 }
 
@@ -131,8 +129,8 @@ public struct LineInfo: Sendable {
   public var isActiveLow: Bool
 }
 
-/// A line that was found: a chip and an offset on it. Stays right until chips come or go.
-public struct LineAddress {
+/// A line that was found: a chip, and the line's offset on it. Valid until chips come or go.
+public struct ChipLine {
   enum Place {
     case kernel(path: ShortText)
     case simulated(SimulatedChip)

@@ -1,7 +1,7 @@
 import Bounded
 import CLinux
 
-/// Where a level is written: a channel of a PWM chip, found by its device, or a LED of the kernel.
+/// Where a level is written: a channel of a PWM chip, found by its device, or an LED of the kernel.
 public enum LevelDevice: Sendable {
   /// Period in nanoseconds, 1 or more.
   case pwm(device: FixedText<64>, channel: UInt32, periodNanoseconds: UInt64, isInversed: Bool)
@@ -15,7 +15,7 @@ public enum LevelJob: UInt8, BitwiseCopyable, Sendable {
   case open
   /// Write the level; find it again where that does not work.
   case set
-  /// No more of it: a PWM channel is switched off and unexported, a LED gets back the trigger that was found.
+  /// No more of it: a PWM channel is switched off and unexported, an LED gets back the trigger that was found.
   case release
 }
 
@@ -101,7 +101,7 @@ struct LevelFile {
       path.append("/")
       _ = name.withBytes { path.append($0) }
       let most = number(.maxBrightness, in: path)
-      guard let most, most > 0 else { throw LevelFailure(step: .find, error: LinuxError(errno: Int32(CLINUX_ENODEV))) }
+      guard let most, most > 0 else { throw LevelFailure(step: .find, error: .noDevice) }
       maxBrightness = most
       try setTrigger(trigger, in: path)
       folder = path
@@ -157,46 +157,20 @@ struct LevelFile {
 
   /// The chip with the lowest number whose `device` links to NAME; the same as a part of the path before it.
   private func chipFolder(_ name: FixedText<64>) throws(LevelFailure) -> Path {
-    let folder = below("class/pwm")
-    var lowest = UInt64.max
-    _ = folder.withBytes { folder in
-      Directory.forEach(folder) { entry, _ in
-        guard entry.hasPrefix(Bytes("pwmchip")), entry.count <= 16,
-          let number = SystemMemory.number(after: .empty, in: entry.from(7)), UInt64(number) < lowest
-        else { return }
-        if LevelFile.isDevice(folder, entry, name) { lowest = UInt64(number) }
+    var path = below("class/pwm")
+    let chip = path.withBytes { folder in
+      Directory.lowest(in: folder, prefix: Bytes("pwmchip")) { entry in
+        var link = Path(folder)
+        link.append("/")
+        link.append(entry)
+        link.append("/device")
+        return link.withBytes { link in name.withBytes { Directory.isLink(link, to: $0) } }
       }
     }
-    guard lowest != .max else { throw LevelFailure(step: .find, error: LinuxError(errno: Int32(CLINUX_ENODEV))) }
-    var path = folder
-    path.append("/pwmchip")
-    path.append(decimal: lowest)
-    return path
-  }
-
-  private static func isDevice(_ folder: Bytes, _ entry: Bytes, _ name: FixedText<64>) -> Bool {
-    var path = Path(folder)
+    guard let chip else { throw LevelFailure(step: .find, error: .noDevice) }
     path.append("/")
-    path.append(entry)
-    path.append("/device")
-    var target = FixedText<256>()
-    let count = target.fill { buffer in
-      var result: Int64 = 0
-      let answer = path.withBytes {
-        withPath($0) { path in
-          result = clinux_readlink(path, buffer.baseAddress!, buffer.count)
-          return 0
-        }
-      }
-      return answer < 0 ? Int64(answer) : result
-    }
-    guard count > 0 else { return false }
-    return target.withBytes { target in
-      name.withBytes { name in
-        let start = target.count - name.count
-        return target == name || start > 0 && target.from(start) == name && target[start - 1] == UInt8(ascii: "/")
-      }
-    }
+    chip.withBytes { _ = path.append($0) }
+    return path
   }
 
   /// The duty cycle is never longer than the period, on no step of the way. A fresh channel has a period of 0, with which
@@ -296,6 +270,6 @@ struct LevelFile {
 
   /// nil when it is no number, or cannot be read.
   private func number(_ file: LevelStep, in folder: Path) -> UInt64? {
-    text(file, in: folder).withBytes { SystemMemory.number(after: .empty, in: $0) }.map { UInt64($0) }
+    text(file, in: folder).withBytes { $0.leadingDecimal }.map { UInt64($0) }
   }
 }

@@ -1,6 +1,5 @@
 public import Bounded
 import CGPIOD
-import CLinux
 
 /// Where the configuration says a line is.
 public enum LineSelector {
@@ -31,7 +30,7 @@ public struct Lines {
   /// 1. With `chip` (label, name or path): the offset, or the name, on that chip.
   /// 2. The name, unique over all chips. A number n is the name `GPIOn`.
   /// 3. `GPIOn` or n on the one chip that is a header, as offset n: images without line names.
-  public func find(_ selector: LineSelector, chip wanted: Bytes? = nil) throws(LineError) -> LineAddress {
+  public func find(_ selector: LineSelector, chip wanted: Bytes? = nil) throws(LineError) -> ChipLine {
     var search = Search(selector: selector, chip: wanted)
     var refused: Int32 = 0
     forEachOpenChip(only: wanted) { answer, chip in
@@ -130,9 +129,9 @@ struct OpenChip {
       isOutput: line.output != 0, isActiveLow: line.active_low != 0)
   }
 
-  func address(_ offset: Int) -> LineAddress {
-    if let simulated { return LineAddress(place: .simulated(simulated), chip: info.name, offset: offset) }
-    return LineAddress(place: .kernel(path: info.path), chip: info.name, offset: offset)
+  func address(_ offset: Int) -> ChipLine {
+    if let simulated { return ChipLine(place: .simulated(simulated), chip: info.name, offset: offset) }
+    return ChipLine(place: .kernel(path: info.path), chip: info.name, offset: offset)
   }
 }
 
@@ -146,9 +145,9 @@ private struct Search {
   let number: Int?
 
   var chips = 0
-  var found: LineAddress?
+  var found: ChipLine?
   var foundCount = 0
-  var header: LineAddress?
+  var header: ChipLine?
   var headerCount = 0
 
   init(selector: LineSelector, chip: Bytes?) {
@@ -190,29 +189,24 @@ private struct Search {
     }
   }
 
-  private mutating func candidate(_ address: LineAddress) {
+  private mutating func candidate(_ address: ChipLine) {
     found = address
     foundCount += 1
   }
 
-  func result() throws(LineError) -> LineAddress {
+  func result() throws(LineError) -> ChipLine {
     guard foundCount <= 1, foundCount == 1 || headerCount <= 1 else {
-      throw LineError(.ambiguous, errno: Int32(CLINUX_EINVAL))
+      throw LineError(.ambiguous, .invalid)
     }
     if let found { return found }
     if let header { return header }
-    guard chips > 0 else { throw LineError(.noChip, errno: Int32(CLINUX_ENOENT)) }
-    throw LineError(.notFound, errno: Int32(CLINUX_ENOENT))
+    guard chips > 0 else { throw LineError(.noChip, .noEntry) }
+    throw LineError(.notFound, .noEntry)
   }
 
   private static func number(ofGPIO name: Bytes) -> Int? {
     guard name.hasPrefix(Bytes("GPIO")), name.count > 4, name.count <= 8 else { return nil }
-    var value = 0
-    for index in 4..<name.count {
-      guard name[index] >= 48, name[index] <= 57 else { return nil }
-      value = value * 10 + Int(name[index] - 48)
-    }
-    return value
+    return name.from(4).wholeDecimal.map { Int($0) }
   }
 }
 
@@ -227,12 +221,8 @@ private struct DeviceNumbers {
   mutating func scan() -> Int32 {
     Directory.forEach(Bytes("/dev")) { name, kind in
       guard kind != .link, name.hasPrefix(Bytes("gpiochip")), name.count > 8, name.count <= 11 + 1 else { return }
-      var number = 0
-      for index in 8..<name.count {
-        guard name[index] >= 48, name[index] <= 57 else { return }
-        number = number * 10 + Int(name[index] - 48)
-      }
-      guard number < DeviceNumbers.max else { return }
+      guard let found = name.from(8).wholeDecimal, found < DeviceNumbers.max else { return }
+      let number = Int(found)
       bits[number / 64] |= 1 << UInt64(number % 64)
     }
   }

@@ -135,9 +135,9 @@ public final class SimulatedChip {
 
   /// The line's eventfd.
   func request(_ offset: Int, _ settings: LineSettings, consumer: ShortText) throws(LineError) -> Int32 {
-    guard offset >= 0, offset < SimulatedChip.lineCount else { throw LineError(.notFound, errno: Int32(CLINUX_EINVAL)) }
+    guard offset >= 0, offset < SimulatedChip.lineCount else { throw LineError(.notFound, .invalid) }
     guard lines[offset].settings == nil else {
-      throw LineError(.busy, errno: Int32(CLINUX_EBUSY), consumer: lines[offset].consumer)
+      throw LineError(.busy, .busy, consumer: lines[offset].consumer)
     }
     guard settings.debounceMicroseconds == 0 || capabilities.contains(.kernelDebounce) else {
       throw LineError(answer: -Int32(CLINUX_EOPNOTSUPP))
@@ -171,7 +171,7 @@ public final class SimulatedChip {
 
   func setOutput(_ offset: Int, active: Bool) throws(LinuxError) {
     guard let settings = line(offset).settings, settings.direction == .output else {
-      throw LinuxError(errno: Int32(CLINUX_EPERM))
+      throw .notPermitted
     }
     lines[offset].output = active != settings.activeLow
   }

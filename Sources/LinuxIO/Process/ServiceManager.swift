@@ -14,8 +14,8 @@ public struct ServiceManager: Sendable {
   }
 
   init(socket: Bytes?, watchdogMicroseconds: Bytes?, watchdogPID: Bytes?) {
-    let isForUs = watchdogPID.map { SystemMemory.number(after: .empty, in: $0) == Int64(clinux_pid()) } ?? true
-    let microseconds = isForUs ? watchdogMicroseconds.flatMap { SystemMemory.number(after: .empty, in: $0) } : nil
+    let isForUs = watchdogPID.map { $0.leadingDecimal == Int64(clinux_pid()) } ?? true
+    let microseconds = isForUs ? watchdogMicroseconds.flatMap { $0.leadingDecimal } : nil
     watchdogNanoseconds = microseconds.flatMap { $0 > 0 && $0 < .max / 1000 ? $0 * 1000 : nil }
     fd = socket.map { ServiceManager.connect($0) } ?? -1
   }

@@ -21,7 +21,7 @@ public struct LineRequest {
   public let capabilities: LineCapabilities
 
   /// - Parameter consumer: who holds the line, as `gpioinfo` shows it; cut to 31 bytes.
-  public static func open(_ address: LineAddress, _ settings: LineSettings, consumer: Bytes) throws(LineError)
+  public static func open(_ address: ChipLine, _ settings: LineSettings, consumer: Bytes) throws(LineError)
     -> LineRequest
   {
     let consumer = ShortText(consumer.count < 32 ? consumer : consumer.first(31))
