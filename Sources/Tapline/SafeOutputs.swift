@@ -55,23 +55,51 @@ public struct SafeOutputs {
     }
   }
 
-  /// PWM channels and LEDs, all of them at the same time.
+  /// PWM channels and LEDs.
   private mutating func leave(_ levels: [LevelSettings], sysfsRoot: [UInt8]) {
-    let lanes = levels.map { $0.onExit == .keep ? nil : Server.beginSafe($0, sysfsRoot: sysfsRoot) }
-    let deadline = Clock.now().adding(nanoseconds: Server.safeNanoseconds)
-    for (level, lane) in zip(levels, lanes) {
-      text.add(level.name)
-      if level.onExit == .keep {
-        text.add(": left as it is (on_exit: keep)")
-      } else if let problem = Server.endSafe(level, lane, until: deadline) {
-        isSafe = false
-        text.add(": NOT SAFE: ")
-        text.add(problem)
-      } else {
-        text.add(": safe level")
+    var problems = [Text?](repeating: nil, count: levels.count)
+    var lanes: [LevelLane] = []
+    var started: [Int] = []
+    for index in levels.indices where levels[index].onExit != .keep {
+      guard let lane = try? Server.levelLane(levels[index], sysfsRoot: sysfsRoot) else {
+        problems[index] = Text("no thread for it")
+        continue
       }
-      text.endLine()
+      lanes.append(lane)
+      started.append(index)
     }
+    Server.finish(lanes) { lane in
+      let level = levels[started[lane]]
+      return (.open, level.scale.share(of: level.safe))
+    } ended: { lane, result in
+      problems[started[lane]] = SafeOutputs.problem(levels[started[lane]], result)
+    }
+    for index in levels.indices { tell(levels[index], problems[index]) }
+  }
+
+  /// nil: it has its safe level.
+  private static func problem(_ level: LevelSettings, _ result: LevelResult?) -> Text? {
+    guard let result else { return Text("write does not return") }
+    guard let failure = result.failure else { return nil }
+    return withUnsafeTemporaryAllocation(byteCount: 160, alignment: 8) { room in
+      var writer = ByteWriter(room)
+      level.target.describe(failure, into: &writer)
+      var text = Text()
+      text.add(writer.written)
+      return text
+    }
+  }
+
+  private mutating func tell(_ level: LevelSettings, _ problem: Text?) {
+    text.add(level.name)
+    if let problem {
+      isSafe = false
+      text.add(": NOT SAFE: ")
+      text.add(problem)
+    } else {
+      text.add(level.onExit == .keep ? ": left as it is (on_exit: keep)" : ": safe level")
+    }
+    text.endLine()
   }
 
   @inline(never) private mutating func tell(_ output: OutputSettings, _ error: LineError?) {

@@ -18,42 +18,44 @@ extension Server {
 
   static func startLevelLanes(_ levels: [LevelSettings], sysfsRoot: [UInt8]) throws(LinuxError) -> [LevelLane] {
     var lanes: [LevelLane] = []
-    for level in levels { lanes.append(try levelLane(level, sysfsRoot)) }
+    for level in levels { lanes.append(try levelLane(level, sysfsRoot: sysfsRoot)) }
     return lanes
   }
 
-  private static func levelLane(_ level: LevelSettings, _ sysfsRoot: [UInt8]) throws(LinuxError) -> LevelLane {
-    let device = level.target.device
-    // A typed throw does not pass through a closure that lends.
-    let result: Result<LevelLane, LinuxError> = sysfsRoot.lend { root in
-      do throws(LinuxError) {
-        return .success(try LevelLane(device, sysfsRoot: root))
-      } catch {
-        return .failure(error)
-      }
+  static func levelLane(_ level: LevelSettings, sysfsRoot: [UInt8]) throws(LinuxError) -> LevelLane {
+    try sysfsRoot.lend { root throws(LinuxError) in try LevelLane(level.target.device, sysfsRoot: root) }
+  }
+
+  /// Gives each lane its last job, all of them at the same time, and tells how it ended; then the lanes take no more. A
+  /// driver that hangs holds up no other, and none of those that have nothing left to do.
+  /// - Parameters:
+  ///   - job: of the lane with this index; nil: nothing is to be written, whatever its driver is doing.
+  ///   - nanoseconds: how long all drivers together may take.
+  ///   - ended: called once for each lane with a job, in their order; the result is nil when its driver has not returned.
+  static func finish(
+    _ lanes: [LevelLane], within nanoseconds: Int64 = safeNanoseconds, _ job: (Int) -> (job: LevelJob, share: UInt64)?,
+    ended: (Int, LevelResult?) -> Void
+  ) {
+    let deadline = Clock.now().adding(nanoseconds: nanoseconds)
+    func submit(_ index: Int) -> Bool {
+      let isTaken = job(index).map { lanes[index].submit($0.job, share: $0.share) } ?? false
+      lanes[index].end()
+      return isTaken
     }
-    return try result.get()
-  }
-
-  /// Begins to give an output its safe level, from a process without a server; nil when no thread can be had for it.
-  static func beginSafe(_ level: LevelSettings, sysfsRoot: [UInt8]) -> LevelLane? {
-    guard let lane = try? levelLane(level, sysfsRoot) else { return nil }
-    _ = lane.submit(.open, share: level.scale.share(of: level.safe))
-    return lane
-  }
-
-  /// The reason why the output of `beginSafe` did not get its safe level, or nil.
-  /// - Parameter deadline: when a driver that hangs is given up.
-  static func endSafe(_ level: LevelSettings, _ lane: LevelLane?, until deadline: Instant) -> Text? {
-    guard let lane else { return Text("no thread for it") }
-    guard let result = lane.wait(until: deadline) else { return Text("write does not return") }
-    guard let failure = result.failure else { return nil }
-    return withUnsafeTemporaryAllocation(byteCount: 160, alignment: 8) { room in
-      var writer = ByteWriter(room)
-      level.target.describe(failure, into: &writer)
-      var text = Text()
-      text.add(writer.written)
-      return text
+    for index in lanes.indices where !lanes[index].isBusy || job(index) == nil { _ = submit(index) }
+    for index in lanes.indices where job(index) != nil {
+      let lane = lanes[index]
+      var end = deadline
+      if !lane.isEnded {
+        // A write is under way, and must not come after the last one.
+        guard lane.wait(until: deadline) != nil, submit(index) else {
+          lane.end()
+          ended(index, nil)
+          continue
+        }
+        end = max(deadline, Clock.now().adding(nanoseconds: answerNanoseconds))  // it begins later than the others
+      }
+      ended(index, lane.wait(until: end))
     }
   }
 
@@ -72,13 +74,9 @@ extension Server {
 
   /// Opens what is not open: at start, and after a fault, every 5 s.
   func retryLevels(at now: Instant) {
-    var index = 0
-    while index < taps.levels.count {
-      if taps.levels[index].retryAt <= now {
-        taps.levels[index].tried()
-        _ = levelLanes[index].submit(.open, share: taps.levels[index].share(of: taps.levels[index].level))
-      }
-      index += 1
+    for index in 0..<taps.levels.count where taps.levels[index].retryAt <= now {
+      taps.levels[index].tried()
+      _ = levelLanes[index].submit(.open, share: taps.levels[index].share(of: taps.levels[index].level))
     }
   }
 
@@ -166,32 +164,19 @@ extension Server {
 
   // MARK: The end
 
-  /// The orderly end: each gets its safe level, keeps what it has or is given back, as `on_exit` says. From then on its lane
-  /// takes no more jobs. One whose driver hangs holds up no other.
+  /// The orderly end: each gets its safe level, keeps what it has or is given back, as `on_exit` says.
   func leaveLevels(at now: Instant) {
-    let deadline = Clock.now().adding(nanoseconds: Server.safeNanoseconds)
-    for index in 0..<taps.levels.count where !levelLanes[index].isBusy { beginToLeave(index) }
-    for index in 0..<taps.levels.count {
-      let lane = levelLanes[index]
-      if !lane.isEnded {  // a write is under way, which must not come after the safe one
-        _ = lane.wait(until: deadline)
-        beginToLeave(index)
+    let settings = configuration.taps.levels
+    Server.finish(levelLanes) { index in
+      switch settings[index].onExit {
+      case .keep: return nil
+      case .safe: return (.set, taps.levels[index].share(of: settings[index].safe))
+      case .release: return (.release, 0)
       }
-      let result = lane.wait(until: max(deadline, Clock.now().adding(nanoseconds: Server.answerNanoseconds)))
-      let settings = configuration.taps.levels[index]
-      guard settings.onExit == .safe else { continue }
-      publish(written(LevelSet(settings.safe), index, by: Bytes("safe"), result, at: now), at: now)
+    } ended: { index, result in
+      guard settings[index].onExit == .safe else { return }
+      publish(written(LevelSet(settings[index].safe), index, by: Bytes("safe"), result, at: now), at: now)
     }
-  }
-
-  private func beginToLeave(_ index: Int) {
-    let settings = configuration.taps.levels[index]
-    switch settings.onExit {
-    case .keep: break
-    case .safe: _ = levelLanes[index].submit(.set, share: taps.levels[index].share(of: settings.safe))
-    case .release: _ = levelLanes[index].submit(.release, share: 0)
-    }
-    levelLanes[index].end()
   }
 }
 
@@ -208,8 +193,8 @@ extension LevelTarget {
   }
 
   /// `no PWM chip 1f00098000.pwm`, `duty_cycle: Invalid argument`.
-  fileprivate func describe(_ failure: LevelFailure, into text: inout ByteWriter) {
-    let error = failure.error.errno
+  func describe(_ failure: LevelFailure, into text: inout ByteWriter) {
+    let error = failure.error
     if failure.step == .find {
       switch self {
       case .pwm(let chip, _, _, _):
@@ -219,16 +204,16 @@ extension LevelTarget {
         text.write("no LED ")
         name.lend { text.write($0) }
       }
-    } else if failure.step == .export, error == 16 {  // EBUSY
+    } else if failure.step == .export, error == .busy {
       text.write("channel is used by a driver of the kernel, such as the fan's")
-    } else if failure.step == .export, error == 19 {  // ENODEV
+    } else if failure.step == .export, error == .noDevice {
       text.write("the chip has no such channel")
     } else {
       text.write(failure.step.file)
       text.write(": ")
-      text.write(failure.error.text)
-      if error == 1 || error == 13 { text.write("; is the user in group gpio?") }  // EPERM, EACCES
-      if error == 30 { text.write("; see ProtectKernelTunables") }  // EROFS
+      text.write(error.text)
+      if error == .notPermitted || error == .accessDenied { text.write("; is the user in group gpio?") }
+      if error == .readOnlyFileSystem { text.write("; see ProtectKernelTunables") }
     }
   }
 }
