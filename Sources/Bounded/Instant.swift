@@ -13,6 +13,15 @@ public struct Instant: BitwiseCopyable, Sendable, Equatable, Comparable {
 
   @inlinable public static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
 
+  /// The earliest of two to eight instants. `min` of four or more values may put them into an array on the heap; this
+  /// never does.
+  @inlinable public static func earliest(
+    _ first: Instant, _ second: Instant, _ third: Instant = .never, _ fourth: Instant = .never,
+    _ fifth: Instant = .never, _ sixth: Instant = .never, _ seventh: Instant = .never, _ eighth: Instant = .never
+  ) -> Instant {
+    min(min(min(first, second), min(third, fourth)), min(min(fifth, sixth), min(seventh, eighth)))
+  }
+
   /// Saturates at `never`, so that no peer's number can overflow a deadline.
   @inlinable public func adding(nanoseconds more: Int64) -> Instant {
     let (sum, overflow) = nanoseconds.addingReportingOverflow(more)

@@ -58,11 +58,9 @@ struct TurnTimes {
   func write(into writer: inout ByteWriter) {
     writer.write("{\"max\":")
     writer.writeDecimal(longestMicroseconds)
-    var index = 0
-    while index < buckets.count {
+    for index in 0..<buckets.count {
       writer.write(index == 0 ? ",\"buckets\":[" : ",")
       writer.writeDecimal(buckets[index])
-      index += 1
     }
     writer.write("]}")
   }

@@ -107,18 +107,15 @@ extension Server {
     brokerTurn(at: now) { $0.advance(to: now) }  // a Will may run taps
   }
 
-  /// Two or three at a time: `min` of more puts them in an array on the heap.
   private var nextDeadline: Instant {
-    var deadline = min(broker.nextDeadline ?? .never, taps.nextSensorDeadline)
-    deadline = min(deadline, taps.nextInputDeadline, taps.nextOutputDeadline)
-    deadline = min(deadline, taps.nextLevelDeadline)
-    deadline = min(deadline, rules.nextDeadline)
+    var deadline = Instant.earliest(
+      broker.nextDeadline ?? .never, taps.nextSensorDeadline, taps.nextInputDeadline, taps.nextOutputDeadline,
+      taps.nextLevelDeadline, rules.nextDeadline)
     for retry in retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
-    deadline = min(deadline, watchdogAt, log.nextDeadline)
-    deadline = min(deadline, tapCountersDeadline, figuresAt)
-    return min(deadline, stateKeeper?.dueAt ?? .never)
+    return .earliest(
+      deadline, watchdogAt, log.nextDeadline, tapCountersDeadline, figuresAt, stateKeeper?.dueAt ?? .never)
   }
 
   private func advanceBoard(at now: Instant) {

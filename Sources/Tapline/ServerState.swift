@@ -19,10 +19,8 @@ extension Server {
   private static var onHoursSeconds: Int64 { 3600 }
 
   private var isAnyOutputOn: Bool {
-    var index = 0
-    while index < taps.outputs.count {
+    for index in 0..<taps.outputs.count {
       if taps.outputs[index].state == .driven(active: true) { return true }
-      index += 1
     }
     return false
   }

@@ -332,12 +332,10 @@ extension SavedState {
       table[index] = value
     }
     var crc = UInt32.max
-    var index = 0
-    while index < bytes.count {
+    for index in 0..<bytes.count {
       crc ^= UInt32(bytes[index])
       crc = crc >> 4 ^ table[Int(crc & 15)]
       crc = crc >> 4 ^ table[Int(crc & 15)]
-      index += 1
     }
     return ~crc
   }
@@ -371,22 +369,16 @@ extension TapTable {
 
   /// The lines of the table's taps for a state file.
   public func writeSaved(into writer: inout ByteWriter, at now: Instant) {
-    var index = 0
-    while index < counters.count {
+    for index in 0..<counters.count {
       writer.write(savedCounter: settings.counters[index].name, pulses: counters[index].pulses)
-      index += 1
     }
-    index = 0
-    while index < outputs.count {
+    for index in 0..<outputs.count {
       writer.write(
         savedOutput: settings.outputs[index].name, isActive: outputs[index].savedActive,
         cycleCount: outputs[index].cycleCount, onMilliseconds: outputs[index].onMilliseconds(at: now))
-      index += 1
     }
-    index = 0
-    while index < levels.count {
+    for index in 0..<levels.count {
       writer.write(savedLevel: settings.levels[index].name, level: levels[index].savedLevel)
-      index += 1
     }
   }
 }

@@ -118,10 +118,8 @@ public struct TapPattern: BitwiseCopyable, Sendable {
       } else if TapPattern.isName(level) {
         let name = level[1..<(level.count - 1)]
         guard !name.isEmpty else { throw .nameEmpty }
-        var index = 0
-        while index < name.count {
+        for index in 0..<name.count {
           guard Level.mayStandInName(name[index]) else { throw .nameCharacter }
-          index += 1
         }
         self = .name(name)
       } else if level.contains(UInt8(ascii: "{")) || level.contains(UInt8(ascii: "}")) {
@@ -171,10 +169,8 @@ public struct Captures: BitwiseCopyable {
   public subscript(name: StaticString) -> Bytes? { self[Bytes(name)] }
 
   public subscript(name: Bytes) -> Bytes? {
-    var index = 0
-    while index < count {
+    for index in 0..<count {
       if captures[index].name == name { return captures[index].value }
-      index += 1
     }
     return nil
   }

@@ -170,15 +170,11 @@ public final class TapTable {
   /// The earliest deadline of all inputs and counters.
   public var nextInputDeadline: Instant {
     var earliest = Instant.never
-    var index = 0
-    while index < inputs.count {
+    for index in 0..<inputs.count {
       earliest = min(earliest, inputs[index].nextDeadline)
-      index += 1
     }
-    index = 0
-    while index < counters.count {
+    for index in 0..<counters.count {
       earliest = min(earliest, counters[index].nextDeadline)
-      index += 1
     }
     return earliest
   }
@@ -194,8 +190,7 @@ public final class TapTable {
 
   /// Takes one sensor whose deadline is not after `now`; call until nil. Never two reads of a sensor at a time.
   public func takeDueSensor(at now: Instant, wallNanoseconds: Int64) -> SensorAction? {
-    var index = 0
-    while index < sensors.count {
+    for index in 0..<sensors.count {
       if sensors[index].nextReadAt <= now {
         switch sensors[index].deadlinePassed(at: now) {
         case .read:
@@ -208,7 +203,6 @@ public final class TapTable {
           break
         }
       }
-      index += 1
     }
     return nil
   }
@@ -216,10 +210,8 @@ public final class TapTable {
   /// The earliest `nextReadAt` of all sensors; `never` without sensors.
   public var nextSensorDeadline: Instant {
     var earliest = Instant.never
-    var index = 0
-    while index < sensors.count {
+    for index in 0..<sensors.count {
       earliest = min(earliest, sensors[index].nextReadAt)
-      index += 1
     }
     return earliest
   }

@@ -170,8 +170,7 @@ public enum TopicLayout: UInt8, Sendable {
   static func byteCount(_ shape: StaticString, base: [UInt8], name: [UInt8] = [], number: Int = 0) -> Int {
     let shape = Bytes(shape)
     var count = shape.count
-    var index = 0
-    while index < shape.count {
+    for index in 0..<shape.count {
       if shape[index] == UInt8(ascii: "%") {
         switch shape[index + 1] {
         case UInt8(ascii: "b"): count += base.count - 2
@@ -179,7 +178,6 @@ public enum TopicLayout: UInt8, Sendable {
         default: count += (number < 10 ? 1 : number < 100 ? 2 : number < 1000 ? 3 : 4) - 2
         }
       }
-      index += 1
     }
     return count
   }

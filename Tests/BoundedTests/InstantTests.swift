@@ -55,4 +55,20 @@ struct InstantTests {
     #expect(PackedInstant(Instant(nanoseconds: nanoseconds)).instant == Instant(nanoseconds: nanoseconds))
     #expect(MemoryLayout<PackedInstant>.alignment == 4)
   }
+
+  /// As the standard library's, wherever the earliest stands.
+  @Test func earliestIsTheLeast() {
+    var draw = SeededGenerator(seed: 11)
+    for _ in 0..<500 {
+      let all = (0..<8).map { _ in Instant(nanoseconds: Int64(draw.below(20))) }
+      #expect(Instant.earliest(all[0], all[1]) == all[..<2].min())
+      #expect(Instant.earliest(all[0], all[1], all[2]) == all[..<3].min())
+      #expect(Instant.earliest(all[0], all[1], all[2], all[3], all[4]) == all[..<5].min())
+      let (five, three) = (all[..<5], all[5...])
+      #expect(
+        Instant.earliest(all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7])
+          == min(five.min()!, three.min()!))
+    }
+    #expect(Instant.earliest(.never, .never) == .never)
+  }
 }

@@ -197,7 +197,7 @@ public struct CounterTap: BitwiseCopyable {
   public var nextDeadline: Instant {
     let deadline = min(debounce.deadline, reportAt)
     guard let rate else { return deadline }
-    return min(min(deadline, firstRateAt), window.endsAt(rate))
+    return .earliest(deadline, firstRateAt, window.endsAt(rate))
   }
 
   /// What has become due up to `now`, one message at a time; call until nil.

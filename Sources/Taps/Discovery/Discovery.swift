@@ -256,10 +256,8 @@ extension ByteWriter {
       body(&plain)
       precondition(!plain.overflowed)
       let text = plain.written
-      var index = 0
-      while index < text.count {
+      for index in 0..<text.count {
         writeJsonCharacter(text[index])
-        index += 1
       }
     }
   }

@@ -191,7 +191,7 @@ public struct LevelTap: BitwiseCopyable {
   // MARK: Timers
 
   /// When `due` has something to do, or the device is to be tried again.
-  public var nextDeadline: Instant { min(min(restAt, maxOnAt), min(leaseWatch.deadline, retryAt)) }
+  public var nextDeadline: Instant { .earliest(restAt, maxOnAt, leaseWatch.deadline, retryAt) }
 
   /// What a timer wants whose deadline is not after `now`, nil when none does; call until nil. A tap that is not driven
   /// takes it as the level to drive when its device is there.

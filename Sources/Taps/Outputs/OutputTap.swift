@@ -84,8 +84,7 @@ public struct OutputTap: BitwiseCopyable {
 
   /// When `due` has something to do, or the figures are to be published.
   public var nextDeadline: Instant { min(timerDeadline, statsAt) }
-  /// Two at a time: `min` of four puts them in an array on the heap.
-  var timerDeadline: Instant { min(min(restAt, maxOnAt), min(delayedAt, leaseWatch.deadline)) }
+  var timerDeadline: Instant { .earliest(restAt, maxOnAt, delayedAt, leaseWatch.deadline) }
 
   /// A timed set runs.
   var isTimed: Bool { restAt != .never }

@@ -205,14 +205,12 @@ public final class RuleTable {
   public func advance(to now: Instant) {
     guard nextDeadline <= now else { return }
     nextDeadline = .never
-    var index = 0
-    while index < count {
+    for index in 0..<count {
       if rules[index].deadline <= now {
         rules[index].deadline = .never
         _ = fire(index, .empty, depth: 0)
       }
       nextDeadline = min(nextDeadline, rules[index].deadline)
-      index += 1
     }
   }
 

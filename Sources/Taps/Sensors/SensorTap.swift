@@ -180,10 +180,8 @@ public struct SensorTap: BitwiseCopyable {
     }
     guard rejectCount > 0, let micro else { return nil }
     let exact = PlainDecimal(mantissa: micro, places: 6)
-    var index = 0
-    while index < rejectCount {
+    for index in 0..<rejectCount {
       if rejects[index] == exact { return "not a measurement: " }
-      index += 1
     }
     return nil
   }

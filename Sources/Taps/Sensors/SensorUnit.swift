@@ -105,10 +105,8 @@ public enum SensorFilePart: UInt8, BitwiseCopyable, Sendable {
     case .value: writer.write(channel)
     case .scale, .offset: writer.write(channel.first(channel.count - 4))
     case .sharedScale, .sharedOffset:
-      var index = 0
-      while index < channel.count - 4 {
+      for index in 0..<channel.count - 4 {
         if channel[index] < UInt8(ascii: "0") || channel[index] > UInt8(ascii: "9") { writer.write(channel[index]) }
-        index += 1
       }
     }
     switch self {

@@ -144,10 +144,8 @@ extension ByteWriter {
   /// Between quotes, with `"`, `\` and control characters escaped; `text` is UTF-8.
   mutating func writeJsonString(_ text: Bytes) {
     write(UInt8(ascii: "\""))
-    var index = 0
-    while index < text.count {
+    for index in 0..<text.count {
       writeJsonCharacter(text[index])
-      index += 1
     }
     write(UInt8(ascii: "\""))
   }

@@ -15,12 +15,10 @@ extension Bytes {
   func equalsIgnoringASCIICase(_ word: StaticString) -> Bool {
     let word = Bytes(word)
     guard count == word.count else { return false }
-    var index = 0
-    while index < count {
+    for index in 0..<count {
       let byte = self[index]
       let isCapital = byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z")
       guard (isCapital ? byte | 0x20 : byte) == word[index] else { return false }
-      index += 1
     }
     return true
   }
@@ -78,8 +76,7 @@ struct TextBuffer: BitwiseCopyable {
     let isUTF8 = UTF8Check.isValid(text)
     let part = text.prefix(most: capacity - count)
     var changed = false
-    var index = 0
-    while index < part.count {
+    for index in 0..<part.count {
       var byte = part[index]
       if byte < 0x20 || byte == 0x7F || byte >= 0x80 && !isUTF8 { byte = UInt8(ascii: "?") }
       if base[count] != byte {
@@ -87,7 +84,6 @@ struct TextBuffer: BitwiseCopyable {
         changed = true
       }
       count += 1
-      index += 1
     }
     return changed
   }
