@@ -32,7 +32,6 @@ void cgpiod_chip_close(struct cgpiod_chip *chip) { gpiod_chip_close((struct gpio
 // libgpiod 1.6. A request is its gpiod_line, which the open chip owns.
 
 uint32_t cgpiod_capabilities(void) { return 0; }
-const char *cgpiod_version(void) { return gpiod_version_string(); }
 
 int32_t cgpiod_chip_info(struct cgpiod_chip *chip, struct cgpiod_chip_info *info) {
   struct gpiod_chip *from = (struct gpiod_chip *)chip;
@@ -155,7 +154,6 @@ int32_t cgpiod_read_edges(struct cgpiod_request *request, struct cgpiod_buffer *
 // libgpiod 2.x. A request is its gpiod_line_request of one line; the chip is closed again.
 
 uint32_t cgpiod_capabilities(void) { return CGPIOD_KERNEL_DEBOUNCE | CGPIOD_SEQUENCE_NUMBERS | CGPIOD_EVENT_CLOCK; }
-const char *cgpiod_version(void) { return gpiod_api_version(); }
 
 int32_t cgpiod_chip_info(struct cgpiod_chip *chip, struct cgpiod_chip_info *info) {
   struct gpiod_chip_info *from = gpiod_chip_get_info((struct gpiod_chip *)chip);

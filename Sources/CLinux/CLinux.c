@@ -90,10 +90,6 @@ int32_t clinux_file_id(int32_t fd, uint64_t *device, uint64_t *inode) {
   return 0;
 }
 
-int64_t clinux_pread(int32_t fd, void *bytes, size_t count, int64_t offset) {
-  return or_errno64(pread(fd, bytes, count, offset));
-}
-
 int64_t clinux_writev(int32_t fd, const struct clinux_part *parts, int32_t count) {
   return or_errno64(writev(fd, (const struct iovec *)parts, count));
 }

@@ -50,7 +50,6 @@ int64_t clinux_raise_descriptor_limit(int64_t wanted) {
 }
 
 _Noreturn void clinux_exit(int32_t status) { exit(status); }
-_Noreturn void clinux_abort(void) { abort(); }
 
 // Threads
 

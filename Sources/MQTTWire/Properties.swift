@@ -98,13 +98,6 @@ public struct Properties: BitwiseCopyable, Sendable {
     return nil
   }
 
-  /// Bytes that `write(_:to:)` would write.
-  public func byteCount(of kept: PropertySet) -> Int {
-    var counter = ByteCounter()
-    write(kept, to: &counter)
-    return counter.count
-  }
-
   /// Copies the properties in `kept`, in their order.
   public func write<Sink: ByteSink>(_ kept: PropertySet, to sink: inout Sink) {
     var reader = makeReader()
@@ -164,6 +157,4 @@ struct PropertyScan {
     precondition(reader.isAtEnd)
     return Properties(validated: reader.bytes)
   }
-
-  func hasSeen(_ id: PropertyID) -> Bool { seen.contains(id) }
 }

@@ -117,13 +117,9 @@ extension Publish: PacketLayout {
 // MARK: - Forwarding
 
 extension Publish {
-  /// Bytes of the properties that go on to the receivers unaltered: all but Topic Alias, Message Expiry
-  /// Interval, Subscription Identifier and, of a Will, Will Delay Interval (§3.3.2.3).
-  public static func forwardablePropertyByteCount(_ properties: Properties) -> Int {
-    properties.byteCount(of: .forwardable)
-  }
-
-  /// Writes them in their order, as §3.3.2.3.7 asks of User Properties.
+  /// Writes the properties that go on to the receivers unaltered: all but Topic Alias, Message Expiry Interval,
+  /// Subscription Identifier and, of a Will, Will Delay Interval (§3.3.2.3). In their order, as §3.3.2.3.7 asks of User
+  /// Properties.
   public static func writeForwardable(_ properties: Properties, into writer: inout ByteWriter) {
     properties.write(.forwardable, to: &writer)
   }

@@ -38,12 +38,10 @@ public struct Publication: BitwiseCopyable {
 
   /// Longer client identifiers are cut.
   public static var byBytesMax: Int { 128 }
-  /// Room that `writeProperties` needs at most.
-  public static var propertyBytesMax: Int { 256 }
 
   /// The properties of PUBLISH (§3.3.2.3), without their length: the payload is UTF-8 (Payload Format
   /// Indicator 1); Content Type of JSON; User Properties `ts` (RFC 3339), `seq` if counted, `lost` if not 0, `by` if
-  /// known. The expiry is not among them: it runs while the message is retained.
+  /// known; 256 bytes at most. The expiry is not among them: it runs while the message is retained.
   public func writeProperties(into writer: inout ByteWriter) {
     writer.writeProperty(.payloadFormatIndicator, byte: 1)
     if isJSON { writer.writeProperty(.contentType, bytes: Bytes("application/json")) }

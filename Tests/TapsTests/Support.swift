@@ -89,7 +89,7 @@ func messages(_ update: TapUpdate) -> [String] {
 
 /// The User Properties of a publication as text: "seq=7".
 func userProperties(_ publication: Publication) throws -> [String] {
-  let room = UnsafeMutableRawBufferPointer.allocate(byteCount: Publication.propertyBytesMax, alignment: 1)
+  let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 256, alignment: 1)
   defer { room.deallocate() }
   var writer = ByteWriter(room)
   publication.writeProperties(into: &writer)

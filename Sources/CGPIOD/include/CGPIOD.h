@@ -59,8 +59,6 @@ struct cgpiod_edge {
 enum { CGPIOD_KERNEL_DEBOUNCE = 1, CGPIOD_SEQUENCE_NUMBERS = 2, CGPIOD_EVENT_CLOCK = 4 };
 /// Which of the above the linked libgpiod has.
 uint32_t cgpiod_capabilities(void);
-/// libgpiod's version, static.
-const char *cgpiod_version(void);
 
 /// gpiod_chip_open: allocates until cgpiod_chip_close. 0 or -errno.
 int32_t cgpiod_chip_open(const char *path, struct cgpiod_chip **chip);

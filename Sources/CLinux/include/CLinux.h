@@ -62,8 +62,6 @@ int64_t clinux_directory_read(int32_t fd, void *buffer, size_t count);
 int32_t clinux_close(int32_t fd);
 /// read(2). Bytes read, 0 at the end, or -errno.
 int64_t clinux_read(int32_t fd, void *bytes, size_t count);
-/// pread(2) from the start of a file. Bytes read, 0 at the end, or -errno.
-int64_t clinux_pread(int32_t fd, void *bytes, size_t count, int64_t offset);
 /// write(2). Bytes written, or -errno.
 int64_t clinux_write(int32_t fd, const void *bytes, size_t count);
 /// write(2) of what fits a page, if poll(2) says that it need not wait, whatever the descriptor's flags, which others may
@@ -226,8 +224,6 @@ int64_t clinux_raise_descriptor_limit(int64_t wanted);
 int32_t clinux_hostname(char *text, size_t capacity);
 /// exit(3).
 _Noreturn void clinux_exit(int32_t status);
-/// abort(3).
-_Noreturn void clinux_abort(void);
 
 enum { CLINUX_NO_ARGUMENT = 0, CLINUX_REQUIRED_ARGUMENT = 1, CLINUX_OPTIONAL_ARGUMENT = 2 };
 enum { CLINUX_OPTION_UNKNOWN = '?', CLINUX_OPTION_MISSING = ':', CLINUX_OPTION_END = -1 };

@@ -40,5 +40,4 @@ public enum Process {
   }
 
   public static func exit(_ status: Int32) -> Never { clinux_exit(status) }
-  public static func abort() -> Never { clinux_abort() }
 }
