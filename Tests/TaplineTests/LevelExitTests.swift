@@ -1,6 +1,7 @@
 import Bounded
 import Foundation
 import LinuxIO
+import TaplineConfiguration
 import Testing
 
 @testable import Tapline
