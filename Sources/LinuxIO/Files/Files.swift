@@ -61,7 +61,7 @@ public enum SystemMemory {
   }
 
   /// The decimal number that follows `key` and blanks; nil when there is none.
-  private static func number(after key: Bytes, in text: Bytes) -> Int64? {
+  static func number(after key: Bytes, in text: Bytes) -> Int64? {
     for start in 0...max(0, text.count - key.count) where text.from(start).hasPrefix(key) {
       var index = start + key.count
       while index < text.count, text[index] == 32 { index += 1 }
