@@ -167,7 +167,7 @@ fuzz-briefly: .build/needs/build
 SEEDS ?= 100
 STEPS ?= 10000
 simulate: .build/needs/build
-	@TAPLINE_SEEDS=$(SEEDS) TAPLINE_STEPS=$(STEPS) swift test -c release -Xswiftc -enable-testing \
+	@TAPLINE_ROOM=MQTTBroker TAPLINE_SEEDS=$(SEEDS) TAPLINE_STEPS=$(STEPS) swift test -c release -Xswiftc -enable-testing \
 	  --scratch-path .build/simulate --filter Simulation
 
 #:

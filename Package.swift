@@ -18,7 +18,8 @@ let package = Package(
   name: "tapline",
   products: [
     .library(
-      name: "Tapline", targets: ["Tapline", "TaplineConfiguration", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
+      name: "Tapline",
+      targets: ["Tapline", "TaplineConfiguration", "Gateway", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
   targets: [
@@ -30,11 +31,13 @@ let package = Package(
       dependencies: ["Tapline", "TaplineConfiguration", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: strict),
     .target(
-      name: "Tapline", dependencies: ["TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      name: "Tapline",
+      dependencies: ["TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: cold),
     .target(
       name: "TaplineConfiguration", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
       swiftSettings: cold),
+    .target(name: "Gateway", dependencies: ["Taps", "MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: cold),
     .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: cold),
     .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: cold),
     .target(name: "MQTTBroker", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
@@ -50,6 +53,9 @@ let package = Package(
     .testTarget(name: "MQTTWireTests", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
     .testTarget(name: "MQTTBrokerTests", dependencies: ["MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: strict),
     .testTarget(name: "TapsTests", dependencies: ["Taps", "MQTTWire", "Bounded"], swiftSettings: strict),
+    .testTarget(
+      name: "GatewayTests", dependencies: ["Gateway", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      swiftSettings: strict),
     .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "Bounded", "CLinux"], swiftSettings: strict),
     .testTarget(
       name: "TaplineConfigurationTests",
@@ -57,7 +63,9 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "TaplineTests",
-      dependencies: ["Tapline", "TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      dependencies: [
+        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
+      ],
       swiftSettings: strict),
   ]
 )

@@ -61,14 +61,14 @@ public struct SafeOutputs {
     var lanes: [LevelLane] = []
     var started: [Int] = []
     for index in levels.indices where levels[index].onExit != .keep {
-      guard let lane = try? Server.levelLane(levels[index], sysfsRoot: sysfsRoot) else {
+      guard let lane = try? KernelBoard.levelLane(levels[index], sysfsRoot: sysfsRoot) else {
         problems[index] = Text("no thread for it")
         continue
       }
       lanes.append(lane)
       started.append(index)
     }
-    Server.finish(lanes) { lane in
+    KernelBoard.finish(lanes) { lane in
       let level = levels[started[lane]]
       return (.open, level.scale.share(of: level.safe))
     } ended: { lane, result in

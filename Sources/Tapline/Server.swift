@@ -1,28 +1,27 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import MQTTWire
 public import TaplineConfiguration
 import Taps
 
-/// A configured board's server: the broker, its taps and the loop that joins them to the kernel. One thread runs the
-/// loop; whatever may block has a thread of its own, up to one for each device (docs/architecture.md, Threads).
+/// A configured board's server: the gateway, and the loop that joins it to the kernel. One thread runs the loop;
+/// whatever may block has a thread of its own, up to one for each device (docs/architecture.md, Threads).
 /// Everything is made in `init`; from READY on the loop allocates nothing.
 ///
-/// Files of this type: Server (making, memory), ServerLoop (turns, sockets), ServerTaps (handlers of the embedding
-/// program), ServerLines (lines, outputs), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels
-/// and LEDs), ServerRules (rules, links, questions), ServerDiscovery (Home Assistant), ServerState (the state file),
-/// ServerFigures ($SYS), ServerLog, ServerStop (the orderly end).
+/// Files of this type: Server (making, memory), ServerLoop (turns, sockets), ServerHandlers (the embedding program's),
+/// ServerLines (lines), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels and LEDs), ServerState
+/// (the state file), ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks of the kernel is
+/// `KernelBoard`'s.
 public final class Server {
   let configuration: Configuration
   let log: Log
   let service = ServiceManager()
 
   let memory: MappedMemory
-  /// Changed by `callBroker` only.
-  private var guardedBroker: Broker
-  let taps: TapTable
-  let rules: RuleTable
+  let gateway: Gateway<KernelBoard>
+  let board: KernelBoard
   let loop: LoopMemory
   /// Places of connections to be read this turn or the next.
   var pending: IndexQueue
@@ -32,42 +31,16 @@ public final class Server {
   let sensorLanes: SensorLanes
   /// In the order of `sensorLanes`.
   let slowLanes: [SlowLane]
-  let stateKeeper: StateKeeper?
   var stateError: LinuxError?
-  /// One a PWM channel or LED.
-  let levelLanes: [LevelLane]
 
   var listeners: [OpenListener] = []
-  let lines: Lines
-  let chip: SimulatedChip?
-  var requests: [LineRequest?]
-  var retryAt: [Instant]
   let edges: EdgeBuffer
   var presses: [Press]
-  var handlers: [Handler] = []
-  var stash: PublicationStash
-  let discovery: DiscoveryRoom
-  var history = DiscoveryHistory()
-  /// This tap of the broker and those after it are of Home Assistant's birth messages.
-  var firstBirthTap = Int.max
-  var isDiscoveryDue = false
-  var handlerLane: HandlerLane?
-  var tapCounters = TapCounters()
-  var publishedTapCounters = TapCounters()
-  var tapCountersAt = Instant(nanoseconds: 0)
-  /// Places among the broker's taps.
-  var getTap: Int?
-  var ruleTapStart = 0
-  var handlerTapStart = 0
+  /// By the handler's place; nil: an inline one.
+  var decoupled: [DecoupledHandler?] = []
+  var publishedHandlerCounters = HandlerCounters()
   var publishedRuleCounters = RuleCounters()
-  /// Of what is being published: rules before it, and the last one's `by`.
-  var ruleDepth = 0
-  var ruleBy = Bytes.empty
-  /// Lines are being requested or set one after the other: rules wait until all of them are.
-  var rulesMustWait = false
-  /// The broker is in the middle of a call and must not be called.
-  private(set) var isBrokerBusy = false
-  private var isSettling = false
+  var tapCountersAt = Instant(nanoseconds: 0)
 
   var turnTimes = TurnTimes()
   var figuresAt = Instant.never
@@ -78,8 +51,6 @@ public final class Server {
 
   var publishedLog = Log.Counters()
   var watchdogAt = Instant.never
-  /// The end has begun: the turn is the last one, and commands are refused.
-  var isStopping = false
 
   struct OpenListener {
     let listener: Listener
@@ -93,37 +64,23 @@ public final class Server {
     public let text: Text
   }
 
-  // MARK: The broker
+  // MARK: The gateway
 
-  /// The broker, to look at.
-  var broker: Broker { _read { yield guardedBroker } }
+  var taps: TapTable { gateway.taps }
+  var broker: Broker { _read { yield gateway.broker } }
 
-  /// Makes one call that changes the broker. Taps run inside it and must not call the broker, so what they want published waits
-  /// until `settle`.
-  @inline(__always)
-  func callBroker<Answer>(_ call: (inout Broker) -> Answer) -> Answer {
-    precondition(!isBrokerBusy)
-    isBrokerBusy = true
-    defer { isBrokerBusy = false }
-    return call(&guardedBroker)
+  /// The end has begun: the turn is the last one, and commands are refused.
+  var isStopping: Bool {
+    get { gateway.isStopping }
+    set { if newValue { gateway.beginEnd() } }
   }
 
-  /// Makes one call in which taps may run, and does what they want before anything else happens.
+  @inline(__always)
+  func callBroker<Answer>(_ call: (inout Broker) -> Answer) -> Answer { gateway.callBroker(call) }
+
   @inline(__always)
   func brokerTurn<Answer>(at now: Instant, _ call: (inout Broker) -> Answer) -> Answer {
-    let answer = callBroker(call)
-    settle(at: now)
-    return answer
-  }
-
-  /// Publishes what taps have to tell and carries out the rules that have fired, until neither leads to anything more.
-  func settle(at now: Instant) {
-    // Most messages run no tap: this is all that they pay.
-    guard taps.hasUntold || !stash.isEmpty || rules.hasFired, !isSettling else { return }
-    isSettling = true
-    tellTaps(at: now)
-    runRules(at: now)
-    isSettling = false
+    gateway.brokerTurn(at: now, call)
   }
 
   // MARK: Making
@@ -140,7 +97,7 @@ public final class Server {
       edges = try EdgeBuffer(capacity: 64)
       sensorLanes = SensorLanes(configuration.taps.sensors)
       slowLanes = try Server.startSlowLanes(sensorLanes.counts, sysfsRoot: configuration.sysfsRoot)
-      levelLanes = try Server.startLevelLanes(configuration.taps.levels, sysfsRoot: configuration.sysfsRoot)
+      board = try KernelBoard(configuration, log: log, poller: poller)
     } catch {
       throw StartError(text: Server.text("cannot start: ", error))
     }
@@ -158,57 +115,39 @@ public final class Server {
     let now = Clock.now()
     let seed =
       UInt64(bitPattern: now.nanoseconds) ^ UInt64(bitPattern: Clock.wallNanoseconds()) &* 0x9E37_79B9_7F4A_7C15
-    guardedBroker = Broker(limits: configuration.limits, seed: seed, in: &reservation)
-    taps = TapTable(configuration.taps, in: &reservation)
-    rules = RuleTable(configuration.taps, in: &reservation)
+    gateway = Gateway(
+      configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
+      seed: seed, board: board, in: &reservation)
     loop = LoopMemory(configuration.limits, configuration.loopLimits, in: &reservation)
     pending = Server.pendingQueue(configuration.limits, in: &reservation)
-    stash = PublicationStash(configuration.loopLimits, in: &reservation)
     let stateRoom = StateRoom(configuration.taps, in: &reservation)
-    discovery = DiscoveryRoom(configuration.taps, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
-    taps.prepare(at: now)
-    rules.prepare(configuration.taps)
+    presses = configuration.presses.map { Press($0, from: now) }
+    guard gateway.prepare(at: now, onPresence: { [unowned(unsafe) self] presence in self.tell(presence) }) else {
+      throw StartError(text: Text("no room for all taps; raise limits: taps, topic_nodes or topic_bytes"))
+    }
     do throws(LinuxError) {
-      stateKeeper = try StateKeeper.open(taps, stateRoom, log: log)
+      board.stateKeeper = try StateKeeper.open(taps, stateRoom, log: log)
     } catch {
       throw StartError(text: Server.text("the state file's thread cannot be started: ", error))
-    }
-
-    chip = configuration.board?.isSimulated == true ? SimulatedChip() : nil
-    lines = chip.map { Lines(simulated: $0) } ?? Lines()
-    requests = [LineRequest?](repeating: nil, count: taps.lineCount)
-    retryAt = [Instant](repeating: .never, count: taps.lineCount)
-    presses = configuration.presses.map { Press($0, from: now) }
-    try addCommandTaps()
-    guardedBroker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
-    guardedBroker.onPresence = { [unowned(unsafe) self] presence in
-      self.tell(presence)
-      if presence.isHere {
-        self.taps.clientConnected(presence.clientID)
-      } else {
-        self.taps.clientLost(presence.clientID, at: presence.now)
-      }
     }
     try openListeners()
     poll(signals.fd, .signals, 0)
     for index in 0..<slowLanes.count { poll(slowLanes[index].fd, .slowLane, index) }
-    if let stateKeeper { poll(stateKeeper.fd, .stateFile, 0) }
-    for index in 0..<levelLanes.count { poll(levelLanes[index].fd, .level, index) }
+    if let keeper = board.stateKeeper { poll(keeper.fd, .stateFile, 0) }
+    for index in 0..<board.levelLanes.count { poll(board.levelLanes[index].fd, .level, index) }
   }
 
   /// What a configuration takes, without taking it: the same code with a reservation that only counts.
   public static func plan(_ configuration: Configuration) -> Plan {
     var reservation = Reservation.counting()
-    _ = Broker(limits: configuration.limits, seed: 0, in: &reservation)
-    _ = TapTable(configuration.taps, in: &reservation)
-    _ = RuleTable(configuration.taps, in: &reservation)
+    Gateway<KernelBoard>.count(
+      configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
+      in: &reservation)
     _ = LoopMemory(configuration.limits, configuration.loopLimits, in: &reservation)
     _ = pendingQueue(configuration.limits, in: &reservation)
-    _ = PublicationStash(configuration.loopLimits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
     let laneBytes = SensorLanes(configuration.taps.sensors).counts.count * SlowLane.stackBytes
-    _ = DiscoveryRoom(configuration.taps, in: &reservation)
     return Plan(
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
@@ -235,29 +174,6 @@ public final class Server {
 
   /// What the kernel lets one TCP connection hold by default: tcp_rmem and tcp_wmem, middle values.
   private static var socketBytes: Int { 131_072 + 16_384 }
-
-  /// The command topics are the first taps of the broker, in the table's order.
-  private func addCommandTaps() throws(StartError) {
-    for index in 0..<taps.outputTopicCount { try addCommandTap(taps.outputTopic(index), index) }
-    for index in 0..<taps.counters.count {
-      try addCommandTap(taps.counters[index].commandTopic, taps.outputTopicCount + index)
-    }
-    for index in 0..<taps.levels.count {
-      try addCommandTap(taps.levels[index].commandTopic, taps.outputTopicCount + taps.counters.count + index)
-    }
-    try addGetTap()
-    try addRuleTaps()
-  }
-
-  func addCommandTap(_ topic: Bytes, _ index: Int) throws(StartError) {
-    guard let tap = callBroker({ $0.addTap(filter: topic) }), tap.index == index else {
-      throw Server.noRoomForTaps
-    }
-  }
-
-  static var noRoomForTaps: StartError {
-    StartError(text: Text("no room for all taps; raise limits: taps, topic_nodes or topic_bytes"))
-  }
 
   private func openListeners() throws(StartError) {
     if let raised = try? Process.raiseDescriptorLimit(to: configuration.limits.connectionsMax + taps.lineCount + 64),
@@ -332,17 +248,25 @@ public final class Server {
   }
 }
 
+extension HandlerLimits {
+  init(_ limits: LoopLimits) {
+    self.init()
+    publicationsMax = limits.tapPublishesMax
+    publicationBytes = limits.tapPublishBytes
+    microseconds = limits.tapMicroseconds
+    overrunsMax = limits.tapOverrunsMax
+  }
+}
+
 /// Memory that the loop itself uses, beside the broker's and the taps'.
 struct LoopMemory: ~Copyable {
   let readBuffer: Scratch
-  let scratch: Scratch
   let transports: FixedArray<TransportState>  // by the connection's index
   let peers: FixedArray<Peer>  // likewise
   let parts: PartList
 
   init(_ limits: Limits, _ loopLimits: LoopLimits, in reservation: inout Reservation) {
     readBuffer = Scratch(byteCount: loopLimits.readBytes, name: "read buffer", in: &reservation)
-    scratch = Scratch(byteCount: 1024, name: "scratch: loop", in: &reservation)
     transports = FixedArray(count: limits.connectionsMax, name: "transports", in: &reservation)
     peers = FixedArray(count: limits.connectionsMax, name: "peers", in: &reservation)
     parts = PartList(count: GatherList.partsMax, name: "parts of a write", in: &reservation)

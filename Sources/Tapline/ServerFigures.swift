@@ -1,7 +1,9 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import TaplineConfiguration
+import Taps
 
 /// What the loop says of itself under $SYS.
 extension Server {
@@ -9,7 +11,7 @@ extension Server {
   func publishFigures(at now: Instant) {
     guard figuresAt <= now else { return }
     figuresAt = now.adding(seconds: Int64(configuration.limits.sysIntervalSeconds))
-    var writer = loop.scratch.writer()
+    var writer = gateway.scratch.writer()
     turnTimes.write(into: &writer)
     publishFigure("$SYS/tapline/loop/turn_microseconds", writer.written, at: now)
     publishLogCounters(at: now)
@@ -25,20 +27,60 @@ extension Server {
 
   /// `tapline version 0.1.0`, once: a client that looks there first learns what it speaks to.
   func publishVersion(at now: Instant) {
-    var writer = loop.scratch.writer()
+    var writer = gateway.scratch.writer()
     writer.write("tapline version ")
     writer.write(Version.text)
     publishFigure("$SYS/broker/version", writer.written, at: now)
   }
 
   func publishFigure(_ topic: StaticString, _ value: UInt64, at now: Instant) {
-    var writer = loop.scratch.writer()
+    var writer = gateway.scratch.writer()
     writer.writeDecimal(value)
     publishFigure(topic, writer.written, at: now)
   }
 
   private func publishFigure(_ topic: StaticString, _ payload: Bytes, at now: Instant) {
-    _ = publishOwn(topic: Bytes(topic), payload: payload, retain: true, runsTaps: false, at: now)
+    gateway.publishOwn(topic: Bytes(topic), payload: payload, retain: true, runsTaps: false, at: now)
+  }
+
+  func publishCounter(_ topic: StaticString, _ value: UInt64, _ before: UInt64, at now: Instant) {
+    guard value != before else { return }
+    publishFigure(topic, value, at: now)
+  }
+
+  // MARK: Taps and rules
+
+  /// When changed figures are due; they are published once a second at most.
+  var tapCountersDeadline: Instant {
+    gateway.handlerCounters == publishedHandlerCounters && gateway.rules.counters == publishedRuleCounters
+      ? .never : tapCountersAt
+  }
+
+  /// `$SYS/tapline/taps/...` and `$SYS/tapline/rules/...`, where they have changed.
+  func publishTapCounters(at now: Instant) {
+    guard tapCountersDeadline <= now else { return }
+    tapCountersAt = now.adding(seconds: 1)
+    publishHandlerCounters(at: now)
+    publishRuleCounters(at: now)
+  }
+
+  private func publishHandlerCounters(at now: Instant) {
+    let (new, old) = (gateway.handlerCounters, publishedHandlerCounters)
+    publishCounter("$SYS/tapline/taps/overruns", new.overruns, old.overruns, at: now)
+    publishCounter("$SYS/tapline/taps/quarantines", new.quarantines, old.quarantines, at: now)
+    publishCounter("$SYS/tapline/taps/quarantined_skipped", new.quarantinedSkipped, old.quarantinedSkipped, at: now)
+    publishCounter("$SYS/tapline/taps/decoupled_dropped", new.decoupledDropped, old.decoupledDropped, at: now)
+    publishedHandlerCounters = new
+  }
+
+  private func publishRuleCounters(at now: Instant) {
+    let (new, old) = (gateway.rules.counters, publishedRuleCounters)
+    publishCounter("$SYS/tapline/rules/fired", new.fired, old.fired, at: now)
+    publishCounter("$SYS/tapline/rules/cut", new.cut, old.cut, at: now)
+    publishCounter("$SYS/tapline/rules/refused", new.refused, old.refused, at: now)
+    publishCounter("$SYS/tapline/rules/dropped", new.dropped, old.dropped, at: now)
+    publishCounter("$SYS/tapline/rules/not_comparable", new.notComparable, old.notComparable, at: now)
+    publishedRuleCounters = new
   }
 }
 

@@ -1,4 +1,5 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import MQTTWire
@@ -35,12 +36,12 @@ extension Server {
   static var inputEventsMax: UInt16 { 64 }
   static var counterEventsMax: UInt16 { 1024 }
 
-  private var capabilities: LineCapabilities { lines.capabilities }
+  private var capabilities: LineCapabilities { board.lines.capabilities }
 
   /// Takes the edges that wait, as many as the kernel keeps for a line; then does what is due of the line's tap.
   func readEdges(line: Int, at now: Instant) {
     let owner = taps.owner(ofLine: line)
-    if let request = requests[line], request.fd >= 0 {
+    if let request = board.requests[line], request.fd >= 0 {
       do throws(LinuxError) {
         try takeEdges(of: request, owner, at: now)
       } catch {
@@ -49,7 +50,8 @@ extension Server {
       }
     }
     advance(owner, to: now, at: now)
-    guard case .input(let input) = owner, taps.inputs[input].levelIsDue(at: now), let request = requests[line] else {
+    guard case .input(let input) = owner, taps.inputs[input].levelIsDue(at: now), let request = board.requests[line]
+    else {
       return
     }
     guard let isActive = request.get() else {
@@ -57,7 +59,7 @@ extension Server {
       return
     }
     let wall = Clock.wallNanoseconds()
-    publish(taps.inputs[input].levelRead(active: isActive, at: now, wallNanoseconds: wall), at: now)
+    gateway.publish(taps.inputs[input].levelRead(active: isActive, at: now, wallNanoseconds: wall), at: now)
   }
 
   private func takeEdges(of request: LineRequest, _ owner: LineOwner, at now: Instant) throws(LinuxError) {
@@ -77,10 +79,10 @@ extension Server {
           sequence: isCounted ? edge.sequence : nil)
         switch owner {
         case .output: break
-        case .input(let input): publish(taps.inputs[input].edgeReceived(told), at: now)
+        case .input(let input): gateway.publish(taps.inputs[input].edgeReceived(told), at: now)
         case .counter(let counter):
           taps.counters[counter].edgeReceived(told)
-          stateChanged(at: now)
+          board.stateChanged(at: now)
         }
       }
       if count < edges.capacity { return }
@@ -91,9 +93,9 @@ extension Server {
     switch owner {
     case .output: break
     case .input(let input):
-      while let update = taps.inputs[input].advance(to: moment) { publish(update, at: now) }
+      while let update = taps.inputs[input].advance(to: moment) { gateway.publish(update, at: now) }
     case .counter(let counter):
-      while let update = taps.counters[counter].advance(to: moment) { publish(update, at: now) }
+      while let update = taps.counters[counter].advance(to: moment) { gateway.publish(update, at: now) }
     }
   }
 
@@ -105,28 +107,5 @@ extension Server {
     for index in 0..<taps.counters.count {
       if taps.counters[index].nextDeadline <= now { readEdges(line: taps.counters[index].lineIndex, at: now) }
     }
-  }
-
-  /// A meter reading on `total/set`, inside the broker's turn.
-  func commandReceived(counter: Int, _ message: TapMessage) -> TapVerdict {
-    var verdict = TapVerdict(retain: false)  // a retained reading would be set at every restart
-    // An empty retained message deletes a retained one: no command.
-    if message.payload.isEmpty, message.retain { return verdict }
-    if refusesRetained(message) {
-      verdict.reason = .implementationSpecificError
-      verdict.reasonString = Bytes("a retained command")
-      return verdict
-    }
-    let wall = Clock.wallNanoseconds()
-    let by = author(of: message)
-    switch taps.counters[counter].commandReceived(message.payload, wallNanoseconds: wall, by: by) {
-    case .set(let update):
-      taps.tellLater(.counter(counter), update)
-      stateChanged(at: message.now)
-    case .refuse(let reason, let text):
-      verdict.reason = reason
-      verdict.reasonString = text
-    }
-    return verdict
   }
 }

@@ -5,7 +5,7 @@ import MQTTWire
 import TaplineConfiguration
 import Taps
 
-/// What is logged of clients and taps. Lines that many clients may bring about leave the port out, so that the same
+/// What is logged of clients. Lines that many clients may bring about leave the port out, so that the same
 /// ones are folded.
 extension Server {
   // MARK: Clients
@@ -77,36 +77,6 @@ extension Server {
     guard peer.id == id else { return }
     line.write(" from ")
     peer.address.write(to: &line, withPort: withPort)
-  }
-
-  // MARK: Taps
-
-  /// `tapline: tap NAME/CHANNEL: TEXT; REMEDY`.
-  func tell(
-    _ priority: Log.Priority, _ area: Log.Area, tap name: [UInt8], channel: [UInt8] = [], _ text: Bytes,
-    _ remedy: StaticString = ""
-  ) {
-    log.line(priority, area) { line in
-      line.write("tapline: tap ")
-      name.lend { line.write($0) }
-      if !channel.isEmpty { line.write("/") }
-      channel.lend { line.write($0) }
-      line.write(": ")
-      line.write(text)
-      line.write(remedy)
-    }
-  }
-
-  /// Who switched an output, or why it was not: `tapline: tap NAME: TEXT, by 'WHO'`.
-  func tellOfCommand(_ priority: Log.Priority, _ output: Int, by author: Bytes, _ text: Bytes) {
-    log.line(priority, .taps) { line in
-      line.write("tapline: tap ")
-      configuration.taps.outputs[output].name.lend { line.write($0) }
-      line.write(": ")
-      line.write(text)
-      line.write(", by ")
-      line.write(quoted: author)
-    }
   }
 
   // MARK: Figures

@@ -1,4 +1,5 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import MQTTWire
@@ -53,17 +54,17 @@ extension Server {
   func start() {
     MappedMemory.touchStack(byteCount: Server.stackBytes)
     let now = Clock.now()
-    publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+    gateway.publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     tellWhatTheKernelKeeps()
-    startDiscovery(at: now)
-    rulesMustWait = true  // an output that is not requested yet does what no rule wants
+    gateway.startDiscovery(previous: board.stateKeeper?.previousEntries.map { $0.name } ?? [], at: now)
+    gateway.rulesMustWait = true  // an output that is not requested yet does what no rule wants
     for line in 0..<taps.lineCount { openLine(line, at: now) }
-    rulesMustWait = false
-    settle(at: now)
-    stateChanged(at: now)  // so that a file that cannot be written is told of now
+    gateway.rulesMustWait = false
+    gateway.settle(at: now)
+    board.stateChanged(at: now)  // so that a file that cannot be written is told of now
     callBroker { $0.startSys(at: now) }
     publishVersion(at: now)
-    advanceBroker(to: now)
+    gateway.advance(to: now)
     MappedMemory.trim()
     if let nanoseconds = service.watchdogNanoseconds { watchdogAt = now.adding(nanoseconds: nanoseconds / 2) }
     log.line(.notice, .server) { line in
@@ -93,7 +94,7 @@ extension Server {
       index += 1
     }
     readPending(at: now)
-    advanceBroker(to: now)
+    gateway.advance(to: now)
     advanceBoard(at: now)
     flushReady(at: now)
     tellNotices()
@@ -103,35 +104,24 @@ extension Server {
     return ended
   }
 
-  private func advanceBroker(to now: Instant) {
-    brokerTurn(at: now) { $0.advance(to: now) }  // a Will may run taps
-  }
-
   private var nextDeadline: Instant {
-    var deadline = Instant.earliest(
-      broker.nextDeadline ?? .never, taps.nextSensorDeadline, taps.nextInputDeadline, taps.nextOutputDeadline,
-      taps.nextLevelDeadline, rules.nextDeadline)
-    for retry in retryAt { deadline = min(deadline, retry) }
+    var deadline = Instant.earliest(gateway.nextDeadline, taps.nextSensorDeadline, taps.nextInputDeadline)
+    for retry in board.retryAt { deadline = min(deadline, retry) }
     for press in presses { deadline = min(deadline, press.nextAt) }
     for listener in listeners { deadline = min(deadline, listener.pausedUntil) }
     return .earliest(
-      deadline, watchdogAt, log.nextDeadline, tapCountersDeadline, figuresAt, stateKeeper?.dueAt ?? .never)
+      deadline, watchdogAt, log.nextDeadline, tapCountersDeadline, figuresAt, board.stateKeeper?.dueAt ?? .never)
   }
 
   private func advanceBoard(at now: Instant) {
-    rules.advance(to: now)
-    settle(at: now)
-    advanceOutputs(at: now)
-    advanceLevels(at: now)
     retryLevels(at: now)
     takeDueSensors(at: now)
     advanceInputs(at: now)
     advancePresses(at: now)
     advanceState(at: now)
     publishTapCounters(at: now)
-    advanceDiscovery(at: now)
     publishFigures(at: now)
-    for line in 0..<retryAt.count where retryAt[line] <= now { openLine(line, at: now) }
+    for line in 0..<board.retryAt.count where board.retryAt[line] <= now { openLine(line, at: now) }
     for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
       listeners[index].pausedUntil = .never
       poll(listeners[index].listener.fd, .listener, index)
@@ -332,43 +322,6 @@ extension Server {
     try? poller.remove(fd)
     Transport.close(fd)
     brokerTurn(at: now) { $0.detach(id, at: now) }  // a Will may run taps
-  }
-
-  // MARK: Publishing
-
-  func publish(_ publication: Publication, at now: Instant) {
-    var properties = loop.scratch.writer()
-    publication.writeProperties(into: &properties)
-    _ = publishOwn(
-      topic: publication.topic, payload: publication.payload,
-      properties: properties.overflowed ? .empty : properties.written, retain: publication.retain,
-      expirySeconds: publication.expirySeconds, at: now)
-  }
-
-  func publish(_ update: TapUpdate, at now: Instant) {
-    publishAll(update, at: now)
-    settle(at: now)
-  }
-
-  private func publishAll(_ update: TapUpdate, at now: Instant) {
-    if let state = update.state { publish(state, at: now) }
-    if let fault = update.fault { publish(fault, at: now) }
-    if let event = update.event { publish(event, at: now) }
-  }
-
-  /// Publishes the states of commanded taps, then the messages that handlers and answers left in the stash, until both are empty.
-  func tellTaps(at now: Instant) {
-    while true {
-      if let update = taps.takeUntold() {
-        publishAll(update, at: now)
-      } else if let next = stash.pop() {
-        _ = publishOwn(
-          topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
-          retain: next.entry.retain, runsTaps: next.entry.runsTaps, at: now)
-      } else {
-        return
-      }
-    }
   }
 }
 

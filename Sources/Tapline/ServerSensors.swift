@@ -1,4 +1,5 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import TaplineConfiguration
@@ -20,7 +21,7 @@ extension Server {
     while let action = taps.takeDueSensor(at: now, wallNanoseconds: Clock.wallNanoseconds()) {
       switch action {
       case .read(let sensor): submit(sensor, at: now)
-      case .publish(let sensor, let update): publish(update, of: sensor, at: now)
+      case .publish(let sensor, let update): tell(update, of: sensor, at: now)
       }
     }
   }
@@ -37,7 +38,7 @@ extension Server {
     case .thermal(let type):
       isTaken = type.lend { slowLane.submit(sensor: number, kind: .thermal, name: $0, file: .empty) }
     case .iio(let name, let channel):
-      var file = loop.scratch.writer()
+      var file = gateway.scratch.writer()
       channel.lend { taps.sensors[sensor].filePart.writeName(beside: $0, into: &file) }
       isTaken = name.lend { slowLane.submit(sensor: number, kind: .iio, name: $0, file: file.written) }
     case .w1(let name):
@@ -50,7 +51,7 @@ extension Server {
     if !isTaken {
       let update = taps.sensors[sensor].readingFailed(
         Bytes("slow lane is full"), at: now, wallNanoseconds: Clock.wallNanoseconds())
-      publish(update, of: sensor, at: now)
+      tell(update, of: sensor, at: now)
     }
   }
 
@@ -68,20 +69,20 @@ extension Server {
           taps.sensors[sensor].readingReceived(text, at: now, wallNanoseconds: wall)
         }
       }
-      publish(update, of: sensor, at: now)
+      tell(update, of: sensor, at: now)
     }
   }
 
-  private func publish(_ update: TapUpdate, of sensor: Int, at now: Instant) {
+  private func tell(_ update: TapUpdate, of sensor: Int, at now: Instant) {
     if let fault = update.fault {
       let (name, channel) = (configuration.taps.sensors[sensor].name, configuration.taps.sensors[sensor].channel)
       if fault.payload.isEmpty {
-        tell(.notice, .sensors, tap: name, channel: channel, Bytes("is read again"))
+        board.tell(.notice, .sensors, tap: name, channel: channel, Bytes("is read again"))
       } else {
-        tell(
+        board.tell(
           .warning, .sensors, tap: name, channel: channel, fault.payload, "; its next readings are tried as before")
       }
     }
-    publish(update, at: now)
+    gateway.publish(update, at: now)
   }
 }

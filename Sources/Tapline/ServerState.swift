@@ -6,11 +6,8 @@ import Taps
 
 /// The state file in the loop's turns; a thread of its own writes it.
 extension Server {
-  /// Something of a counter, an output or a level is different.
-  func stateChanged(at now: Instant) { stateKeeper?.changed(at: now) }
-
   func advanceState(at now: Instant) {
-    guard let keeper = stateKeeper, keeper.dueAt <= now else { return }
+    guard let keeper = board.stateKeeper, keeper.dueAt <= now else { return }
     keeper.compose(taps, at: now)
     keeper.write(at: now, nextAt: isAnyOutputOn ? now.adding(seconds: Server.onHoursSeconds) : .never)
   }
@@ -27,7 +24,7 @@ extension Server {
 
   /// A write has ended.
   func takeStateOutcome(at now: Instant) {
-    guard let keeper = stateKeeper, let outcome = keeper.takeOutcome(at: now) else { return }
+    guard let keeper = board.stateKeeper, let outcome = keeper.takeOutcome(at: now) else { return }
     tell(outcome, of: keeper)
     publishFigure("$SYS/tapline/state/writes", keeper.figures.writes, at: now)
     publishFigure("$SYS/tapline/state/bytes_written", keeper.figures.bytesWritten, at: now)
@@ -56,7 +53,7 @@ extension Server {
 
   /// What is to be found again, before outputs go to their safe levels: what was commanded, not what the end does.
   func composeLastState(at now: Instant) {
-    guard let keeper = stateKeeper else { return }
+    guard let keeper = board.stateKeeper else { return }
     for index in 0..<taps.counters.count { readEdges(line: taps.counters[index].lineIndex, at: now) }
     keeper.compose(taps, at: now)
   }
@@ -67,7 +64,7 @@ extension Server {
 
   /// Waits for it, but not for a card that does not answer.
   func writeLastState(at now: Instant) {
-    guard let keeper = stateKeeper else { return }
+    guard let keeper = board.stateKeeper else { return }
     let deadline = Clock.now().adding(seconds: Server.lastStateSeconds)
     _ = keeper.waitForOutcome(until: deadline, at: now)  // of a write that was under way
     if !keeper.isBusy {

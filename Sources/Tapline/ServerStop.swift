@@ -1,4 +1,5 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import MQTTWire
@@ -11,13 +12,13 @@ extension Server {
     service.stopping()
     let now = Clock.now()
     composeLastState(at: now)
-    leaveOutputs(at: now)  // before anything that may take its time
-    leaveLevels(at: now)
-    publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+    isStopping = true
+    gateway.leave(at: now)  // before anything that may take its time
+    gateway.publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     flushAll(at: now)
     brokerTurn(at: now) { $0.closeAll(.serverShuttingDown, at: now) }
     flushAll(at: now)
-    for line in 0..<taps.lineCount { closeLine(line) }
+    for line in 0..<taps.lineCount { board.close(line: line) }
     for listener in listeners {
       listener.listener.close()
       if !listener.listener.isPassed, case .unix(let path, _) = listener.settings.endpoint,

@@ -206,3 +206,11 @@ extension TapSettings {
     return others.contains(pin) ? "another tap has this pin" : nil
   }
 }
+
+extension TapSettings {
+  /// The filter of questions for what a line has: `<base>/+/get`, or what it is in another layout.
+  public var questionFilter: [UInt8] {
+    layout == .mqttIO
+      ? base + Bytes("/+/+/get").array() : layout.topic(.input, .state, base: base, name: Bytes("+/get").array())
+  }
+}

@@ -39,7 +39,7 @@ struct LevelExitTests {
     _ lanes: [LevelLane], within nanoseconds: Int64 = .max, _ job: (Int) -> (job: LevelJob, share: UInt64)?
   ) -> [String] {
     var told = [String](repeating: "-", count: lanes.count)
-    Server.finish(lanes, within: nanoseconds, job) { index, result in
+    KernelBoard.finish(lanes, within: nanoseconds, job) { index, result in
       #expect(told[index] == "-")
       guard let result else {
         told[index] = "hangs"

@@ -133,7 +133,7 @@ struct ServerStopTests {
     client.send(.publish(topic: "b/relay/set", payload: "ON", qos: 1, packetID: 7))
     world.run(until: "PUBACK") { client.received { $0.packetID == 7 } != nil }
     #expect(world.isHigh(17))
-    let keeper = try #require(world.server.stateKeeper)
+    let keeper = try #require(world.server.board.stateKeeper)
     let now = Clock.now()
     // A write that is under way comes to its end, so that the last one follows at once.
     _ = keeper.waitForOutcome(until: now.adding(seconds: 120), at: now)

@@ -80,7 +80,7 @@ final class ServerWorld {
     (0..<server.configuration.limits.connectionsMax).contains { server.broker.connection(at: $0) != nil }
   }
 
-  func isHigh(_ offset: Int) -> Bool { server.chip!.isHigh(offset) }
+  func isHigh(_ offset: Int) -> Bool { server.board.chip!.isHigh(offset) }
 
   func brightness(of led: String) throws -> Int? {
     let file = folder.appendingPathComponent("class/leds/\(led)/brightness")

@@ -1,54 +1,46 @@
-import Bounded
-import LinuxIO
+public import Bounded
 import MQTTBroker
 import MQTTWire
-import TaplineConfiguration
 import Taps
 
 /// Home Assistant's discovery: what the board has is announced before READY; what it has no longer is taken back, in the
 /// device's own message and, when Home Assistant says that it is there, by empty ones.
-extension Server {
-  /// After the status, which the announced entities look at.
-  func startDiscovery(at now: Instant) {
-    let limits = configuration.limits
+extension Gateway {
+  /// Announces the board. After its status, which the announced entities look at, and after all handlers were added.
+  /// - Parameter previous: what earlier configurations announced, by the names that the board keeps of it.
+  public func startDiscovery(previous: [[UInt8]], at now: Instant) {
     history = DiscoveryHistory(
-      entries: stateKeeper?.previousEntries.map { $0.name } ?? [], present: discovery.announced,
-      topicBytesMax: limits.topicBytesMax,
+      entries: previous, present: discovery.announced, topicBytesMax: limits.topicBytesMax,
       topicLevelsMax: limits.topicLevelsMax)
-    // The last taps of the broker, so that all others keep their numbers.
-    for topic in history.statusTopics {
-      guard let tap = topic.lend({ topic in callBroker { $0.addTap(filter: topic) } }) else {
-        log.write(.warning, .taps, "tapline: no room to hear when Home Assistant comes; raise limits: taps")
-        continue
-      }
-      firstBirthTap = min(firstBirthTap, tap.index)
+    for topic in history.statusTopics where !topic.withUnsafeBytes({ addTap(Bytes($0)) }) {
+      board.tell(.homeAssistantUnheard)
     }
-    publishDiscovery(at: now)
+    announce(at: now)
   }
 
-  /// Home Assistant's birth message, in the broker's turn.
+  /// Home Assistant's birth message, in the broker's call.
   func homeAssistantCame(_ message: TapMessage) {
     if message.payload == Bytes("online"), !history.isEmpty { isDiscoveryDue = true }
   }
 
   /// Once it has come, it hears what is gone, and is told anew what is there: an entity that has moved from one message
   /// to another can be taken from the second only when the first is gone.
-  func advanceDiscovery(at now: Instant) {
+  func advanceHomeAssistant(at now: Instant) {
     guard isDiscoveryDue else { return }
     isDiscoveryDue = false
     for topic in history.topics {
-      topic.lend { topic in
-        _ = publishOwn(topic: topic, payload: .empty, qos: .atLeastOnce, retain: true, runsTaps: false, at: now)
+      topic.withUnsafeBytes { topic in
+        _ = publishOwn(topic: Bytes(topic), payload: .empty, qos: .atLeastOnce, retain: true, runsTaps: false, at: now)
       }
     }
     // With what is gone for who is here, then without it for who comes later.
-    if !history.tombstones.isEmpty { publishDiscovery(at: now) }
-    for entry in history.gone { stateKeeper?.forget(entryNamed: entry, at: now) }
+    if !history.tombstones.isEmpty { announce(at: now) }
+    for entry in history.gone { board.forget(announced: entry, at: now) }
     history = DiscoveryHistory()
-    publishDiscovery(at: now)
+    announce(at: now)
   }
 
-  private func publishDiscovery(at now: Instant) {
+  private func announce(at now: Instant) {
     guard let announced = discovery.announced else { return }
     for message in 0..<announced.messageCount {
       var topic = discovery.topic.writer()
@@ -56,15 +48,13 @@ extension Server {
       var payload = discovery.payload.writer()
       announced.writePayload(message: message, tombstones: history.tombstones, into: &payload)
       precondition(!topic.overflowed && !payload.overflowed)
-      var properties = loop.scratch.writer()
+      var properties = scratch.writer()
       properties.writeProperty(.payloadFormatIndicator, byte: 1)
       properties.writeProperty(.contentType, bytes: Bytes("application/json"))
       let reason = publishOwn(
         topic: topic.written, payload: payload.written, properties: properties.written, qos: .atLeastOnce, retain: true,
         runsTaps: false, at: now)
-      if reason.isError {
-        log.write(.error, .taps, "tapline: a discovery message found no room; raise limits: retained or blocks")
-      }
+      if reason.isError { board.tell(.discoveryLost) }
     }
   }
 }

@@ -1,0 +1,211 @@
+public import Bounded
+public import MQTTBroker
+public import MQTTWire
+public import Taps
+
+/// The broker, the board's taps and their rules: what one message sets off, without any input or output of its own. It
+/// asks a `Board` for what lines and levels do, and a `Board` can be the kernel's or a model's.
+///
+/// This module owns the bracket around the broker. A call of the broker may run taps, taps must not call the broker,
+/// and so what they want published waits: states in `UntoldTaps`, messages of handlers and answers in the stash, fired
+/// rules in their queue. Each function that lets the broker run taps returns when all of that has come to rest.
+///
+/// Files: Gateway (the bracket), Board (what is asked of the board), Origin, TapRoute, Commands (messages on command
+/// topics, questions, answers), CarryOut (lines and levels), GatewayRules, Handlers (an embedding program's),
+/// HomeAssistant (discovery), PublicationStash.
+public final class Gateway<TheBoard: Board> {
+  public let board: TheBoard
+  public let taps: TapTable
+  public let rules: RuleTable
+  /// For what is written and read within one call; also for the loop's own texts.
+  public let scratch: Scratch
+  let limits: Limits
+  let handlerLimits: HandlerLimits
+
+  /// Changed by `callBroker` only.
+  @usableFromInline var guardedBroker: Broker
+  @usableFromInline var isBrokerBusy = false
+  private var isSettling = false
+  var stash: PublicationStash
+  var routes = TapRoutes()
+  var handlers: [Handler] = []
+  public internal(set) var handlerCounters = HandlerCounters()
+  let discovery: DiscoveryRoom
+  var history = DiscoveryHistory()
+  var isDiscoveryDue = false
+
+  /// Whose doing is what the broker publishes of its own; a client's message names its client itself.
+  var ownOrigin = Origin.board
+  /// Lines are being requested or set one after the other: rules wait until all of them are.
+  public var rulesMustWait = false
+  /// The end has begun: the turn is the last one, and commands are refused.
+  public private(set) var isStopping = false
+
+  /// Takes all memory from `reservation`. Call `prepare` before any other function.
+  public init(
+    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, seed: UInt64, board: TheBoard,
+    in reservation: inout Reservation
+  ) {
+    self.board = board
+    self.limits = limits
+    self.handlerLimits = handlerLimits
+    guardedBroker = Broker(limits: limits, seed: seed, in: &reservation)
+    taps = TapTable(settings, in: &reservation)
+    rules = RuleTable(settings, in: &reservation)
+    stash = PublicationStash(handlerLimits, in: &reservation)
+    discovery = DiscoveryRoom(settings, in: &reservation)
+    scratch = Scratch(byteCount: OutputAnswer.byteCountMax, name: "scratch: gateway", in: &reservation)
+  }
+
+  /// Counts what `init` takes, for a plan.
+  public static func count(
+    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, in reservation: inout Reservation
+  ) {
+    _ = Broker(limits: limits, seed: 0, in: &reservation)
+    _ = TapTable(settings, in: &reservation)
+    _ = RuleTable(settings, in: &reservation)
+    _ = PublicationStash(handlerLimits, in: &reservation)
+    _ = DiscoveryRoom(settings, in: &reservation)
+    _ = Scratch(byteCount: OutputAnswer.byteCountMax, name: "scratch: gateway", in: &reservation)
+  }
+
+  /// Writes the tables' memory and adds the taps of commands, questions and rules to the broker. False when the broker
+  /// has no room for all of them.
+  /// - Parameter onPresence: a client's connection has begun or ended. It must not call the gateway.
+  public func prepare(at now: Instant, onPresence: @escaping (Presence) -> Void) -> Bool {
+    taps.prepare(at: now)
+    rules.prepare(taps.settings)
+    guardedBroker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
+    guardedBroker.onPresence = { [unowned(unsafe) self] presence in
+      onPresence(presence)
+      if presence.isHere {
+        self.taps.clientConnected(presence.clientID)
+      } else {
+        self.taps.clientLost(presence.clientID, at: presence.now)
+      }
+    }
+    return addTaps()
+  }
+
+  /// From here on nothing that is asked of an output or a level is carried out, whoever asks.
+  public func beginEnd() { isStopping = true }
+
+  // MARK: The broker
+
+  /// The broker, to look at.
+  @inlinable public var broker: Broker { _read { yield guardedBroker } }
+
+  /// Makes one call that changes the broker. Taps run inside it and must not call the broker, so what they want published
+  /// waits until `settle`.
+  @inlinable @inline(__always)
+  public func callBroker<Answer>(_ call: (inout Broker) -> Answer) -> Answer {
+    precondition(!isBrokerBusy)
+    isBrokerBusy = true
+    defer { isBrokerBusy = false }
+    return call(&guardedBroker)
+  }
+
+  /// Makes one call in which taps may run, and does what they want before anything else happens.
+  @inlinable @inline(__always)
+  public func brokerTurn<Answer>(at now: Instant, _ call: (inout Broker) -> Answer) -> Answer {
+    let answer = callBroker(call)
+    settle(at: now)
+    return answer
+  }
+
+  /// Publishes what taps have to tell and carries out the rules that have fired, until neither leads to anything more.
+  public func settle(at now: Instant) {
+    // Most messages run no tap: this is all that they pay.
+    guard taps.hasUntold || !stash.isEmpty || rules.hasFired, !isSettling else { return }
+    isSettling = true
+    tellTaps(at: now)
+    runRules(at: now)
+    isSettling = false
+  }
+
+  // MARK: Publishing
+
+  /// Publishes the states of commanded taps, then the messages that handlers and answers left in the stash, until both
+  /// are empty.
+  func tellTaps(at now: Instant) {
+    while true {
+      if let update = taps.takeUntold() {
+        publishAll(update, at: now)
+      } else if let next = stash.pop() {
+        _ = publishOwn(
+          topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
+          retain: next.entry.retain, runsTaps: next.entry.runsTaps, at: now)
+      } else {
+        return
+      }
+    }
+  }
+
+  /// Publishes a message of the board's own: its subscribers see it and, with `runsTaps`, its taps and rules; handlers
+  /// do not. What taps want because of it waits for `settle`.
+  @discardableResult public func publishOwn(
+    topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
+    expirySeconds: UInt32? = nil, runsTaps: Bool = true, at now: Instant
+  ) -> ReasonCode {
+    callBroker {
+      $0.publish(
+        topic: topic, payload: payload, properties: properties, qos: qos, retain: retain, expirySeconds: expirySeconds,
+        runsTaps: runsTaps, at: now)
+    }
+  }
+
+  public func publish(_ publication: Publication, at now: Instant) {
+    var properties = scratch.writer()
+    publication.writeProperties(into: &properties)
+    publishOwn(
+      topic: publication.topic, payload: publication.payload,
+      properties: properties.overflowed ? .empty : properties.written, retain: publication.retain,
+      expirySeconds: publication.expirySeconds, at: now)
+  }
+
+  /// Publishes a tap's news, and does what follows from it.
+  public func publish(_ update: TapUpdate, at now: Instant) {
+    publishAll(update, at: now)
+    settle(at: now)
+  }
+
+  private func publishAll(_ update: TapUpdate, at now: Instant) {
+    if let state = update.state { publish(state, at: now) }
+    if let fault = update.fault { publish(fault, at: now) }
+    if let event = update.event { publish(event, at: now) }
+  }
+
+  /// Publishes a message of the embedding program. During a call of the broker, which is inside a handler, it is copied and
+  /// published when the call is over; false when the stash has no room, or the topic is no topic name within the limits.
+  public func publish(topic: Bytes, payload: Bytes, qos: QoS, retain: Bool) -> Bool {
+    guard isWithinLimits(topic) else { return false }
+    guard isBrokerBusy else {
+      let now = board.now
+      let reason = publishOwn(topic: topic, payload: payload, qos: qos, retain: retain, at: now)
+      settle(at: now)
+      return !reason.isError
+    }
+    return stash.push(topic: topic, payload: payload, properties: { _ in }, qos: qos, retain: retain, runsTaps: true)
+  }
+
+  func isWithinLimits(_ topic: Bytes) -> Bool {
+    Topic.isValidName(topic) && topic.count <= limits.topicBytesMax && Topic.levelCount(topic) <= limits.topicLevelsMax
+  }
+
+  // MARK: Time
+
+  /// The earliest moment at which `advance` has something to do.
+  public var nextDeadline: Instant {
+    .earliest(guardedBroker.nextDeadline ?? .never, taps.nextOutputDeadline, taps.nextLevelDeadline, rules.nextDeadline)
+  }
+
+  /// Does what is due of the broker, of rules, and of outputs and levels. A level that is to be opened is the board's.
+  public func advance(to now: Instant) {
+    brokerTurn(at: now) { $0.advance(to: now) }  // a Will may run taps
+    rules.advance(to: now)
+    settle(at: now)
+    advanceOutputs(at: now)
+    advanceLevels(at: now)
+    advanceHomeAssistant(at: now)
+  }
+}
