@@ -5,7 +5,8 @@ instrumented=$PWD/.build/asan
 # Optimised: else the tests of the broker take minutes each. What counts lines is put in before the optimiser runs.
 build=(--configuration release -Xswiftc -enable-testing --sanitize=address --enable-code-coverage
   --scratch-path "$instrumented"
-  -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined)
+  -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined
+  -Xcc -fprofile-instr-generate -Xcc -fcoverage-mapping)
 tests=$instrumented/release/taplinePackageTests.xctest
 tapline=$instrumented/release/tapline
 export TAPLINE_EXAMPLE=$instrumented/release/TaplineExample
@@ -21,8 +22,8 @@ short_clients=(Tests/integration/test_{abuse,sensors,state,levels,threads,exampl
 
 unit_tests() { swift test "${build[@]}" --skip-build; }
 
-# Of the last run; many daemons of one binary add up in one file.
+# Of the last run; a file for each daemon: one that is killed while it adds to a file of many spoils that file.
 real_clients() {
   rm -rf "$profiles"
-  LLVM_PROFILE_FILE=$profiles/%4m.profraw clients "$tapline" "$@"
+  LLVM_PROFILE_FILE=$profiles/%p.profraw clients "$tapline" "$@"
 }

@@ -2,7 +2,7 @@
 
 usage: uncovered.py REPOSITORY DIRECTORY
 
-Reads DIRECTORY/units.info and all.info (lcov's format), writes summary.txt and uncovered.txt there and prints the
+Reads DIRECTORY/units.info and clients.info (lcov's format), writes summary.txt and uncovered.txt there and prints the
 former. Exit status 1 where the unit tests run less of a module than LEAST says, or where nothing of a module has run.
 """
 
@@ -11,13 +11,15 @@ from collections import defaultdict
 from pathlib import Path
 
 # Percent of a module's lines that its unit tests run at least: some below what they do, so that code without a test
-# is noticed, and a line more or less is not.
-LEAST = {}
+# is noticed, and a line more or less is not. Of the other modules no test of a unit asks for most: of the shims what
+# failing system calls need, of the server what a process has once.
+LEAST = {"Bounded": 98, "MQTTWire": 97, "MQTTBroker": 97, "Taps": 97, "LinuxIO": 90}
 C_SHIMS = {"CLinux", "CGPIOD", "CYAML", "CAllocations"}
 # Without the programs, which have no unit tests.
-MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "LinuxIO", "Tapline", "C shims", "TaplineCommand", "TaplineExample"]
-PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Tapline/ServerLoop.swift", "LinuxIO/Streams/Transport.swift",
-               "LinuxIO/Streams/Listener.swift", "LinuxIO/Streams/PassedSockets.swift", "CLinux/Sockets.c"]
+MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "Gateway", "LinuxIO",
+           "TaplineConfiguration", "Tapline", "C shims", "TaplineCommand", "TaplineExample"]
+PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Gateway/", "LinuxIO/Streams/", "Tapline/ServerLoop.swift",
+               "Tapline/ServerStreams.swift", "CLinux/Sockets.c"]
 
 
 def read(path, sources):
@@ -32,6 +34,16 @@ def read(path, sources):
             # Generic code and headers are there once for each copy: a line has run when it has in one of them.
             number, count = rest.split(",")[:2]
             lines[int(number)] = max(lines[int(number)], int(count))
+    return files
+
+
+def together(one, other):
+    """Lines that ran in either."""
+    files = defaultdict(dict)
+    for part in (one, other):
+        for file, lines in part.items():
+            for line, count in lines.items():
+                files[file][line] = max(files[file].get(line, 0), count)
     return files
 
 
@@ -78,13 +90,14 @@ def uncovered(files, sources):
 
 def main(repository, directory):
     sources, directory = Path(repository) / "Sources", Path(directory)
-    units, everything = read(directory / "units.info", sources), read(directory / "all.info", sources)
+    units = read(directory / "units.info", sources)
+    everything = together(units, read(directory / "clients.info", sources))
     by_units, by_all = figures(units), figures(everything)
-    rows = [f"{'':16}{'units':>22}{'units + real clients':>26}"]
+    rows = [f"{'':20}{'units':>22}{'units + real clients':>26}"]
     passed, failed = 0, []
     for name in MODULES:
         (ran, total), (ran_all, total_all) = by_units[name], by_all[name]
-        rows.append(f"{name:16}{ran:>7} of {total:>5}{percent(ran, total):>6.1f} %"
+        rows.append(f"{name:20}{ran:>7} of {total:>5}{percent(ran, total):>6.1f} %"
                     f"{ran_all:>11} of {total_all:>5}{percent(ran_all, total_all):>6.1f} %")
         least = LEAST.get(name, 0)
         if ran_all == 0:
