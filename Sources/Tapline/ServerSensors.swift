@@ -31,20 +31,17 @@ extension Server {
     let number = UInt32(sensor)
     let isTaken: Bool
     switch configuration.taps.sensors[sensor].source {
-    case .hwmon(let name, let channel):
-      isTaken = name.lend { name in
-        channel.lend { slowLane.submit(sensor: number, kind: .hwmon, name: name, file: $0) }
-      }
-    case .thermal(let type):
-      isTaken = type.lend { slowLane.submit(sensor: number, kind: .thermal, name: $0, file: .empty) }
-    case .iio(let name, let channel):
+    case .device(let kind, let name, let channel):
       var file = gateway.scratch.writer()
-      channel.lend { taps.sensors[sensor].filePart.writeName(beside: $0, into: &file) }
-      isTaken = name.lend { slowLane.submit(sensor: number, kind: .iio, name: $0, file: file.written) }
-    case .w1(let name):
-      isTaken = name.lend { slowLane.submit(sensor: number, kind: .w1, name: $0, file: .empty) }
+      if channel.isEmpty {
+        file.write(kind.file)
+      } else {
+        channel.lend { taps.sensors[sensor].filePart.writeName(beside: $0, into: &file) }
+      }
+      let place = SensorPlace(folder: kind.folder, prefix: kind.prefix, attribute: kind.attribute)
+      isTaken = name.lend { slowLane.submit(sensor: number, place: place, name: $0, file: file.written) }
     case .file(let path):
-      isTaken = path.lend { slowLane.submit(sensor: number, kind: .file, name: .empty, file: $0) }
+      isTaken = path.lend { slowLane.submit(sensor: number, place: nil, name: .empty, file: $0) }
     case .simulatedWave:
       return
     }

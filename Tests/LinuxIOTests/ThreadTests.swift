@@ -24,7 +24,7 @@ import Testing
       if asked < 3000, draw.oneIn(2) {
         let hasRoom = asked - taken < capacity
         let isTaken = withBytes("sensor\(asked % 16)") {
-          lane.submit(sensor: UInt32(asked), kind: .file, name: .empty, file: $0)
+          lane.submit(sensor: UInt32(asked), place: nil, name: .empty, file: $0)
         }
         #expect(isTaken == hasRoom)
         if isTaken { asked += 1 }
@@ -122,7 +122,7 @@ import Testing
     for round in 0..<200 {
       let lane = try withBytes(directory.path) { try SlowLane(requestsMax: 4, sysfsRoot: $0) }
       for sensor in 0..<4 {
-        #expect(lane.submit(sensor: UInt32(sensor), kind: .file, name: .empty, file: Bytes("sensor")))
+        #expect(lane.submit(sensor: UInt32(sensor), place: nil, name: .empty, file: Bytes("sensor")))
       }
       let poller = try Poller(eventsMax: 1)
       try poller.add(lane.fd, token: 0, interest: .read)
@@ -165,7 +165,7 @@ import Testing
     }
     func ask(_ lane: Int, _ number: Int) {
       let file = lane == 0 ? Bytes("sensor-a") : Bytes("sensor-b")
-      #expect(sensors[lane].submit(sensor: UInt32(number), kind: .file, name: .empty, file: file))
+      #expect(sensors[lane].submit(sensor: UInt32(number), place: nil, name: .empty, file: file))
     }
     func set(_ lane: Int, _ number: Int) {
       #expect(levels[lane].submit(number == 0 ? .open : .set, share: UInt64(number % 256) << 32 / 255))

@@ -52,7 +52,7 @@ struct ConfigurationDocumentationTests {
     let configuration = try readConfiguration(try #require(try Self.examples().first))
     #expect(
       configuration.counts
-        == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 8, levels: 3, rules: 6))
+        == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 9, levels: 3, rules: 6))
     #expect(configuration.board.map { string($0.name) } == "raspberry-pi-4")
     #expect(
       configuration.taps.outputs.map { string($0.pin.line) } == [

@@ -249,17 +249,20 @@ struct ConfigurationErrorTests {
   static let sensors = [
     WrongCase(
       sensor("interval: 1s"),
-      "t.yaml:3:5: sensor 'air' has no source; expected one of hwmon, thermal, iio, w1, file or simulated"),
+      "t.yaml:3:5: sensor 'air' has no source; expected one of hwmon, thermal, iio, w1, power_supply, file or simulated"
+    ),
     WrongCase(
       sensor("hwmon: lm75, iio: bme280"),
-      "t.yaml:3:5: sensor 'air' has several sources; expected one of hwmon, thermal, iio, w1, file or simulated"),
+      "t.yaml:3:5: sensor 'air' has several sources; expected one of hwmon, thermal, iio, w1, power_supply, file or simulated"
+    ),
     WrongCase(
       sensor("hwmon: lm75"),
       "t.yaml:3:5: sensor 'air' has no 'channel'; expected a file of the device such as temp1_input"),
     WrongCase(
       sensor("iio: bme280, channel: a/b"), "t.yaml:3:33: 'channel' is 'a/b'; expected a file's name without /"),
     WrongCase(
-      sensor("thermal: cpu-thermal, channel: temp"), "t.yaml:3:42: 'channel' goes with 'hwmon' and 'iio' only"),
+      sensor("thermal: cpu-thermal, channel: temp"),
+      "t.yaml:3:42: 'channel' goes with 'hwmon', 'iio' and 'power_supply' only"),
     WrongCase(sensor("file: reading"), "t.yaml:3:17: 'file' is 'reading'; expected a path that begins with /"),
     WrongCase(sensor("simulated: wavy"), "t.yaml:3:22: 'simulated' is 'wavy'; expected wave; did you mean 'wave'?"),
     WrongCase(
@@ -291,9 +294,15 @@ struct ConfigurationErrorTests {
     WrongCase(
       sensor("file: /a, as: bool"), "t.yaml:3:25: 'as' is 'bool'; expected number or binary"),
     WrongCase(
+      sensor("power_supply: ../BAT0, channel: capacity"),
+      "t.yaml:3:25: 'power_supply' is '../BAT0'; expected a supply's name such as BAT0"),
+    WrongCase(
+      sensor("power_supply: BAT0"),
+      "t.yaml:3:5: sensor 'air' has no 'channel'; expected a file of the device such as voltage_now"),
+    WrongCase(
       sensor("w1: ../28-0"), "t.yaml:3:15: 'w1' is '../28-0'; expected a device's number such as 28-3c01d607a1b2"),
     WrongCase(
-      sensor("thermal: a, channels: {b: {}}"), "t.yaml:3:33: 'channels' go with 'hwmon' and 'iio' only"),
+      sensor("thermal: a, channels: {b: {}}"), "t.yaml:3:33: 'channels' go with 'hwmon', 'iio' and 'power_supply' only"),
     WrongCase(
       sensor("iio: a, digits: 1, channels: {temperature: {}}"),
       "t.yaml:3:27: 'digits' goes into each of the 'channels'"),

@@ -190,17 +190,14 @@ struct ConfigurationTests {
     ).taps.sensors
     let sources = sensors.map { sensor in
       switch sensor.source {
-      case .hwmon(let name, let channel): "hwmon \(string(name)) \(string(channel))"
-      case .thermal(let type): "thermal \(string(type))"
-      case .iio(let name, let channel): "iio \(string(name)) \(string(channel))"
-      case .w1(let name): "w1 \(string(name))"
+      case .device(let kind, let name, let channel): "\(kind.key) \(string(name)) \(string(channel))"
       case .file(let path): "file \(string(path))"
       case .simulatedWave: "wave"
       }
     }
     #expect(
       sources == [
-        "hwmon lm75 temp1_input", "thermal cpu-thermal", "iio bme280@76 in_temp_input",
+        "hwmon lm75 temp1_input", "thermal cpu-thermal ", "iio bme280@76 in_temp_input",
         "file /sys/bus/w1/devices/28-0/temperature", "wave",
       ])
     #expect(sensors.map { $0.intervalNanoseconds / 1_000_000 } == [500, 10_000, 3_600_000, 10_000, 1000])
@@ -248,11 +245,12 @@ struct ConfigurationTests {
               pressure: {offset: 0.42}
           adc: {iio: ads1015, channels: {voltage3: {valid: [0, 5]}, load: {channel: in_voltage0-voltage1_raw}}}
           supply: {hwmon: ina219, channels: {voltage: , current: {digits: 2}, power: {}}}
+          battery: {power_supply: BAT0, channels: {capacity: {}, voltage: {}, health: {channel: charge_full}}}
       """
     ).taps.sensors
     let described = sensors.map { sensor in
       switch sensor.source {
-      case .iio(_, let file), .hwmon(_, let file): "\(string(sensor.name))/\(string(sensor.channel)) \(string(file))"
+      case .device(_, _, let file): "\(string(sensor.name))/\(string(sensor.channel)) \(string(file))"
       default: "?"
       }
     }
@@ -260,7 +258,8 @@ struct ConfigurationTests {
       described == [
         "air/temperature in_temp_input", "air/humidity in_humidityrelative_input", "air/pressure in_pressure_input",
         "adc/voltage3 in_voltage3_raw", "adc/load in_voltage0-voltage1_raw", "supply/voltage in1_input",
-        "supply/current curr1_input", "supply/power power1_input",
+        "supply/current curr1_input", "supply/power power1_input", "battery/capacity capacity",
+        "battery/voltage voltage_now", "battery/health charge_full",
       ])
     #expect(sensors.prefix(3).allSatisfy { $0.intervalNanoseconds == 30_000_000_000 })
     #expect(sensors.prefix(3).allSatisfy { $0.staleNanoseconds == 300_000_000_000 })

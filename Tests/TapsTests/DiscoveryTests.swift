@@ -135,6 +135,28 @@ struct DiscoveryTests {
     #expect(load["unit_of_measurement"] == nil && load["device_class"] == nil && load["expire_after"] == nil)
   }
 
+  /// What a battery holds is no total, and its percentage no humidity.
+  @Test(
+    arguments: [
+      ("capacity", "%", "battery", "measurement"), ("voltage_now", "V", "voltage", "measurement"),
+      ("current_now", "A", "current", "measurement"), ("power_now", "W", "power", "measurement"),
+      ("temp", "°C", "temperature", "measurement"), ("energy_now", "Wh", "energy_storage", "measurement"),
+      ("charge_now", "Ah", nil, "measurement"), ("time_to_full_now", "s", "duration", "measurement"),
+      ("cycle_count", nil, nil, "measurement"),
+    ] as [(String, String?, String?, String)])
+  func aPowerSupplysValues(file: String, unit: String?, deviceClass: String?, stateClass: String) throws {
+    var settings = Self.settings()
+    settings.sensors = [
+      SensorSettings(
+        name: Self.bytes("battery"), source: .supply(name: Self.bytes("BAT0"), channel: Self.bytes(file)),
+        intervalNanoseconds: 10_000_000_000)
+    ]
+    let component = try #require(try Self.components(settings)["sensor_battery"])
+    #expect(component["unit_of_measurement"] as? String == unit)
+    #expect(component["device_class"] as? String == deviceClass)
+    #expect(component["state_class"] as? String == stateClass)
+  }
+
   struct Platform: Sendable {
     let platform: DiscoveryPlatform
     let members: [String: String]

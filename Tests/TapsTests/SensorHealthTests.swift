@@ -24,7 +24,7 @@ private struct Probe {
   init(_ settings: SensorSettings) {
     table = board(base: "b", sensors: [settings])
     switch settings.source {
-    case .iio(_, let name), .hwmon(_, let name): channel = String(decoding: name, as: UTF8.self)
+    case .device(_, _, let name): channel = String(decoding: name, as: UTF8.self)
     default: channel = ""
     }
   }

@@ -7,6 +7,7 @@ import Testing
   static func source(_ kind: String, _ channel: String) -> SensorSource {
     switch kind {
     case "hwmon": return .hwmon(name: [UInt8]("chip".utf8), channel: [UInt8](channel.utf8))
+    case "supply": return .supply(name: [UInt8]("BAT0".utf8), channel: [UInt8](channel.utf8))
     case "iio": return .iio(name: [UInt8]("chip".utf8), channel: [UInt8](channel.utf8))
     case "thermal": return .thermal(type: [UInt8](channel.utf8))
     default: return .file(path: [UInt8](channel.utf8))
@@ -37,6 +38,13 @@ import Testing
     ("iio", "in_power1_input", "1500", "1.500"), ("iio", "in_distance_input", "0.35", "0.350"),
     ("iio", "in_illuminance_input", "120.25", "120.3"), ("iio", "in_resistance_input", "1000", "1000.0"),
     ("iio", "in_steps_input", "42", "42"), ("iio", "temp", "5", "5"),
+    ("supply", "voltage_now", "12384000", "12.384"), ("supply", "voltage_min_design", "11100000", "11.100"),
+    ("supply", "current_now", "-1250000", "-1.250"), ("supply", "power_now", "9870000", "9.870"),
+    ("supply", "capacity", "87", "87"), ("supply", "temp", "263", "26.3"), ("supply", "temp_ambient", "-51", "-5.1"),
+    ("supply", "charge_now", "2543000", "2.543"), ("supply", "charge_full_design", "3000000", "3.000"),
+    ("supply", "energy_now", "42180000", "42.180"), ("supply", "time_to_empty_now", "5400", "5400"),
+    ("supply", "cycle_count", "212", "212"), ("supply", "online", "1", "1"),
+    ("supply", "charge_control_limit", "5", "5"), ("supply", "charge_control_end_threshold", "80", "80"),
     ("thermal", "cpu-thermal", "52078", "52.1"), ("file", "/some/file", "42.7", "43"),
   ]) func usualUnits(kind: String, channel: String, text: String, expected: String) {
     #expect(value(sensor("x", SensorTapTests.source(kind, channel)), text + "\n") == expected)

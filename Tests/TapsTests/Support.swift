@@ -110,3 +110,13 @@ extension LevelTap {
     written(LevelSet(level), by: by, at: Instant(nanoseconds: 0), wallNanoseconds: wallNanoseconds)
   }
 }
+
+extension SensorSource {
+  static func hwmon(name: [UInt8], channel: [UInt8]) -> SensorSource { .device(.hwmon, name: name, channel: channel) }
+  static func iio(name: [UInt8], channel: [UInt8]) -> SensorSource { .device(.iio, name: name, channel: channel) }
+  static func thermal(type: [UInt8]) -> SensorSource { .device(.thermal, name: type, channel: []) }
+  static func w1(name: [UInt8]) -> SensorSource { .device(.w1, name: name, channel: []) }
+  static func supply(name: [UInt8], channel: [UInt8]) -> SensorSource {
+    .device(.powerSupply, name: name, channel: channel)
+  }
+}

@@ -144,6 +144,8 @@ import Testing
     add { $0.source = .hwmon(name: [0x61], channel: []) }
     add { $0.source = .iio(name: [0x61], channel: [UInt8]("../x".utf8)) }
     add { $0.source = .thermal(type: []) }
+    add { $0.source = .supply(name: [UInt8]("../BAT0".utf8), channel: [0x61]) }
+    add { $0.source = .supply(name: [0x61], channel: []) }
     add { $0.source = .file(path: []) }
     add { $0.source = .w1(name: []) }
     add { $0.source = .w1(name: [UInt8]("../28-0".utf8)) }

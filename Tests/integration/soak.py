@@ -55,6 +55,7 @@ taps:
     cpu: {thermal: cpu-thermal, interval: 100ms}
     rail: {hwmon: ina219, channel: in1_input, interval: 100ms}
     level: {iio: ads1015, channel: in_voltage0_raw, interval: 100ms}
+    battery: {power_supply: BAT0, channel: capacity, interval: 100ms}
   pwm:
     strip: {chip: fe20c000.pwm, gamma: 2.2, initial: restore}
   leds:

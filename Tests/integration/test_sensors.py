@@ -50,6 +50,11 @@ taps:
         power: {}
     cpu: {thermal: cpu-thermal, interval: 100ms, digits: 1}
     undervoltage: {hwmon: rpi_volt, channel: in0_lcrit_alarm, as: binary, interval: 100ms}
+    battery:
+      power_supply: BAT0
+      interval: 100ms
+      channels: {capacity: {}, voltage: {}, current: {}, temperature: {}, energy: {}, full: {channel: charge_full}}
+    mains: {power_supply: AC, channel: online, as: binary, interval: 100ms}
 board: simulated
 """
 
@@ -97,6 +102,10 @@ def tree(tmp_path):
     tree.device("class/hwmon/hwmon1", name="rpi_volt", in0_lcrit_alarm="0")
     tree.device("class/hwmon/hwmon2", name="ina219", in1_input="12040", curr1_input="-333", power1_input="4010000")
     tree.device("class/thermal/thermal_zone0", type="cpu-thermal", temp="48312")
+    tree.device(
+        "class/power_supply/BAT0", capacity="87", voltage_now="12384000", current_now="-1250000", temp="263",
+        energy_now="42180000", charge_full="2950000")
+    tree.device("class/power_supply/AC", online="1")
     return tree
 
 
@@ -120,6 +129,9 @@ def test_each_drivers_numbers_in_usual_units(sensors):
         "light": "1.650", "percent": "50.0",  # 512 x the shared 3.22265625 mV; with a scale of one's own, 512 x that
         "supply/voltage": "12.040", "supply/current": "-0.333", "supply/power": "4.010",  # mV, mA, µW
         "cpu": "48.3", "undervoltage": "OFF",
+        "battery/capacity": "87", "battery/voltage": "12.384", "battery/current": "-1.250",  # %, µV, µA
+        "battery/temperature": "26.3", "battery/energy": "42.180", "battery/full": "2.950",  # 0.1 °C, µWh, µAh
+        "mains": "ON",
     }.items():
         message = sensors.expect(f"cellar/{topic}", lambda _: True)
         assert message.payload == value, topic

@@ -1,18 +1,21 @@
 import Bounded
 import CLinux
 
-/// What a sensor's file is found by. Numbers in sysfs (`hwmon1`, `iio:device0`) move between boots, names do not.
-public enum SensorKind: UInt8, BitwiseCopyable, Sendable {
-  /// `file` alone: absolute, with the configured root in place of a leading `/sys`; or below the root.
-  case file
-  /// `class/hwmon/*/FILE` of the hwmon whose `name` is NAME; FILE as in `temp1_input`.
-  case hwmon
-  /// `class/thermal/thermal_zone*/temp` of the zone whose `type` is NAME; FILE in place of `temp` if given.
-  case thermal
-  /// `bus/iio/devices/*/FILE` of the device whose `name`, or whose device tree node (`bme280@76`), is NAME.
-  case iio
-  /// `bus/w1/devices/NAME/temperature`; FILE in place of `temperature` if given.
-  case w1
+/// Where a sensor's device is found. Numbers in sysfs (`hwmon1`, `iio:device0`) move between boots, names do not.
+public struct SensorPlace: BitwiseCopyable, Sendable {
+  /// Below /sys: `class/hwmon`.
+  public var folder: StaticString
+  /// Entries of the folder that are devices begin so: `iio:device`.
+  public var prefix: StaticString
+  /// The file of an entry that says the device's name; the name of its device tree node (`bme280@76`) does, too. Empty:
+  /// the entry itself is called so.
+  public var attribute: StaticString
+
+  public init(folder: StaticString, prefix: StaticString, attribute: StaticString) {
+    self.folder = folder
+    self.prefix = prefix
+    self.attribute = attribute
+  }
 }
 
 /// Finds and reads a sensor's file. Blocks, for as long as the driver likes: on the slow lane only.
@@ -22,46 +25,40 @@ struct SensorFile {
   typealias Path = FixedText<512>
 
   /// The file's bytes into `content`, what is longer cut; or -errno: ENODEV when nothing has that name.
-  func read(_ kind: SensorKind, name: Bytes, file: Bytes, into content: inout FixedText<256>) -> Int32 {
+  /// - Parameters:
+  ///   - place: nil: `file` is a path, absolute with the configured root in place of a leading `/sys`, or below the root.
+  ///   - name: of the device.
+  ///   - file: of the device.
+  func read(_ place: SensorPlace?, name: Bytes, file: Bytes, into content: inout FixedText<256>) -> Int32 {
     var path = Path()
-    let found = find(kind, name, file, &path)
+    let found = place.map { find($0, name, file, &path) } ?? find(file, &path)
     guard found >= 0 else { return found }
+    guard path.count < 512 else { return -Int32(CLINUX_ENAMETOOLONG) }
     return SensorFile.read(path, into: &content)
   }
 
-  private func find(_ kind: SensorKind, _ name: Bytes, _ file: Bytes, _ path: inout Path) -> Int32 {
-    switch kind {
-    case .file:
-      if file.hasPrefix(Bytes("/sys/")) {
-        join(&path, Bytes(""), file.from(5))
-      } else if file.hasPrefix(Bytes("/")) {
-        path.append(file)
-      } else {
-        join(&path, Bytes(""), file)
-      }
-      return path.count < 512 ? 0 : -Int32(CLINUX_ENAMETOOLONG)
-    case .w1:
-      join(&path, Bytes("bus/w1/devices"), name)
-    case .hwmon:
-      guard scan(Bytes("class/hwmon"), Bytes(""), Bytes("name"), name, &path) else { return -Int32(CLINUX_ENODEV) }
-    case .thermal:
-      guard scan(Bytes("class/thermal"), Bytes("thermal_zone"), Bytes("type"), name, &path) else {
-        return -Int32(CLINUX_ENODEV)
-      }
-    case .iio:
-      guard scan(Bytes("bus/iio/devices"), Bytes("iio:device"), Bytes("name"), name, &path) else {
+  private func find(_ file: Bytes, _ path: inout Path) -> Int32 {
+    if file.hasPrefix(Bytes("/sys/")) {
+      join(&path, .empty, file.from(5))
+    } else if file.hasPrefix(Bytes("/")) {
+      path.append(file)
+    } else {
+      join(&path, .empty, file)
+    }
+    return 0
+  }
+
+  private func find(_ place: SensorPlace, _ name: Bytes, _ file: Bytes, _ path: inout Path) -> Int32 {
+    if Bytes(place.attribute).isEmpty {
+      join(&path, Bytes(place.folder), name)
+    } else {
+      guard scan(Bytes(place.folder), Bytes(place.prefix), Bytes(place.attribute), name, &path) else {
         return -Int32(CLINUX_ENODEV)
       }
     }
     path.append("/")
-    if !file.isEmpty {
-      path.append(file)
-    } else if kind == .thermal {
-      path.append("temp")
-    } else {
-      path.append("temperature")
-    }
-    return path.count < 512 ? 0 : -Int32(CLINUX_ENAMETOOLONG)
+    path.append(file)
+    return 0
   }
 
   /// `path` becomes the entry of `folder` with the lowest number whose `attribute` file, or device tree node, says

@@ -33,12 +33,13 @@ public final class SlowLane {
   /// Requests without a result taken yet.
   public var underway: Int { lane.underway }
 
-  /// Asks for a sensor's file: name and file as `SensorKind` says, 64 and 192 bytes at most. false when the mailbox is
-  /// full or a text is too long. A sensor whose last request is still under way should not be asked again.
-  public func submit(sensor: UInt32, kind: SensorKind, name: Bytes, file: Bytes) -> Bool {
+  /// Asks for a sensor's file: `place`, `name` and `file` as `SensorFile.read` takes them, 64 and 192 bytes at most. false
+  /// when the mailbox is full or a text is too long. A sensor whose last request is still under way should not be asked
+  /// again.
+  public func submit(sensor: UInt32, place: SensorPlace?, name: Bytes, file: Bytes) -> Bool {
     guard name.count <= 64, file.count <= 192 else { return false }
     return lane.submit(
-      SensorReads.Request(sensor: sensor, kind: kind, name: FixedText<64>(name), file: FixedText<192>(file)))
+      SensorReads.Request(sensor: sensor, place: place, name: FixedText<64>(name), file: FixedText<192>(file)))
   }
 
   /// The next result, nil when there is none; then `fd` is quiet until there is. To be taken until nil.
@@ -48,7 +49,7 @@ public final class SlowLane {
 private struct SensorReads: LaneWork {
   struct Request: BitwiseCopyable {
     var sensor: UInt32
-    var kind: SensorKind
+    var place: SensorPlace?
     var name: FixedText<64>
     var file: FixedText<192>
   }
@@ -58,7 +59,7 @@ private struct SensorReads: LaneWork {
   func answer(_ request: Request) -> SensorResult {
     var content = FixedText<256>()
     let count = request.name.withBytes { name in
-      request.file.withBytes { file in files.read(request.kind, name: name, file: file, into: &content) }
+      request.file.withBytes { file in files.read(request.place, name: name, file: file, into: &content) }
     }
     return SensorResult(
       sensor: request.sensor, error: count < 0 ? LinuxError(errno: -count) : nil, content: content)

@@ -6,7 +6,7 @@ extension TapsReader {
     sourceKeys + ["channel", "channels", "interval", "stale_after", "ha"] + valueKeys
   }
   static var channelKeys: [StaticString] { ["channel", "ha"] + valueKeys }
-  private static var sourceKeys: [StaticString] { ["hwmon", "thermal", "iio", "w1", "file", "simulated"] }
+  private static var sourceKeys: [StaticString] { SensorKind.all.map { $0.key } + ["file", "simulated"] }
   /// What each channel has for itself.
   private static var valueKeys: [StaticString] {
     ["digits", "scale", "offset", "delta", "refresh", "valid", "reject", "as"]
@@ -83,13 +83,12 @@ extension TapsReader {
       text.add(" goes into each of the 'channels'")
       errors.add(section.place(of: key), text)
     }
-    let isHwmon = section.has("hwmon")
-    guard isHwmon || section.has("iio") else {
-      errors.add(section.place(of: "channels"), "'channels' go with 'hwmon' and 'iio' only")
+    guard let kind = SensorKind.all.first(where: { section.has($0.key) }), kind.needsChannel else {
+      errors.add(section.place(of: "channels"), TapsReader.onlyWithChannels("'channels' go"))
       return
     }
     guard source(section, of: entry, channel: []) != nil,
-      let name = section.word(isHwmon ? "hwmon" : "iio", "a device's name such as bme280", byteCountMax: 64)
+      let name = section.word(kind.key, kind.expected, byteCountMax: 64)
     else { return }
     let channels = section.members(
       "channels", "names of values with their settings, such as 'temperature: {digits: 1}'")
@@ -100,8 +99,8 @@ extension TapsReader {
       var sensor = common
       sensor.channel = channel.key
       readValue(value, &sensor)
-      guard let file = file(of: channel, value, isHwmon: isHwmon) else { continue }
-      sensor.source = isHwmon ? .hwmon(name: name, channel: file) : .iio(name: name, channel: file)
+      guard let file = file(of: channel, value, kind) else { continue }
+      sensor.source = .device(kind, name: name, channel: file)
       settings.sensors.append(sensor)
     }
     moreRetainedCount += max(0, channels.count - 1)
@@ -109,88 +108,63 @@ extension TapsReader {
   }
 
   /// The device's file: by `channel`, or by the name of the value where it is a usual one.
-  private func file(of channel: Entry, _ section: Section, isHwmon: Bool) -> [UInt8]? {
-    if section.has("channel") {
-      return self.channel(section, of: channel, example: isHwmon ? "temp1_input" : "in_temp_input")
-    }
-    for usual in isHwmon ? TapsReader.hwmonChannels : TapsReader.iioChannels where channel.key.equals(usual.name) {
+  private func file(of channel: Entry, _ section: Section, _ kind: SensorKind) -> [UInt8]? {
+    if !section.has("channel"), let usual = kind.usual.first(where: { channel.key.equals($0.name) }) {
       return [UInt8](ascii: usual.file)
     }
-    // in_voltage0_raw ... in_voltage7_raw, as ADS1115 and MCP3008 have them
-    if !isHwmon, channel.key.count == 8, channel.key.starts(with: [UInt8](ascii: "voltage")), channel.key[7] >= 48,
-      channel.key[7] <= 55
-    {
-      return [UInt8](ascii: "in_") + channel.key + [UInt8](ascii: "_raw")
+    return self.channel(section, of: channel, kind, usual: kind.usual.map { $0.name })
+  }
+
+  /// `'channel' goes with 'hwmon', 'iio' and 'power_supply' only`.
+  private static func onlyWithChannels(_ lead: StaticString) -> Text {
+    let kinds = SensorKind.all.filter { $0.needsChannel }
+    var text = Text(lead)
+    text.add(" with ")
+    for (index, kind) in kinds.enumerated() {
+      if index > 0 { text.add(index == kinds.count - 1 ? " and " : ", ") }
+      text.add(quoted: kind.key)
     }
-    return self.channel(
-      section, of: channel, example: isHwmon ? "temp1_input" : "in_temp_input",
-      usual: (isHwmon ? TapsReader.hwmonChannels : TapsReader.iioChannels).map { $0.name })
-  }
-
-  private static var hwmonChannels: [(name: StaticString, file: StaticString)] {
-    [
-      ("temperature", "temp1_input"), ("humidity", "humidity1_input"), ("voltage", "in1_input"),
-      ("current", "curr1_input"), ("power", "power1_input"),
-    ]
-  }
-
-  private static var iioChannels: [(name: StaticString, file: StaticString)] {
-    [
-      ("temperature", "in_temp_input"), ("humidity", "in_humidityrelative_input"), ("pressure", "in_pressure_input"),
-      ("illuminance", "in_illuminance_input"), ("distance", "in_distance_input"),
-    ]
+    text.add(" only")
+    return text
   }
 
   // MARK: Sources
 
   /// - Parameter channel: given where it is not to be read from the section.
   private func source(_ section: Section, of entry: Entry, channel given: [UInt8]? = nil) -> SensorSource? {
-    let kinds = TapsReader.sourceKeys
-    let sources = kinds.filter { section.has($0) }
+    let keys = TapsReader.sourceKeys
+    let sources = keys.filter { section.has($0) }
     guard sources.count == 1 else {
       var text = Text("sensor ")
       text.add(quoted: entry.key)
       text.add(sources.isEmpty ? " has no source" : " has several sources")
-      text.addList(of: kinds, before: "; expected one of ")
+      text.addList(of: keys, before: "; expected one of ")
       errors.add(entry.place, text)
       return nil
     }
-    let kind = sources[0]
-    if section.has("hwmon") {
-      guard let name = section.word(kind, "a chip's name such as lm75", byteCountMax: 64) else { return nil }
-      let channel = given ?? channel(section, of: entry, example: "temp1_input")
-      return channel.map { .hwmon(name: name, channel: $0) }
+    let kind = SensorKind.all.first { section.has($0.key) }
+    if section.has("channel"), kind?.needsChannel != true {
+      errors.add(section.place(of: "channel"), TapsReader.onlyWithChannels("'channel' goes"))
     }
-    if section.has("iio") {
-      guard let name = section.word(kind, "a device's name such as bme280", byteCountMax: 64) else { return nil }
-      let channel = given ?? channel(section, of: entry, example: "in_temp_input")
-      return channel.map { .iio(name: name, channel: $0) }
+    if let kind {
+      guard let name = section.word(kind.key, kind.expected, byteCountMax: 64) else { return nil }
+      if kind.isFoundByEntry, name.contains(UInt8(ascii: "/")) { section.complain(kind.key, kind.expected) }
+      guard kind.needsChannel else { return .device(kind, name: name, channel: []) }
+      return (given ?? channel(section, of: entry, kind)).map { .device(kind, name: name, channel: $0) }
     }
-    if section.has("channel") {
-      errors.add(section.place(of: "channel"), "'channel' goes with 'hwmon' and 'iio' only")
-    }
-    if section.has("thermal") {
-      return section.word(kind, "a zone's type such as cpu-thermal", byteCountMax: 64).map { .thermal(type: $0) }
-    }
-    if section.has("w1") {
-      let expected: StaticString = "a device's number such as 28-3c01d607a1b2"
-      guard let name = section.word(kind, expected, byteCountMax: 64) else { return nil }
-      if name.contains(UInt8(ascii: "/")) { section.complain(kind, expected) }
-      return .w1(name: name)
-    }
-    if section.has("file") { return section.path(kind, byteCountMax: 192).map { .file(path: $0) } }
-    return section.choice(kind, [Choice<SensorSource?>("wave", .simulatedWave)], default: nil)
+    if section.has("file") { return section.path("file", byteCountMax: 192).map { .file(path: $0) } }
+    return section.choice("simulated", [Choice<SensorSource?>("wave", .simulatedWave)], default: nil)
   }
 
   /// - Parameter usual: names that would need no `channel`.
   private func channel(
-    _ section: Section, of entry: Entry, example: StaticString, usual: [StaticString] = []
+    _ section: Section, of entry: Entry, _ kind: SensorKind, usual: [StaticString] = []
   ) -> [UInt8]? {
     guard section.has("channel") else {
       var text = Text("sensor ")
       text.add(quoted: entry.key)
       text.add(" has no 'channel'; expected a file of the device such as ")
-      text.add(example)
+      text.add(kind.exampleFile)
       text.addSuggestion(for: entry.key, of: usual)
       errors.add(entry.place, text)
       return nil

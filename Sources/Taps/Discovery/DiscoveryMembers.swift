@@ -106,11 +106,10 @@ extension Discovery {
     let usual = SensorUnit.of(sensor.source)
     // A scale of the user's own makes another unit of it.
     let isUsual = sensor.scale.map { $0 == usual.scale } ?? true
-    let known = isUsual ? DiscoveryUnit.of(usual) : nil
-    let isCounted = known.map { Bytes($0.deviceClass) == Bytes("energy") } ?? false
+    let isCounted = isUsual && Bytes(usual.deviceClass) == Bytes("energy")
     members.add("state_class", isCounted ? "total_increasing" : "measurement")
     if isUsual, !usual.isPlain { members.add("unit_of_measurement", usual.unit) }
-    if let known { members.add("device_class", known.deviceClass) }
+    if isUsual, !Bytes(usual.deviceClass).isEmpty { members.add("device_class", usual.deviceClass) }
   }
 
   /// A percentage; a light is told ON and OFF beside it.

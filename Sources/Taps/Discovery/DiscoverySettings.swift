@@ -118,7 +118,7 @@ extension UInt8 {
   }
 }
 
-/// A unit as Home Assistant writes it, and the device class that has it; both may be empty.
+/// A counter's unit as Home Assistant writes it, and the device class that has it.
 struct DiscoveryUnit {
   let unit: StaticString
   let deviceClass: StaticString
@@ -128,8 +128,6 @@ struct DiscoveryUnit {
     self.deviceClass = deviceClass
   }
 
-  /// Of a sensor's values.
-  static func of(_ unit: SensorUnit) -> DiscoveryUnit? { find(Bytes(unit.unit), in: measured) }
   /// Of a counter's total. Cubic metres may be of water or of gas: that is the user's to say.
   static func of(total unit: Bytes) -> DiscoveryUnit? { find(unit, in: counted) }
   /// Of a counter's rate.
@@ -137,14 +135,6 @@ struct DiscoveryUnit {
 
   private static func find(_ unit: Bytes, in table: [DiscoveryUnit]) -> DiscoveryUnit? {
     table.first { Bytes($0.unit) == unit }
-  }
-
-  private static var measured: [DiscoveryUnit] {
-    [
-      DiscoveryUnit("°C", "temperature"), DiscoveryUnit("%", "humidity"), DiscoveryUnit("V", "voltage"),
-      DiscoveryUnit("A", "current"), DiscoveryUnit("W", "power"), DiscoveryUnit("J", "energy"),
-      DiscoveryUnit("hPa", "atmospheric_pressure"), DiscoveryUnit("m", "distance"), DiscoveryUnit("lx", "illuminance"),
-    ]
   }
 
   private static var counted: [DiscoveryUnit] {

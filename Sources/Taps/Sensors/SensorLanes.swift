@@ -39,11 +39,11 @@ extension SensorSource {
 
   fileprivate func isOfOneDevice(with other: SensorSource) -> Bool {
     switch (self, other) {
-    case (.hwmon(let name, _), .hwmon(let otherName, _)), (.iio(let name, _), .iio(let otherName, _)),
-      (.thermal(let name), .thermal(let otherName)), (.w1(let name), .w1(let otherName)),
-      (.file(let name), .file(let otherName)):
-      return name == otherName
-    default:
+    case (.device(let kind, let name, _), .device(let otherKind, let otherName, _)):
+      return kind == otherKind && name == otherName
+    case (.file(let path), .file(let otherPath)):
+      return path == otherPath
+    case (.device, _), (.file, _), (.simulatedWave, _):
       return false
     }
   }

@@ -2,15 +2,9 @@ import Bounded
 
 /// Where a sensor's number comes from.
 public enum SensorSource: Sendable {
-  /// A chip by its `name` and a channel file such as `temp1_input`.
-  case hwmon(name: [UInt8], channel: [UInt8])
-  /// A thermal zone by its `type`.
-  case thermal(type: [UInt8])
-  /// A device by its `name` and a channel file such as `in_temp_input`, or `in_voltage0_raw`, whose scale and offset
-  /// the device has in files beside it.
-  case iio(name: [UInt8], channel: [UInt8])
-  /// A 1-wire thermometer by its number, such as `28-3c01d607a1b2`.
-  case w1(name: [UInt8])
+  /// A device by its name and the file that holds the value, such as `temp1_input`; an empty channel is the kind's own
+  /// file. A raw file (`in_voltage0_raw`) has its scale and offset in files beside it.
+  case device(SensorKind, name: [UInt8], channel: [UInt8])
   /// Any file that holds one number.
   case file(path: [UInt8])
   /// No file: see `SimulatedWave`.
@@ -89,13 +83,11 @@ extension SensorSettings {
       return "a channel's name is one topic level: UTF-8, not empty, without / + #"
     }
     switch source {
-    case .hwmon(let name, let channel), .iio(let name, let channel):
-      if name.isEmpty || channel.isEmpty { return "a sensor needs the device's name and a channel" }
+    case .device(let kind, let name, let channel):
+      if name.isEmpty { return "a sensor needs the device's name" }
+      if kind.isFoundByEntry, name.contains(UInt8(ascii: "/")) { return "the device's name is a file's, without /" }
+      if kind.needsChannel, channel.isEmpty { return "a sensor needs the device's name and a channel" }
       if channel.contains(UInt8(ascii: "/")) { return "channel is a file's name, without /" }
-    case .thermal(let type):
-      if type.isEmpty { return "thermal needs the zone's type" }
-    case .w1(let name):
-      if name.isEmpty || name.contains(UInt8(ascii: "/")) { return "w1 needs the device's number" }
     case .file(let path):
       if path.isEmpty { return "file needs a path" }
     case .simulatedWave:

@@ -60,18 +60,10 @@ public struct SensorTap: BitwiseCopyable {
     let scale = settings.scale ?? usual.scale
     // A number of unknown kind gets the decimals of the scale that makes sense of it.
     let digits = settings.digits ?? (usual.isPlain ? min(scale.places, 3) : usual.digits)
-    var rejects = settings.reject ?? []
-    var valid = settings.valid
+    valid = settings.valid ?? settings.source.kind?.valid
+    let rejects = settings.reject ?? settings.source.kind?.reject ?? []
     isSimulated = settings.source.isSimulated
     isDeviceScaled = settings.scale == nil && settings.source.hasDeviceScale
-    if case .w1 = settings.source {
-      // What DS18B20 measures; 85 is what it says before it has measured (its data sheet).
-      valid =
-        valid
-        ?? SensorRange(lowest: PlainDecimal(mantissa: -55, places: 0), highest: PlainDecimal(mantissa: 125, places: 0))
-      rejects = settings.reject ?? [PlainDecimal(mantissa: 85, places: 0)]
-    }
-    self.valid = valid
     rejectCount = rejects.count
     for (index, reject) in rejects.enumerated() { self.rejects[index] = reject }
     self.scale = scale
@@ -272,10 +264,14 @@ public struct SensorTap: BitwiseCopyable {
 }
 
 extension SensorSource {
-  /// A raw IIO channel.
+  fileprivate var kind: SensorKind? {
+    guard case .device(let kind, _, _) = self else { return nil }
+    return kind
+  }
+
   fileprivate var hasDeviceScale: Bool {
-    guard case .iio(_, let channel) = self else { return false }
-    return channel.withUnsafeBytes { Bytes($0).hasSuffix("_raw") && Bytes($0).hasPrefix(Bytes("in_")) }
+    guard case .device(let kind, _, let channel) = self else { return false }
+    return channel.withUnsafeBytes { kind.isRaw(Bytes($0)) }
   }
 }
 

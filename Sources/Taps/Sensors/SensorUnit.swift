@@ -1,67 +1,80 @@
 public import Bounded
 
-/// The usual unit of a sensor's file, by its source and channel: how the kernel's number becomes the published
-/// one, and how many decimals it has.
-public struct SensorUnit: BitwiseCopyable {
+/// The usual unit of a sensor's file, by its kind and channel: how the kernel's number becomes the published one, how
+/// many decimals it has, and what Home Assistant calls the quantity.
+public struct SensorUnit: BitwiseCopyable, Sendable {
   public let scale: PlainDecimal
   public let digits: Int
   /// For people; empty when unknown.
   public let unit: StaticString
+  /// Of Home Assistant's sensors; empty where it has none.
+  let deviceClass: StaticString
 
-  private init(_ mantissa: Int64, places: Int = 0, digits: Int, _ unit: StaticString) {
+  private init(
+    _ mantissa: Int64, places: Int = 0, digits: Int, _ unit: StaticString, _ deviceClass: StaticString = ""
+  ) {
     scale = PlainDecimal(mantissa: mantissa, places: places)
     self.digits = digits
     self.unit = unit
+    self.deviceClass = deviceClass
   }
 
   /// The number as the file has it: files of no known kind, raw counts, alarm bits.
   static var plain: SensorUnit { SensorUnit(1, digits: 0, "") }
   var isPlain: Bool { Bytes(unit).isEmpty }
 
+  // Named by what the file has.
+  static var milliCelsius: SensorUnit { SensorUnit(1, places: 3, digits: 1, "°C", "temperature") }
+  static var deciCelsius: SensorUnit { SensorUnit(1, places: 1, digits: 1, "°C", "temperature") }
+  static var milliPercentOfHumidity: SensorUnit { SensorUnit(1, places: 3, digits: 1, "%", "humidity") }
+  static var percentOfBattery: SensorUnit { SensorUnit(1, digits: 0, "%", "battery") }
+  static var milliVolts: SensorUnit { SensorUnit(1, places: 3, digits: 3, "V", "voltage") }
+  static var microVolts: SensorUnit { SensorUnit(1, places: 6, digits: 3, "V", "voltage") }
+  static var milliAmperes: SensorUnit { SensorUnit(1, places: 3, digits: 3, "A", "current") }
+  static var microAmperes: SensorUnit { SensorUnit(1, places: 6, digits: 3, "A", "current") }
+  static var milliWatts: SensorUnit { SensorUnit(1, places: 3, digits: 3, "W", "power") }
+  static var microWatts: SensorUnit { SensorUnit(1, places: 6, digits: 3, "W", "power") }
+  static var microJoules: SensorUnit { SensorUnit(1, places: 6, digits: 3, "J", "energy") }
+  /// What a battery holds, not what has flowed.
+  static var microWattHours: SensorUnit { SensorUnit(1, places: 6, digits: 3, "Wh", "energy_storage") }
+  static var microAmpereHours: SensorUnit { SensorUnit(1, places: 6, digits: 3, "Ah") }
+  static var kiloPascals: SensorUnit { SensorUnit(10, digits: 1, "hPa", "atmospheric_pressure") }
+  static var metres: SensorUnit { SensorUnit(1, digits: 3, "m", "distance") }
+  static var lux: SensorUnit { SensorUnit(1, digits: 1, "lx", "illuminance") }
+  static var ohms: SensorUnit { SensorUnit(1, digits: 1, "Ω") }
+  static var revolutions: SensorUnit { SensorUnit(1, digits: 0, "RPM") }
+  static var seconds: SensorUnit { SensorUnit(1, digits: 0, "s", "duration") }
+
   /// - Parameter isRaw: the number is a raw count even where the device says how to scale it.
   public static func of(_ source: SensorSource, isRaw: Bool = false) -> SensorUnit {
     switch source {
-    case .hwmon(_, let channel): return channel.withUnsafeBytes { hwmon(channel: Bytes($0)) }
-    case .iio(_, let channel):
-      return channel.withUnsafeBytes { isRaw && Bytes($0).hasSuffix("_raw") ? plain : iio(channel: Bytes($0)) }
-    case .thermal, .w1, .simulatedWave: return SensorUnit(1, places: 3, digits: 1, "°C")  // m°C
+    case .device(let kind, _, let channel):
+      guard !channel.isEmpty else { return kind.unit(of: Bytes(kind.file)) }
+      return channel.withUnsafeBytes { channel in
+        isRaw && kind.isRaw(Bytes(channel)) ? plain : kind.unit(of: Bytes(channel))
+      }
+    case .simulatedWave: return milliCelsius
     case .file: return plain
     }
   }
+}
 
-  /// `temp1_input`: the letters before the number are the kind (Documentation/hwmon/sysfs-interface).
-  static func hwmon(channel: Bytes) -> SensorUnit {
-    for suffix in bitSuffixes where channel.hasSuffix(suffix) { return plain }
-    let kind = channel.letters(from: 0)
-    if kind == Bytes("temp") { return SensorUnit(1, places: 3, digits: 1, "°C") }  // m°C
-    if kind == Bytes("humidity") { return SensorUnit(1, places: 3, digits: 1, "%") }  // m%
-    if kind == Bytes("in") { return SensorUnit(1, places: 3, digits: 3, "V") }  // mV
-    if kind == Bytes("curr") { return SensorUnit(1, places: 3, digits: 3, "A") }  // mA
-    if kind == Bytes("power") { return SensorUnit(1, places: 6, digits: 3, "W") }  // µW
-    if kind == Bytes("energy") { return SensorUnit(1, places: 6, digits: 3, "J") }  // µJ
-    if kind == Bytes("fan") { return SensorUnit(1, digits: 0, "RPM") }
-    return plain
+extension SensorKind {
+  func unit(of file: Bytes) -> SensorUnit {
+    for suffix in SensorKind.unitless where file.hasSuffix(suffix) { return .plain }
+    let lead = Bytes(quantityBegins)
+    guard file.hasPrefix(lead) else { return .plain }
+    let quantity = file.letters(from: lead.count)
+    return units.first { Bytes($0.quantity) == quantity }?.unit ?? .plain
   }
 
-  /// `in_temp_input`, `in_voltage0-voltage1_raw`: the letters after `in_` are the kind
-  /// (Documentation/ABI/testing/sysfs-bus-iio). A raw channel has the unit once the device's own scale is applied.
-  static func iio(channel: Bytes) -> SensorUnit {
-    guard channel.hasPrefix(Bytes("in_")) else { return plain }
-    let kind = channel.letters(from: 3)
-    if kind == Bytes("temp") { return SensorUnit(1, places: 3, digits: 1, "°C") }  // m°C
-    if kind == Bytes("humidityrelative") { return SensorUnit(1, places: 3, digits: 1, "%") }  // m%
-    if kind == Bytes("pressure") { return SensorUnit(10, digits: 1, "hPa") }  // kPa
-    if kind == Bytes("voltage") { return SensorUnit(1, places: 3, digits: 3, "V") }  // mV
-    if kind == Bytes("current") { return SensorUnit(1, places: 3, digits: 3, "A") }  // mA
-    if kind == Bytes("power") { return SensorUnit(1, places: 3, digits: 3, "W") }  // mW
-    if kind == Bytes("distance") { return SensorUnit(1, digits: 3, "m") }
-    if kind == Bytes("illuminance") { return SensorUnit(1, digits: 1, "lx") }
-    if kind == Bytes("resistance") { return SensorUnit(1, digits: 1, "Ω") }
-    return plain
-  }
+  /// Whether a file's number means something only with the device's scale.
+  func isRaw(_ file: Bytes) -> Bool { hasRawFiles && file.hasSuffix("_raw") && file.hasPrefix(Bytes(quantityBegins)) }
 
-  /// Channels of any kind that hold a bit or a choice.
-  private static var bitSuffixes: [StaticString] { ["_alarm", "_fault", "_beep", "_enable", "_type"] }
+  /// Files of any quantity that hold a bit, a choice, or a number of their own.
+  private static var unitless: [StaticString] {
+    ["_alarm", "_fault", "_beep", "_enable", "_type", "_limit", "_limit_max", "_threshold"]
+  }
 }
 
 extension Bytes {
