@@ -222,7 +222,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [64, 256]) func theThreadHasItsNameItsStackAndNoSignals(kibibytes: Int) throws {
+  @Test(arguments: [1024, 4096]) func theThreadHasItsNameItsStackAndNoSignals(kibibytes: Int) throws {
     let lane = try Lane(Looks(), name: "fifteen-letters", stackBytes: kibibytes * 1024, requestsMax: 1)
     #expect(lane.submit(0))
     let answer = try #require(lane.waitForAnswer(until: Patience.isOver))
