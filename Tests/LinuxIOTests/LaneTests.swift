@@ -222,12 +222,13 @@ import Testing
     }
   }
 
-  @Test(arguments: [1024, 4096]) func theThreadHasItsNameItsStackAndNoSignals(kibibytes: Int) throws {
+  /// More than a thread has by default (8 MiB), as the C library may give it a larger stack that another thread has left.
+  @Test(arguments: [12_288, 20_480]) func theThreadHasItsNameItsStackAndNoSignals(kibibytes: Int) throws {
     let lane = try Lane(Looks(), name: "fifteen-letters", stackBytes: kibibytes * 1024, requestsMax: 1)
     #expect(lane.submit(0))
     let answer = try #require(lane.waitForAnswer(until: Patience.isOver))
     #expect(text(answer.name) == "fifteen-letters\n")
-    #expect(answer.stackBytes >= kibibytes * 1024 && answer.stackBytes < 2 * kibibytes * 1024)
+    #expect(answer.stackBytes >= kibibytes * 1024)
     #expect(answer.blocked == 4)
   }
 }

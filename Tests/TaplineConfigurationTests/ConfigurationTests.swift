@@ -263,7 +263,7 @@ struct ConfigurationTests {
       ])
     #expect(sensors.prefix(3).allSatisfy { $0.intervalNanoseconds == 30_000_000_000 })
     #expect(sensors.prefix(3).allSatisfy { $0.staleNanoseconds == 300_000_000_000 })
-    #expect(sensors.map(\.digits) == [1, 0, nil, nil, nil, nil, 2, nil])
+    #expect(sensors.map(\.digits) == [1, 0, nil, nil, nil, nil, 2, nil, nil, nil, nil])
   }
 
   /// Every key sets its own field, and no other.
