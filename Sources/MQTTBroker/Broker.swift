@@ -20,60 +20,35 @@ public struct Broker: ~Copyable {
   public var onPresence: (Presence) -> Void = { _ in }
   public internal(set) var counters = Counters()
 
-  var connections: Slab<Connection>
+  var connections: Slab<Link>
+  private var connectionCount: UInt64 = 0
   var sources: SourceTable
-  var sessions: Slab<Session>
-  var sessionIndex: HashIndex
-  var clientIDs: BlockPool  // each session is sure of one cell
-  var packetIDCells: Slab<PacketIDCell>
-  var aliases: SharedTexts  // for a client `topicAliasMax` that it set, and as many that it was sent
-
+  var sessions: SessionStore
+  var packetIDs: PacketIDStore
   var topics: TopicTree
-  var subscriptions: Slab<Subscription>
-  var groups: Slab<SharedGroup>
-  var groupNames: BlockPool
+  var subscriptions: SubscriptionStore
   var taps: FixedArray<TapEntry>
   var tapCount = 0
-
-  var messages: Slab<Message>
-  var bodies: BlockPool
-  var retained: Slab<Retained>
-  var retainedAge: UInt32 = 0
-  var sweep = RetainedSweep()
-  var deliveries: Slab<Delivery>
-  var identifierCells: Slab<IdentifierCell>
-
-  var outboxes: ByteQueuePool
+  var messages: MessageStore
+  var retained: RetainedStore
+  var deliveries: DeliveryStore
+  var outboxes: Outboxes
   /// Packets that have arrived in part; one that is complete is put together in `assembled`.
   var partials: BlockPool
   let assembled: Scratch
-
   var timers: TimerWheel
-  /// Places of connections that have bytes to write or are to be closed; each at most once.
-  var ready: IndexQueue
-  /// Places of connections whose messages lack room that others hold, with nothing of their own under way.
-  var starved: IndexQueue
   var notices: Ring<Notice>
 
   // Used within one call only.
-  var receivers: FixedArray<Receiver>
-  var receiverCount = 0
-  var routeSerial: UInt32 = 0
-  /// The packet being taken, if its bytes may be lent to an outbox, and the connection whose outbox has some.
-  var lendable = Bytes.empty
-  var lentTo = ConnectionID.null
+  var receivers: Receivers
   let headScratch: Scratch
   let encodedV5: Scratch
   let encodedV311: Scratch
   let messageScratch: Scratch  // a message's properties, or a stored message in one piece
   let topicScratch: Scratch
-  let aliasScratch: Scratch  // the topic that an alias stands for
   let filterScratch: Scratch  // a filter, and a name beside it
-  let clientIDScratch: Scratch  // one that does not lie in one piece
 
   var startedAt = Instant(nanoseconds: 0)
-  let seed: UInt64
-  var assignedCount: UInt64 = 0
   var pendingCount = 0
 
   /// Takes all memory from `reservation`. `seed` is drawn anew for every start: hashing and assigned client
@@ -81,53 +56,28 @@ public struct Broker: ~Copyable {
   public init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
     precondition(limits.problems.isEmpty)
     self.limits = limits
-    self.seed = seed
     connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)
     sources = SourceTable(
       capacity: 4 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
       burst: limits.connectBurst, pendingMax: limits.pendingPerAddressMax, name: "source addresses", in: &reservation)
-    aliases = SharedTexts(
-      ownerCount: limits.topicAliasSets, sureRows: limits.topicAliasMax, optionalRows: limits.topicAliasMax,
-      sharedCells: limits.topicAliasCellsMax, name: "topic aliases", in: &reservation)
-    sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
-    sessionIndex = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
-    clientIDs = BlockPool(
-      blockCount: limits.sessionsMax + limits.clientIDCellsMax, blockBytes: 32, name: "client id cells",
-      in: &reservation)
-    packetIDCells = Slab(capacity: limits.packetIDCellsMax, name: "packet id cells", in: &reservation)
-
+    sessions = SessionStore(limits: limits, seed: seed, in: &reservation)
+    packetIDs = PacketIDStore(limits: limits, in: &reservation)
     topics = TopicTree(limits: limits, seed: seed, in: &reservation)
-    subscriptions = Slab(capacity: limits.subscriptionsMax, name: "subscriptions", in: &reservation)
-    groups = Slab(capacity: limits.sharedGroupsMax, name: "shared groups", in: &reservation)
-    groupNames = BlockPool(
-      blockCount: limits.sharedGroupsMax, blockBytes: 64, name: "shared group names", in: &reservation)
+    subscriptions = SubscriptionStore(limits: limits, in: &reservation)
     taps = FixedArray(count: limits.tapsMax, name: "taps", in: &reservation)
-
-    messages = Slab(capacity: limits.messagesMax, name: "messages", in: &reservation)
-    bodies = BlockPool(
-      blockCount: limits.blockCount, blockBytes: limits.blockBytes, name: "message blocks", in: &reservation)
-    retained = Slab(capacity: limits.retainedMax, name: "retained", in: &reservation)
-    deliveries = Slab(capacity: limits.deliveriesMax, name: "deliveries", in: &reservation)
-    identifierCells = Slab(
-      capacity: limits.subscriptionIDCellsMax, name: "subscription id cells", in: &reservation)
-
-    outboxes = ByteQueuePool(
-      queueCount: limits.connectionsMax, sharedChunkCount: limits.outboxChunksShared,
-      chunkBytes: limits.outboxChunkBytes, chunksPerQueueMax: limits.outboxChunksPerConnection,
-      name: "outbox chunks", in: &reservation)
+    messages = MessageStore(limits: limits, in: &reservation)
+    retained = RetainedStore(limits: limits, in: &reservation)
+    deliveries = DeliveryStore(limits: limits, in: &reservation)
+    outboxes = Outboxes(limits: limits, in: &reservation)
     partials = BlockPool(
       blockCount: limits.partialBlockCount, blockBytes: limits.partialBlockBytes, name: "partial packets",
       in: &reservation)
     assembled = Scratch(byteCount: limits.packetBytesMax, name: "  one in one piece", in: &reservation)
-
     timers = TimerWheel(
       capacity: limits.connectionsMax + limits.sessionsMax + 2, name: "timers", in: &reservation)
-    ready = IndexQueue(count: limits.connectionsMax, name: "ready connections", in: &reservation)
-    starved = IndexQueue(count: limits.connectionsMax, name: "starved connections", in: &reservation)
     notices = Ring(capacity: 32, name: "notices", in: &reservation)
 
-    receivers = FixedArray(
-      count: limits.sessionsMax + limits.sharedGroupsMax, name: "route: receivers", in: &reservation)
+    receivers = Receivers(limits: limits, in: &reservation)
     headScratch = Scratch(
       byteCount: max(limits.topicBytesMax + 64 + 5 * limits.subscriptionsMax, limits.filtersPerPacketMax + 320),
       name: "scratch: head", in: &reservation)
@@ -135,9 +85,7 @@ public struct Broker: ~Copyable {
     encodedV311 = Scratch(byteCount: 4096, name: "scratch: v3.1.1 packet", in: &reservation)
     messageScratch = Scratch(byteCount: limits.packetBytesMax, name: "scratch: message", in: &reservation)
     topicScratch = Scratch(byteCount: limits.topicBytesMax, name: "scratch: topic", in: &reservation)
-    aliasScratch = Scratch(byteCount: limits.topicBytesMax + 1, name: "scratch: alias", in: &reservation)
     filterScratch = Scratch(byteCount: 2 * limits.topicBytesMax, name: "scratch: filter and topic", in: &reservation)
-    clientIDScratch = Scratch(byteCount: limits.clientIDBytesMax, name: "scratch: client id", in: &reservation)
   }
 
   // MARK: Connections
@@ -152,7 +100,7 @@ public struct Broker: ~Copyable {
       connections.gauge.refused &+= 1
       return nil
     }
-    var connection = Connection(
+    var connection = Link(
       allowsAnonymous: allowsAnonymous,
       framer: PacketFramer(packetBytesMax: limits.packetBytesMax, policy: policy), lastReceived: now)
     if !source.isLocal {
@@ -160,6 +108,8 @@ public struct Broker: ~Copyable {
       connection.source = UInt32(place + 1)
     }
     guard let id = connections.lend(connection) else { return nil }
+    connectionCount += 1
+    connections[id].begin(LinkSerial(count: connectionCount, place: id.index))
     pendingCount += 1
     counters.connectionsAccepted &+= 1
     timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
@@ -175,7 +125,7 @@ public struct Broker: ~Copyable {
   /// session goes on or ends, its Will fires where it should (§3.1.2.5).
   public mutating func detach(_ id: ConnectionID, at now: Instant) {
     if connections[id].state != .closing { end(id, .lost, publishesWill: true, at: now) }
-    outboxes.clear(&connections.address(id).pointee.outbox, bodies: &bodies)
+    outboxes.clear(&connections[id].outbox, &messages)
     timers.cancel(id.index)
     connections.giveBack(id)
     pumpStarved(at: now)
@@ -213,14 +163,14 @@ public struct Broker: ~Copyable {
       case .packet(let found, let whole):
         header = found
         body = whole
-        lendable = lends ? before.first(before.count - input.count) : .empty
+        outboxes.lendable = lends ? before.first(before.count - input.count) : .empty
       case .part(let part):
         keep(part, of: id, at: now)
         continue
       case .assembled(let found, let last):
         header = found
         body = assemble(id, last)
-        lendable = .empty
+        outboxes.lendable = .empty
       case .needsInput:
         if connections[id].framer.isPartial, connections[id].packetDeadline == .never {
           connections[id].packetDeadline = now.adding(seconds: Int64(limits.packetSeconds))
@@ -282,32 +232,30 @@ public struct Broker: ~Copyable {
 
   /// From here on nobody refers to bytes that `receive` was lent.
   public mutating func settle() {
-    guard !lentTo.isNull else { return }
-    if connections.isLent(lentTo) { outboxes.settle(&connections.address(lentTo).pointee.outbox) }
-    lentTo = .null
+    outboxes.settle(connections)
   }
 
   // MARK: Bytes out
 
   /// A connection that has bytes to write or is to be closed; each once until it is ready again.
   public mutating func nextReady() -> ConnectionID? {
-    while let index = ready.pop() {
+    while let index = outboxes.nextReady() {
       if let id = connections.handle(at: index) { return id }
     }
     return nil
   }
 
-  public var hasReady: Bool { !ready.isEmpty }
+  public var hasReady: Bool { outboxes.hasReady }
 
   /// Fills in the pieces that are to be written next; answers how many.
   public func gather(_ id: ConnectionID, into parts: UnsafeMutableBufferPointer<Bytes>) -> Int {
-    outboxes.gather(connections[id].outbox, bodies: bodies, into: parts)
+    outboxes.gather(connections[id].outbox, messages, into: parts)
   }
 
   /// The transport took `byteCount` bytes. What waited in the session for room follows.
   public mutating func sent(_ byteCount: Int, on id: ConnectionID, at now: Instant) {
     counters.bytesSent &+= UInt64(byteCount)
-    outboxes.consume(byteCount, from: &connections.address(id).pointee.outbox, bodies: &bodies)
+    outboxes.consume(byteCount, from: &connections[id].outbox, &messages)
     pumpStarved(at: now)
     guard connections[id].state == .connected else { return }
     pump(connections[id].session, at: now)
@@ -346,15 +294,13 @@ public struct Broker: ~Copyable {
       counters.controlPacketsDropped &+= 1
       return
     }
-    guard outboxes.append(writer.written, to: &connections.address(id).pointee.outbox, use: .control) else {
+    guard outboxes.append(writer.written, to: &connections[id].outbox, use: .control) else {
       counters.controlPacketsDropped &+= 1
       return
     }
     counters.packetsSent &+= 1
-    markReady(id)
+    outboxes.markReady(id)
   }
-
-  mutating func markReady(_ id: ConnectionID) { ready.push(id.index) }
 
   /// What happened that the log may tell; call until nil.
   public mutating func nextNotice() -> Notice? { notices.pop() }
@@ -393,15 +339,13 @@ public struct Broker: ~Copyable {
   /// From here on the connection only drains; its session, if it still has one, is on its own.
   mutating func end(_ id: ConnectionID, _ change: Presence.Change, publishesWill: Bool, at now: Instant) {
     precondition(connections[id].state != .closing)
-    if connections[id].state == .awaitingConnect { endPending(id) }
-    connections[id].state = .closing
+    if connections[id].isPending { endPending(id) }
+    let session = connections[id].close()
     partials.clear(&connections.address(id).pointee.partial)
-    giveBackAliases(id)
+    outboxes.giveBackAliases(of: &connections[id].outbox)
     // A peer that does not take its last bytes is cut off.
     timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
-    markReady(id)
-    let session = connections[id].session
-    connections[id].session = .null
+    outboxes.markReady(id)
     guard !session.isNull else { return }
     tellPresence(session, id, change, at: now)
     connectionLost(session, publishesWill: publishesWill, at: now)

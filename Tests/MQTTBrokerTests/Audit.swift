@@ -48,11 +48,11 @@ struct Audit {
       guard let handle = broker.sessions.handle(at: index) else { continue }
       let session = broker.sessions[handle]
       let name = "session \(index)"
-      check(broker.findSession(broker.clientID(handle)) == handle, "\(name) is not in the index")
-      clientIDCells += broker.clientIDs.blockCount(for: session.clientID.byteCount)
+      check(broker.sessions.find(broker.sessions.clientID(handle)) == handle, "\(name) is not in the index")
+      clientIDCells += broker.sessions.clientIDs.blockCount(for: session.clientID.byteCount)
       lifetime(broker, session, index, at: now)
-      let queued = deliveries(broker, session.queued, "\(name): queue") { $0 == .queued }
-      let inflight = deliveries(broker, session.inflight, "\(name): in flight") { $0 != .queued }
+      let queued = deliveries(broker, session.outgoing.queued, "\(name): queue") { $0 == .queued }
+      let inflight = deliveries(broker, session.outgoing.inflight, "\(name): in flight") { $0 != .queued }
       check(queued.count <= broker.limits.queuedMax, "\(name): queue of \(queued.count)")
       check(inflight.count <= broker.limits.inflightMax, "\(name): \(inflight.count) in flight")
       inFlight(broker, session, inflight, name)
@@ -60,14 +60,15 @@ struct Audit {
       incoming(broker, session, index)
       if !session.will.isNull { own(broker, session.will, "\(name): Will") }
     }
-    check(broker.sessionIndex.count == broker.sessions.count, "session index")
-    check(isDeliveryListed.count { $0 } == broker.deliveries.count, "deliveries lent, but in no session")
-    check(clientIDCells == broker.clientIDs.gauge.used, "cells of client identifiers")
+    check(broker.sessions.index.count == broker.sessions.gauge.used, "session index")
+    check(isDeliveryListed.count { $0 } == broker.deliveries.gauge.used, "deliveries lent, but in no session")
+    check(clientIDCells == broker.sessions.clientIDs.gauge.used, "cells of client identifiers")
     check(
-      broker.clientIDs.gauge.free >= broker.sessions.gauge.free, "a client identifier's cell that a session is sure of")
-    check(packetIDCells == broker.packetIDCells.count, "packet id cells lent, but to no session")
-    check(cellCount == broker.identifierCells.count, "identifier cells lent, but to no delivery")
-    check(subscriptionsInSessions == broker.subscriptions.count, "subscriptions lent, but in no session")
+      broker.sessions.clientIDs.gauge.free >= broker.sessions.gauge.free,
+      "a client identifier's cell that a session is sure of")
+    check(packetIDCells == broker.packetIDs.gauge.used, "packet id cells lent, but to no session")
+    check(cellCount == broker.deliveries.identifiersGauge.used, "identifier cells lent, but to no delivery")
+    check(subscriptionsInSessions == broker.subscriptions.gauge.used, "subscriptions lent, but in no session")
   }
 
   private mutating func lifetime(_ broker: borrowing Broker, _ session: Session, _ index: Int, at now: Instant) {
@@ -107,7 +108,7 @@ struct Audit {
       var cell = delivery.moreIdentifiers
       while !cell.isNull {
         cellCount += 1
-        cell = broker.identifierCells[cell].next
+        cell = broker.deliveries[cell].next
       }
       found.append(delivery)
       last = next
@@ -127,9 +128,9 @@ struct Audit {
         (delivery.qos == .exactlyOnce) == (delivery.state != .awaitingPubAck), "\(name): \(delivery.state) and QoS")
     }
     check(inflight.count { $0.isSentHere } <= session.window || session.connection.isNull, "\(name): over its window")
-    guard !session.redelivery.isNull else { return }
-    let isListed = broker.deliveries.isLent(session.redelivery)
-    check(isListed && broker.deliveries[session.redelivery].state != .queued, "\(name): redelivery")
+    guard !session.outgoing.redelivery.isNull else { return }
+    let isListed = broker.deliveries.isLent(session.outgoing.redelivery)
+    check(isListed && broker.deliveries[session.outgoing.redelivery].state != .queued, "\(name): redelivery")
   }
 
   private mutating func subscriptions(
@@ -138,33 +139,37 @@ struct Audit {
     var count = 0
     var replays = 0
     var previous = Handle<Subscription>.null
-    var next = session.subscriptions
+    var next = session.subscriptions.first
     while !next.isNull, count <= broker.limits.subscriptionsMax {
       let entry = broker.subscriptions[next]
       check(entry.session == handle && entry.previousInSession == previous, "\(name): a subscription's links")
-      if entry.replaySlot != Subscription.replayDone { replays += 1 }
+      if entry.isReplaying { replays += 1 }
       count += 1
       previous = next
       next = entry.nextInSession
     }
     check(
-      count == Int(session.subscriptionCount), "\(name): \(count) subscriptions, counted \(session.subscriptionCount)")
-    check(replays == Int(session.replayCount), "\(name): \(replays) replays, counted \(session.replayCount)")
+      count == session.subscriptions.count,
+      "\(name): \(count) subscriptions, counted \(session.subscriptions.count)")
+    check(
+      replays == session.subscriptions.replayCount,
+      "\(name): \(replays) replays, counted \(session.subscriptions.replayCount)")
     subscriptionsInSessions += count
   }
 
   private mutating func incoming(_ broker: borrowing Broker, _ session: Session, _ index: Int) {
-    check(Int(session.incomingCount) <= broker.limits.inflightMax, "session \(index): QoS 2 ids over the limit")
-    var ids = (0..<min(4, Int(session.incomingCount))).map { session.firstIncoming[$0] }
-    var cell = session.moreIncoming
+    let incoming = session.incoming
+    check(incoming.count <= broker.limits.inflightMax, "session \(index): QoS 2 ids over the limit")
+    var ids = (0..<min(4, incoming.count)).map { incoming.first[$0] }
+    var cell = incoming.more
     var cells = 0
     while !cell.isNull {
-      let count = cells == 0 ? (Int(session.incomingCount) - 5) % 6 + 1 : 6
-      ids += (0..<count).map { broker.packetIDCells[cell].ids[$0] }
+      let count = cells == 0 ? (incoming.count - 5) % 6 + 1 : 6
+      ids += (0..<count).map { broker.packetIDs[cell].ids[$0] }
       cells += 1
-      cell = broker.packetIDCells[cell].next
+      cell = broker.packetIDs[cell].next
     }
-    check(ids.count == Int(session.incomingCount), "session \(index): QoS 2 ids")
+    check(ids.count == incoming.count, "session \(index): QoS 2 ids")
     check(Set(ids).count == ids.count, "session \(index): QoS 2 id twice")
     packetIDCells += cells
   }
@@ -190,13 +195,13 @@ struct Audit {
       let name = "connection \(index)"
       partialBlocks += broker.partials.blockCount(for: connection.partial.byteCount)
       check(connection.partial.isEmpty || connection.framer.isPartial, "\(name): keeps parts of no packet")
-      if !connection.aliases.isNull {
-        aliasSets.append(connection.aliases)
+      if !connection.outbox.aliases.isNull {
+        aliasSets.append(connection.outbox.aliases)
         check(connection.state == .connected && connection.version == .v5, "\(name) has aliases")
       }
-      check(connection.sentAliasMax == 0 || !connection.aliases.isNull, "\(name): aliases without a set")
+      check(connection.outbox.sentAliasMax == 0 || !connection.outbox.aliases.isNull, "\(name): aliases without a set")
       switch connection.state {
-      case .awaitingConnect:
+      case .awaitingConnect, .awaitingVerdict, .awaitingConnAck:
         pending += 1
         if connection.source > 0 { distant += 1 }
         check(isArmed && connection.session.isNull, "\(name) awaits CONNECT")
@@ -211,16 +216,19 @@ struct Audit {
         check(connection.session.isNull && connection.partial.isEmpty, "\(name) is closing and holds something")
         check(isArmed || connection.outbox.isEmpty, "\(name) never gives up its last bytes")
       }
-      let (count, reserve) = outbox(broker, connection.outbox, name)
+      let (count, reserve) = outbox(broker, connection.outbox.queue, name)
       chunks += count
       reserves += reserve
       if count > reserve { holders += 1 }
     }
-    check(chunks == broker.outboxes.gauge.used, "outbox chunks: \(chunks) of \(broker.outboxes.gauge.used) owned")
-    check(reserves == broker.outboxes.reservesHeld, "reserved chunks")
-    check(holders == broker.outboxes.holderCount, "connections that hold chunks")
     check(
-      broker.outboxes.gauge.free >= broker.outboxes.keptBackCount, "a connection's first or control chunk is taken")
+      chunks == broker.outboxes.chunks.gauge.used,
+      "outbox chunks: \(chunks) of \(broker.outboxes.chunks.gauge.used) owned")
+    check(reserves == broker.outboxes.chunks.reservesHeld, "reserved chunks")
+    check(holders == broker.outboxes.chunks.holderCount, "connections that hold chunks")
+    check(
+      broker.outboxes.chunks.gauge.free >= broker.outboxes.chunks.keptBackCount,
+      "a connection's first or control chunk is taken")
     check(partialBlocks == broker.partials.gauge.used, "blocks of partial packets")
     aliases(broker, aliasSets)
     check(pending == broker.pendingCount, "pending connections")
@@ -228,28 +236,31 @@ struct Audit {
     if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }
     if broker.timers.isArmed(broker.sweepTimer) { armedTimers += 1 }
     check(
-      broker.timers.isArmed(broker.sweepTimer) || broker.sweep.position == 0 && broker.sweep.nextExpiry == .never,
+      broker.timers.isArmed(broker.sweepTimer)
+        || broker.retained.sweep.position == 0 && broker.retained.sweep.nextExpiry == .never,
       "retained messages are never swept")
     check(armedTimers == broker.timers.armedCount, "timers armed for nobody")
   }
 
   private mutating func aliases(_ broker: borrowing Broker, _ sets: [Handle<SharedTexts.Owner>]) {
     var cells = 0
-    var keptBack = broker.aliases.sureRows * broker.aliases.gauge.free
+    var keptBack = broker.outboxes.aliases.sureRows * broker.outboxes.aliases.gauge.free
     for set in sets {
       var heldCells = 0
       for row in 0..<(2 * broker.limits.topicAliasMax) {
-        let count = (broker.aliases.byteCount(row, of: set) + 63) / 64
-        if row < broker.aliases.sureRows { heldCells += count }
+        let count = (broker.outboxes.aliases.byteCount(row, of: set) + 63) / 64
+        if row < broker.outboxes.aliases.sureRows { heldCells += count }
         cells += count
       }
-      check(heldCells == Int(broker.aliases.owners[set].cellCount), "alias set \(set.index): its cells")
-      keptBack += max(0, broker.aliases.sureRows - heldCells)
+      check(heldCells == Int(broker.outboxes.aliases.owners[set].cellCount), "alias set \(set.index): its cells")
+      keptBack += max(0, broker.outboxes.aliases.sureRows - heldCells)
     }
-    let isLentOnce = Set(sets.map(\.bits)).count == sets.count && sets.count == broker.aliases.gauge.used
+    let isLentOnce = Set(sets.map(\.bits)).count == sets.count && sets.count == broker.outboxes.aliases.gauge.used
     check(isLentOnce, "alias sets lent, but to no connection")
-    check(cells == broker.aliases.cellsGauge.used && keptBack == broker.aliases.keptBack, "cells of aliases")
-    check(keptBack <= broker.aliases.cellsGauge.free, "cells that a client is sure of")
+    check(
+      cells == broker.outboxes.aliases.cellsGauge.used && keptBack == broker.outboxes.aliases.keptBack,
+      "cells of aliases")
+    check(keptBack <= broker.outboxes.aliases.cellsGauge.free, "cells that a client is sure of")
   }
 
   private mutating func outbox(
@@ -261,15 +272,15 @@ struct Audit {
     var last: UInt32 = 0
     var next = queue.head
     while next != 0, chunks <= queue.chunkCount {
-      let state = broker.outboxes.state(next)
-      if state.isReference { bodyOwners[Int(broker.outboxes.reference(next).pointee.body.head) - 1] += 1 }
+      let state = broker.outboxes.chunks.state(next)
+      if state.isReference { bodyOwners[Int(broker.outboxes.chunks.reference(next).pointee.body.head) - 1] += 1 }
       if state.isReserve { reserves += 1 }
-      bytes += broker.outboxes.byteCountOf(next)
+      bytes += broker.outboxes.chunks.byteCountOf(next)
       chunks += 1
       last = next
-      next = broker.outboxes.chunks.next(next)
+      next = broker.outboxes.chunks.chunks.next(next)
     }
-    if queue.holdsLent { bytes += broker.outboxes.lent.count }
+    if queue.holdsLent { bytes += broker.outboxes.chunks.lent.count }
     check(chunks == queue.chunkCount && bytes == queue.byteCount && last == queue.tail, "\(name): outbox counts")
     check(reserves == (queue.holdsReserve ? 1 : 0), "\(name): reserved chunks in its outbox")
     return (chunks, reserves)
@@ -280,16 +291,16 @@ struct Audit {
   private mutating func topicNodes(_ broker: borrowing Broker) {
     var nameCells = 0
     var nameBlocks = 0
-    var children: [Int] = Array(repeating: 0, count: broker.topics.nodes.capacity)
+    var children: [Int] = Array(repeating: 0, count: broker.topics.gauge.capacity)
     var indexed = 0
-    for index in 0..<broker.topics.nodes.capacity {
-      guard let handle = broker.topics.nodes.handle(at: index) else { continue }
-      let node = broker.topics.nodes[handle]
+    for index in 0..<broker.topics.gauge.capacity {
+      guard let handle = broker.topics.handle(at: index) else { continue }
+      let node = broker.topics[handle]
       nodeLists(broker, handle, node, &nameBlocks)
       guard handle != broker.topics.rootHandle else { continue }
       indexed += 1
       check(node.isUsed, "topic node \(index) is not used")
-      check(broker.topics.nodes.isLent(node.parent), "topic node \(index): its parent")
+      check(broker.topics.isLent(node.parent), "topic node \(index): its parent")
       children[node.parent.index] += 1
       check(broker.topics.index.find(hash: node.hash) { $0 == index } != nil, "topic node \(index): the index")
       if !node.nameRest.isNull { nameCells += broker.topics.names.blockCount(for: node.nameRest.byteCount) }
@@ -300,15 +311,15 @@ struct Audit {
         check(broker.topics.hashChild(of: node.parent) == handle, "topic node \(index): # of its parent")
       }
     }
-    for index in 0..<broker.topics.nodes.capacity {
-      guard let handle = broker.topics.nodes.handle(at: index) else { continue }
-      check(broker.topics.nodes[handle].childCount == children[index], "topic node \(index): children")
+    for index in 0..<broker.topics.gauge.capacity {
+      guard let handle = broker.topics.handle(at: index) else { continue }
+      check(broker.topics[handle].childCount == children[index], "topic node \(index): children")
     }
     check(indexed == broker.topics.index.count, "topic index")
     check(nameCells == broker.topics.namesGauge.used, "topic name cells")
-    check(nameBlocks == broker.groupNames.gauge.used, "shared group names")
-    check(groupsInNodes == broker.groups.count, "shared groups lent, but at no node")
-    check(subscriptionsInNodes == broker.subscriptions.count, "subscriptions lent, but at no node")
+    check(nameBlocks == broker.subscriptions.groupNames.gauge.used, "shared group names")
+    check(groupsInNodes == broker.subscriptions.groupsGauge.used, "shared groups lent, but at no node")
+    check(subscriptionsInNodes == broker.subscriptions.gauge.used, "subscriptions lent, but at no node")
   }
 
   private mutating func nodeLists(
@@ -317,10 +328,10 @@ struct Audit {
     members(broker, node.subscriptions, of: handle, .null, turn: .null)
     var group = node.groups
     while !group.isNull, groupsInNodes <= broker.limits.sharedGroupsMax {
-      let entry = broker.groups[group]
+      let entry = broker.subscriptions[group]
       check(entry.node == handle && !entry.members.isNull, "shared group \(group.index): node or members")
       members(broker, entry.members, of: handle, group, turn: entry.turn)
-      nameBlocks += broker.groupNames.blockCount(for: entry.name.byteCount)
+      nameBlocks += broker.subscriptions.groupNames.blockCount(for: entry.name.byteCount)
       groupsInNodes += 1
       group = entry.next
     }
@@ -353,8 +364,8 @@ struct Audit {
     for index in 0..<broker.limits.retainedMax {
       guard let handle = broker.retained.handle(at: index) else { continue }
       let slot = broker.retained[handle]
-      let isMutual = broker.topics.nodes.isLent(slot.node) && broker.topics.nodes[slot.node].retained == handle
-      check(isMutual && slot.age <= broker.retainedAge, "retained \(index): node or age")
+      let isMutual = broker.topics.isLent(slot.node) && broker.topics[slot.node].retained == handle
+      check(isMutual && slot.age <= broker.retained.age, "retained \(index): node or age")
       own(broker, slot.message, "retained \(index)")
     }
   }
@@ -378,14 +389,18 @@ struct Audit {
     var owned = 0
     for head in bodyOwners.indices where bodyOwners[head] > 0 {
       let owners = bodyOwners[head]
-      check(broker.bodies.owners[head] == owners, "body \(head): \(owners) owners, not \(broker.bodies.owners[head])")
+      check(
+        broker.messages.bodies.owners[head] == owners,
+        "body \(head): \(owners) owners, not \(broker.messages.bodies.owners[head])")
       var block = UInt32(head) + 1
       while block != 0, owned <= broker.limits.blockCount {
         owned += 1
-        block = broker.bodies.next(block)
+        block = broker.messages.bodies.next(block)
       }
     }
-    check(owned == broker.bodies.gauge.used, "message blocks: \(owned) of \(broker.bodies.gauge.used) owned")
+    check(
+      owned == broker.messages.bodies.gauge.used,
+      "message blocks: \(owned) of \(broker.messages.bodies.gauge.used) owned")
   }
 
   private mutating func gauges(_ broker: borrowing Broker) {

@@ -156,10 +156,7 @@ import Testing
 
   @Test func afterTheLastPacketIDComesTheFirst() {  // §2.2.1-3: never 0, with nothing in flight either
     let world = makeWorld()
-    world.broker.sessions.visit { session in
-      session.pointee.lastPacketID = 65_533
-      session.pointee.unusedPacketIDs = 0  // they are looked for anew
-    }
+    world.broker.sessions.visit { $0.pointee.outgoing = Outgoing(lastPacketID: 65_533) }
     publish(world, 1...4)
     let ids: [UInt16] = [65_534, 65_535, 1, 2]
     for (index, id) in ids.enumerated() {

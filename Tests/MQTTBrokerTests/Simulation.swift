@@ -163,7 +163,7 @@ final class Simulation {
     guard failure == nil else { return }
     let problems = Audit.problems(of: broker, at: now)
     if !problems.isEmpty { fail(problems.joined(separator: "; ")) }
-    for case let model? in sessions where Int(broker.sessions[model.handle].incomingCount) != model.incoming.count {
+    for case let model? in sessions where broker.sessions[model.handle].incoming.count != model.incoming.count {
       fail("session \(text(model.clientID)): QoS 2 packet ids")
     }
     while broker.nextNotice() != nil {}

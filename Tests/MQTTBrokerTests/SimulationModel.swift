@@ -145,7 +145,8 @@ extension Simulation {
           continue
         }
         sessions[index] = ModelSession(
-          handle: handle, connection: connection, clientID: broker.clientID(handle).array(), isTrusted: isTrusted,
+          handle: handle, connection: connection, clientID: broker.sessions.clientID(handle).array(),
+          isTrusted: isTrusted,
           expirySeconds: expirySeconds)
         continue
       }
@@ -189,12 +190,12 @@ extension Simulation {
 
   private func reconcile(_ model: ModelSession, _ index: Int, _ cause: Cause, _ changes: inout Changes) {
     actual.removeAll(keepingCapacity: true)
-    var next = broker.sessions[model.handle].inflight.head
+    var next = broker.sessions[model.handle].outgoing.inflight.head
     while !next.isNull {
       actual.append(next)
       next = broker.deliveries[next].next
     }
-    next = broker.sessions[model.handle].queued.head
+    next = broker.sessions[model.handle].outgoing.queued.head
     while !next.isNull {
       actual.append(next)
       next = broker.deliveries[next].next
@@ -364,10 +365,10 @@ extension Simulation {
   }
 
   private func bodyBytes(_ entry: Message, from start: Int, most: Int) -> [UInt8] {
-    var cursor = broker.bodies.cursor(entry.body, at: start)
+    var cursor = broker.messages.bodies.cursor(entry.body, at: start)
     var bytes: [UInt8] = []
     while bytes.count < most {
-      let part = broker.bodies.read(&cursor, most: most - bytes.count)
+      let part = broker.messages.bodies.read(&cursor, most: most - bytes.count)
       if part.isEmpty { break }
       bytes += part.array()
     }
@@ -379,16 +380,16 @@ extension Simulation {
   /// The session's subscriptions as the broker has them.
   func actualFilters(_ model: ModelSession) -> [ModelFilter] {
     var found: [ModelFilter] = []
-    var next = broker.sessions[model.handle].subscriptions
+    var next = broker.sessions[model.handle].subscriptions.first
     while !next.isNull {
       let entry = broker.subscriptions[next]
-      let node = entry.isShared ? broker.groups[entry.group].node : entry.node
+      let node = entry.isShared ? broker.subscriptions[entry.group].node : entry.node
       let filter = written(most: limits.topicBytesMax) { broker.topics.write(node, into: &$0) }
       var group: [UInt8] = []
       if !entry.group.isNull {
-        let name = broker.groups[entry.group].name
+        let name = broker.subscriptions[entry.group].name
         group = written(most: name.byteCount) {
-          broker.groupNames.copy(name, from: 0, byteCount: name.byteCount, into: &$0)
+          broker.subscriptions.groupNames.copy(name, from: 0, byteCount: name.byteCount, into: &$0)
         }
       }
       found.append(ModelFilter(filter: filter, group: group, options: entry.options, identifier: entry.identifier))

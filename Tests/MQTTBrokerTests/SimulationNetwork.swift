@@ -298,12 +298,14 @@ extension Simulation {
       if !line.answers.isEmpty, !line.isAbandoned { fail("\(line.answers[line.answersStart].type) never came") }
       guard let session = line.session, broker.isAttached(line.id) else { continue }
       let entry = broker.sessions[session.handle]
-      let isStarved = broker.starved.contains(line.id.index)
-      let hasWindow = entry.inflight.count < entry.window
-      if entry.queued.count > 0, hasWindow, entry.redelivery.isNull, !isStarved { fail("a queue stands still") }
-      let isIdle = entry.inflight.count == 0 && entry.queued.count == 0
-      if entry.replayCount > 0, isIdle, !isStarved { fail("retained messages stand still") }
-      if !entry.redelivery.isNull, !entry.isRedeliveryBlocked(broker), !isStarved { fail("redelivery stands still") }
+      let isStarved = broker.outboxes.isStarved(line.id.index)
+      let outgoing = entry.outgoing
+      let hasWindow = outgoing.inflight.count < entry.window
+      if outgoing.queued.count > 0, hasWindow, outgoing.redelivery.isNull, !isStarved { fail("a queue stands still") }
+      let isIdle = outgoing.inflight.count == 0 && outgoing.queued.count == 0
+      if entry.subscriptions.replayCount > 0, isIdle, !isStarved { fail("retained messages stand still") }
+      let isBlocked = entry.isRedeliveryBlocked(broker)
+      if !outgoing.redelivery.isNull, !isBlocked, !isStarved { fail("redelivery stands still") }
     }
   }
 }
@@ -312,7 +314,7 @@ extension Session {
   /// Whether what is sent already on this connection fills the window.
   fileprivate func isRedeliveryBlocked(_ broker: borrowing Broker) -> Bool {
     var sent = 0
-    var next = inflight.head
+    var next = outgoing.inflight.head
     while !next.isNull {
       if broker.deliveries[next].isSentHere { sent += 1 }
       next = broker.deliveries[next].next

@@ -202,7 +202,7 @@ import Testing
     world.subscribe("sub", "a")
     world.subscribe("sub", "+")
     for serial: UInt32 in [0, .max - 1, .max, .max] {
-      world.broker.routeSerial = serial
+      world.broker.beginSerials(at: serial)
       for _ in 0..<2 {
         world.send("pub", .publish(topic: "a"))
         world.expect("sub", .publish(topic: "a"))
@@ -342,4 +342,8 @@ import Testing
     world.expect("a", .subAck(1, [.sharedSubscriptionsNotSupported, .success]))
     world.finish()
   }
+}
+
+extension Broker {
+  fileprivate mutating func beginSerials(at serial: UInt32) { receivers.beginSerials(at: serial, sessions) }
 }

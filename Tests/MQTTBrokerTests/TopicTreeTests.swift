@@ -55,11 +55,11 @@ struct TopicTreeTests {
         let filter = draw(&generator, wildcards: true)
         if generator.below(8) == 0 {
           if let node = filters.removeValue(forKey: filter) {
-            tree[node].taps = 0
+            tree.hangTap(0, on: node)
             tree.prune(node)
           } else {
             let node = Array(filter.utf8).withUnsafeBytes { tree.intern(Bytes($0)) }!
-            tree[node].taps = 1
+            tree.hangTap(1, on: node)
             filters[filter] = node
           }
         }
@@ -73,7 +73,7 @@ struct TopicTreeTests {
         if found != Set(expected) { Issue.record("step \(step): '\(topic)' finds \(found), not \(expected)") }
       }
       for (_, node) in filters {
-        tree[node].taps = 0
+        tree.hangTap(0, on: node)
         tree.prune(node)
       }
       #expect(tree.gauge.used == 1)  // the root
@@ -87,7 +87,7 @@ struct TopicTreeTests {
       #expect(matches("a", &tree).isEmpty)  // kept in the first edition
       tree.recent.edition = .max
       let node = Array("a".utf8).withUnsafeBytes { tree.intern(Bytes($0)) }!
-      tree[node].taps = 1
+      tree.hangTap(1, on: node)
       #expect(tree.recent.edition == 1)
       #expect(matches("a", &tree) == ["a"])
     }

@@ -1,20 +1,6 @@
 public import Bounded
 public import MQTTWire
 
-/// A message on its way in; all bytes are borrowed for the length of the routing.
-struct Inbound {
-  let topic: Bytes
-  /// Properties as they go on to receivers: no alias, no expiry, no subscription identifiers.
-  let forwarded: Bytes
-  let payload: Bytes
-  var qos: QoS
-  var retain: Bool
-  var expiresAt: Instant
-  var publisher: Handle<Session>
-
-  var byteCount: Int { topic.count + forwarded.count + payload.count }
-}
-
 /// PUBLISH from a client and the acknowledgements both ways (§3.3 to §3.7, §4.3).
 extension Broker {
   mutating func publishReceived(
@@ -27,16 +13,19 @@ extension Broker {
     // MQTT 5 was told; 3.1.1 is refused as for any other lack of room (§3.2.2.3.5).
     if packet.retain, limits.retainedMax == 0, version == .v5 { throw .init(.retainNotSupported) }
 
-    let topic = try resolveTopic(packet, on: id)
+    var topic = packet.topic
+    if let alias = packet.topicAlias {  // §3.3.2.3.4
+      topic = try outboxes.resolve(alias, packet.topic, of: connections[id].outbox)
+    }
     if packet.qos == .exactlyOnce {
-      if hasIncoming(session, packet.packetID) {
+      if packetIDs.contains(packet.packetID, of: session, sessions) {
         // Seen and not released yet: it is not delivered again (§4.3.3, method B).
         sendAck(.pubRec, packet.packetID, .success, .empty, on: id)
         return
       }
       // Messages with QoS 1 are acknowledged at once, so only QoS 2 can exceed our Receive Maximum (§3.3.4-7).
-      guard Int(sessions[session].incomingCount) < limits.inflightMax else { throw .init(.receiveMaximumExceeded) }
-      guard hasIncomingRoom(session) else {
+      guard sessions[session].incoming.count < limits.inflightMax else { throw .init(.receiveMaximumExceeded) }
+      guard packetIDs.hasRoom(session, sessions) else {
         refusePublish(packet, .quotaExceeded, .empty, on: id, at: now)
         return
       }
@@ -71,29 +60,9 @@ extension Broker {
     case .atLeastOnce:
       sendAck(.pubAck, packet.packetID, outcome.reason, .empty, on: id)
     case .exactlyOnce:
-      addIncoming(session, packet.packetID)
+      packetIDs.take(packet.packetID, of: session, sessions)
       sendAck(.pubRec, packet.packetID, outcome.reason, .empty, on: id)
     }
-  }
-
-  /// The Topic Name, or what its alias stands for (§3.3.2.3.4). An alias is learnt on the way.
-  private mutating func resolveTopic(_ packet: Publish, on id: ConnectionID) throws(WireError) -> Bytes {
-    guard let alias = packet.topicAlias else { return packet.topic }
-    let set = connections[id].aliases
-    guard !set.isNull, Int(alias) <= limits.topicAliasMax, alias > 0 else { throw .init(.topicAliasInvalid) }
-    let row = Int(alias) - 1
-    if !packet.topic.isEmpty {
-      // One byte more than a topic may have: a topic that is too long is kept as one that is too long.
-      let kept = packet.topic.first(min(packet.topic.count, limits.topicBytesMax + 1))
-      guard aliases.isEqual(row, of: set, to: kept) || aliases.set(row, of: set, to: kept) else {
-        throw .init(.quotaExceeded)
-      }
-      return packet.topic
-    }
-    guard aliases.byteCount(row, of: set) > 0 else { throw .protocolError }
-    var writer = aliasScratch.writer()
-    aliases.copy(row, of: set, into: &writer)
-    return writer.written
   }
 
   /// Why a client may not publish to a topic, as far as its name tells.
@@ -118,7 +87,7 @@ extension Broker {
     }
     sendAck(packet.qos == .atLeastOnce ? .pubAck : .pubRec, packet.packetID, reason, text, on: id)
     if packet.qos == .exactlyOnce, connections[id].version == .v311 {
-      addIncoming(connections[id].session, packet.packetID)  // its PUBREL will come
+      packetIDs.take(packet.packetID, of: connections[id].session, sessions)  // its PUBREL will come
     }
   }
 
@@ -170,7 +139,7 @@ extension Broker {
       TapMessage(
         topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
         forwardedProperties: message.forwarded,
-        clientID: message.publisher.isNull ? .empty : clientID(message.publisher), now: now))
+        clientID: message.publisher.isNull ? .empty : sessions.clientID(message.publisher), now: now))
     if verdict.reason.isError { return verdict }
     var message = message
     message.qos = verdict.qos ?? message.qos
@@ -195,7 +164,7 @@ extension Broker {
     case .pubComp:
       finish(session, ack.packetID, from: .awaitingPubComp, at: now)
     case .pubRel:
-      let isKnown = removeIncoming(session, ack.packetID)
+      let isKnown = packetIDs.release(ack.packetID, of: session, sessions)
       sendAck(.pubComp, ack.packetID, isKnown ? .success : .packetIdentifierNotFound, .empty, on: id)
     case .connect, .connAck, .publish, .subscribe, .subAck, .unsubscribe, .unsubAck, .pingReq, .pingResp, .disconnect,
       .auth:
@@ -205,20 +174,17 @@ extension Broker {
 
   /// The message has arrived; PUBREL follows, and the packet id stays taken until PUBCOMP (§4.3.3).
   private mutating func recReceived(_ ack: Ack, _ session: Handle<Session>, on id: ConnectionID, at now: Instant) {
-    guard let delivery = findInflight(session, ack.packetID), deliveries[delivery].qos == .exactlyOnce else {
+    guard let delivery = deliveries.find(ack.packetID, of: session, sessions), deliveries[delivery].qos == .exactlyOnce
+    else {
       if !ack.reason.isError { sendAck(.pubRel, ack.packetID, .packetIdentifierNotFound, .empty, on: id) }
       return
     }
     if ack.reason.isError {
-      removeInflight(session, delivery)  // §4.3.3: its packet id is free again
+      deliveries.finish(delivery, of: session, sessions, &messages)  // §4.3.3: its packet id is free again
       pump(session, at: now)
       return
     }
-    if deliveries[delivery].state == .awaitingPubRec {
-      release(deliveries[delivery].message)
-      deliveries[delivery].message = .null
-      deliveries[delivery].state = .awaitingPubComp
-    }
+    deliveries.received(delivery, &messages)
     sendAck(.pubRel, ack.packetID, .success, .empty, on: id)
   }
 
@@ -226,8 +192,10 @@ extension Broker {
     _ session: Handle<Session>, _ packetID: UInt16, from state: Delivery.State, at now: Instant
   ) {
     // An id that is not in flight is no error the standard knows; a client may answer a repeat twice.
-    guard let delivery = findInflight(session, packetID), deliveries[delivery].state == state else { return }
-    removeInflight(session, delivery)
+    guard let delivery = deliveries.find(packetID, of: session, sessions), deliveries[delivery].state == state else {
+      return
+    }
+    deliveries.finish(delivery, of: session, sessions, &messages)
     pump(session, at: now)
   }
 }

@@ -66,7 +66,7 @@ extension Broker {
     else { return nil }
     taps[tapCount] = TapEntry(node: node, next: topics[node].taps)
     tapCount += 1
-    topics[node].taps = UInt16(tapCount)
+    topics.hangTap(UInt16(tapCount), on: node)
     return TapID(index: tapCount - 1)
   }
 

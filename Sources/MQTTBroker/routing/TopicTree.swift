@@ -8,10 +8,10 @@ struct TopicNode: BitwiseCopyable {
   let hash: UInt32
   /// Children times four, and whether one of them is `+` (1) or `#` (2), which saves looking for them.
   fileprivate var childWord: UInt32 = 0
-  var subscriptions: Handle<Subscription> = .null
-  var groups: Handle<SharedGroup> = .null
-  var retained: Handle<Retained> = .null
-  var taps: UInt16 = 0  // index + 1 of the first
+  fileprivate(set) var subscriptions: Handle<Subscription> = .null
+  fileprivate(set) var groups: Handle<SharedGroup> = .null
+  fileprivate(set) var retained: Handle<Retained> = .null
+  fileprivate(set) var taps: UInt16 = 0  // index + 1 of the first
   let nameByteCount: UInt16
   /// All of a name of up to 20 bytes; else its first 12 and the `Body` with the others.
   fileprivate var name = InlineArray<20, UInt8>(repeating: 0)
@@ -48,7 +48,7 @@ struct TopicNode: BitwiseCopyable {
 ///
 /// Invariant: a node other than the root is used, except while a caller is about to hang something on it.
 struct TopicTree: ~Copyable {
-  private(set) var nodes: Slab<TopicNode>
+  private var nodes: Slab<TopicNode>
   private(set) var index: HashIndex
   private(set) var names: BlockPool
   private let levels: FixedArray<Level>
@@ -98,13 +98,23 @@ struct TopicTree: ~Copyable {
 
   subscript(handle: Handle<TopicNode>) -> TopicNode {
     unsafeAddress { UnsafePointer(nodes.address(handle)) }
-    nonmutating unsafeMutableAddress { nodes.address(handle) }
   }
+
+  func isLent(_ node: Handle<TopicNode>) -> Bool { nodes.isLent(node) }
+  func handle(at index: Int) -> Handle<TopicNode>? { nodes.handle(at: index) }
 
   func found(_ position: Int) -> Handle<TopicNode> {
     precondition(position < foundCount)
     return found[position]
   }
+
+  // MARK: What hangs on a node
+
+  // Each is set by the store whose list begins there; null: the list is empty. The caller prunes afterwards.
+  func hang(_ first: Handle<Subscription>, on node: Handle<TopicNode>) { nodes[node].subscriptions = first }
+  func hang(_ first: Handle<SharedGroup>, on node: Handle<TopicNode>) { nodes[node].groups = first }
+  func hang(_ slot: Handle<Retained>, on node: Handle<TopicNode>) { nodes[node].retained = slot }
+  func hangTap(_ number: UInt16, on node: Handle<TopicNode>) { nodes[node].taps = number }
 
   // MARK: Adding and removing
 

@@ -1,0 +1,135 @@
+import Bounded
+import MQTTWire
+
+/// A message on its way in; all bytes are borrowed for the length of the routing.
+struct Inbound {
+  let topic: Bytes
+  /// Properties as they go on to receivers: no alias, no expiry, no subscription identifiers.
+  let forwarded: Bytes
+  let payload: Bytes
+  var qos: QoS
+  var retain: Bool
+  var expiresAt: Instant
+  var publisher: Handle<Session>
+
+  var byteCount: Int { topic.count + forwarded.count + payload.count }
+}
+
+/// A message that is held for somebody: its body is topic, properties as forwarded, payload, in this order.
+struct Message: BitwiseCopyable {
+  let body: Body
+  let propertyByteCount: UInt32
+  let topicByteCount: UInt16
+  let qos: QoS
+  let retain: Bool
+  private let packedExpiresAt: PackedInstant
+  fileprivate(set) var owners: UInt32 = 1
+
+  fileprivate init(_ message: Inbound, body: Body) {
+    self.body = body
+    propertyByteCount = UInt32(message.forwarded.count)
+    topicByteCount = UInt16(message.topic.count)
+    qos = message.qos
+    retain = message.retain
+    packedExpiresAt = PackedInstant(message.expiresAt)
+  }
+
+  /// Never: no expiry.
+  var expiresAt: Instant { packedExpiresAt.instant }
+
+  var payloadStart: Int { Int(topicByteCount) + Int(propertyByteCount) }
+  var payloadByteCount: Int { body.byteCount - payloadStart }
+}
+
+/// Stored messages, and the blocks in which their bytes lie.
+///
+/// Invariant: a message is lent exactly while it has owners: retained slots, deliveries, Wills, and the call that routes
+/// it. Its body is owned by the message and by each outbox chunk that refers to it; without owners its blocks are free.
+struct MessageStore: ~Copyable {
+  private var messages: Slab<Message>
+  /// Read outside for the room that is left; changed here only.
+  private(set) var bodies: BlockPool
+
+  init(limits: Limits, in reservation: inout Reservation) {
+    messages = Slab(capacity: limits.messagesMax, name: "messages", in: &reservation)
+    bodies = BlockPool(
+      blockCount: limits.blockCount, blockBytes: limits.blockBytes, name: "message blocks", in: &reservation)
+  }
+
+  subscript(handle: Handle<Message>) -> Message {
+    @inline(__always) unsafeAddress { UnsafePointer(messages.address(handle)) }
+  }
+
+  var gauge: Gauge { messages.gauge }
+  var hasRoom: Bool { messages.hasRoom }
+  func isLent(_ message: Handle<Message>) -> Bool { messages.isLent(message) }
+  func handle(at index: Int) -> Handle<Message>? { messages.handle(at: index) }
+
+  // MARK: Storing
+
+  /// Stores a copy, with one owner. `nil`, counted as refused, when there is no room.
+  /// - Parameter keepingFree: blocks that are left over for messages of a higher class.
+  mutating func store(_ message: Inbound, keepingFree: Int) -> Handle<Message>? {
+    guard messages.hasRoom else {
+      messages.gauge.refused &+= 1
+      return nil
+    }
+    guard let body = bodies.lend(byteCount: message.byteCount, keepingFree: keepingFree) else { return nil }
+    var cursor = bodies.cursor(body)
+    bodies.write(message.topic, at: &cursor)
+    bodies.write(message.forwarded, at: &cursor)
+    bodies.write(message.payload, at: &cursor)
+    return messages.lend(Message(message, body: body))
+  }
+
+  /// Adds an owner.
+  @inline(__always) mutating func retain(_ message: Handle<Message>) { messages[message].owners += 1 }
+
+  /// Takes an owner away; without one the message is gone.
+  mutating func release(_ message: Handle<Message>) {
+    messages[message].owners -= 1
+    guard messages[message].owners == 0 else { return }
+    bodies.release(messages[message].body)
+    messages.giveBack(message)
+  }
+
+  // MARK: Reading
+
+  /// Message Expiry Interval 0 is for whoever can be sent it at once, with every QoS (§3.3.2.3.3).
+  func hasExpired(_ message: Handle<Message>, at now: Instant) -> Bool { messages[message].expiresAt < now }
+
+  func copy(_ message: Handle<Message>, from position: Int, byteCount: Int, into writer: inout ByteWriter) {
+    bodies.copy(messages[message].body, from: position, byteCount: byteCount, into: &writer)
+  }
+
+  /// The message in one piece again, as if it had just come in; valid until `scratch` is used again.
+  func inbound(from message: Handle<Message>, in scratch: borrowing Scratch) -> Inbound {
+    let entry = messages[message]
+    var writer = scratch.writer()
+    bodies.copy(entry.body, from: 0, byteCount: entry.body.byteCount, into: &writer)
+    let bytes = writer.written
+    let topicEnd = Int(entry.topicByteCount)
+    return Inbound(
+      topic: bytes.first(topicEnd), forwarded: bytes[topicEnd..<entry.payloadStart],
+      payload: bytes.from(entry.payloadStart), qos: entry.qos, retain: entry.retain, expiresAt: entry.expiresAt,
+      publisher: .null)
+  }
+
+  // MARK: Bodies in outboxes
+
+  /// Puts the body from `position` on at a queue's end without copying it; the queue becomes one of its owners.
+  mutating func append(
+    _ body: Body, from position: Int, to queue: inout ByteQueue, of chunks: inout ByteQueuePool
+  ) -> Bool {
+    chunks.append(body, from: position, to: &queue, bodies: &bodies)
+  }
+
+  /// Forgets the first bytes of a queue, which the transport has taken, and the bodies that end with them.
+  mutating func consume(_ byteCount: Int, from queue: inout ByteQueue, of chunks: inout ByteQueuePool) {
+    chunks.consume(byteCount, from: &queue, bodies: &bodies)
+  }
+
+  mutating func clear(_ queue: inout ByteQueue, of chunks: inout ByteQueuePool) {
+    chunks.clear(&queue, bodies: &bodies)
+  }
+}

@@ -1,0 +1,192 @@
+import Bounded
+import MQTTWire
+
+/// One session that gets the message being routed, once, whatever the number of its matching filters.
+struct Receiver: BitwiseCopyable {
+  let session: Handle<Session>
+  /// First of the matching subscriptions, linked by `match.next`; a shared one stands alone.
+  fileprivate(set) var matched: Handle<Subscription>
+  fileprivate(set) var qos: QoS
+  fileprivate(set) var retainAsPublished: Bool
+  fileprivate(set) var hasIdentifier: Bool
+
+  /// The only maker of receivers: whoever gets a message, live or retained, by a filter of its own or a shared one, is
+  /// let through here. A right to read is asked here: `nil` keeps the message from this session.
+  @inline(__always) fileprivate init?(_ subscription: Handle<Subscription>, _ entry: Subscription) {
+    session = entry.session
+    matched = subscription
+    qos = entry.options.qos
+    retainAsPublished = entry.options.retainAsPublished
+    hasIdentifier = entry.identifier != 0
+  }
+}
+
+/// What a session has of `Receivers`.
+struct SessionMatch: BitwiseCopyable {
+  /// The routing in which `first` was collected.
+  fileprivate var serial: UInt32 = 0
+  fileprivate var first: Handle<Subscription> = .null
+}
+
+/// What a subscription has of `Receivers`.
+struct SubscriptionMatch: BitwiseCopyable {
+  /// The next of the same session's subscriptions that matched the message being routed.
+  fileprivate(set) var next: Handle<Subscription> = .null
+}
+
+/// Who gets the message being routed; valid until the next one is collected.
+///
+/// Invariant: a session is in the list once for all its own filters, and once for each of its shared ones; serials of
+/// sessions are at most `serial`.
+struct Receivers: ~Copyable {
+  private let list: FixedArray<Receiver>
+  private(set) var count = 0
+  private var serial: UInt32 = 0
+
+  init(limits: Limits, in reservation: inout Reservation) {
+    list = FixedArray(
+      count: limits.sessionsMax + limits.sharedGroupsMax, name: "route: receivers", in: &reservation)
+  }
+
+  @inline(__always) subscript(position: Int) -> Receiver {
+    precondition(position < count)
+    return list[position]
+  }
+
+  /// Collects those that the nodes found by the last match lead to.
+  /// - Parameter publisher: its own subscriptions with No Local are left out (§3.8.3.1-3).
+  mutating func collect(
+    publisher: Handle<Session>, _ topics: borrowing TopicTree, _ subscriptions: borrowing SubscriptionStore,
+    _ sessions: borrowing SessionStore
+  ) {
+    count = 0
+    serial &+= 1
+    if serial == 0 { beginSerials(at: 1, sessions) }
+    var position = 0
+    while position < topics.foundCount {
+      let node = topics.found(position)
+      var subscription = topics[node].subscriptions
+      while !subscription.isNull {
+        add(subscription, publisher: publisher, subscriptions, sessions)
+        subscription = subscriptions[subscription].nextInNode
+      }
+      var group = topics[node].groups
+      while !group.isNull {
+        addMember(of: group, subscriptions, sessions)
+        group = subscriptions[group].next
+      }
+      position += 1
+    }
+  }
+
+  /// Sessions forget in which routing they were collected.
+  mutating func beginSerials(at first: UInt32, _ sessions: borrowing SessionStore) {
+    sessions.visit { $0.pointee.match.serial = 0 }
+    serial = first
+  }
+
+  @inline(__always) private mutating func add(
+    _ subscription: Handle<Subscription>, publisher: Handle<Session>, _ subscriptions: borrowing SubscriptionStore,
+    _ sessions: borrowing SessionStore
+  ) {
+    let entry = subscriptions.address(subscription)
+    if entry.pointee.options.noLocal, entry.pointee.session == publisher { return }  // §3.8.3.1-3
+    guard let receiver = Receiver(subscription, entry.pointee) else { return }
+    let receiving = sessions.address(receiver.session)
+    guard receiving.pointee.match.serial == serial else {
+      receiving.pointee.match.serial = serial
+      receiving.pointee.match.first = subscription
+      entry.pointee.match.next = .null
+      list[count] = receiver
+      count += 1
+      return
+    }
+    // Overlapping filters: one copy with the highest QoS and all identifiers (§3.3.4-2, §3.3.4-3). The
+    // session's receiver is near the end of the list most often.
+    var position = count - 1
+    while list[position].matched != receiving.pointee.match.first { position -= 1 }
+    entry.pointee.match.next = list[position].matched
+    list[position].matched = subscription
+    receiving.pointee.match.first = subscription
+    list[position].qos = max(list[position].qos, receiver.qos)
+    if receiver.retainAsPublished { list[position].retainAsPublished = true }
+    if receiver.hasIdentifier { list[position].hasIdentifier = true }
+  }
+
+  /// One member of a shared group, in turn: a connected one with an open window, else a connected one, else
+  /// one whose session waits (§4.8.2).
+  private mutating func addMember(
+    of group: Handle<SharedGroup>, _ subscriptions: borrowing SubscriptionStore, _ sessions: borrowing SessionStore
+  ) {
+    let entry = subscriptions[group]
+    var best = Handle<Subscription>.null
+    var bestScore = 0
+    var member = entry.turn.isNull ? entry.members : entry.turn
+    var remaining = 2  // to the end of the list, then from its start
+    let first = member
+    while remaining > 0 {
+      while !member.isNull {
+        let score = sessions.readiness(subscriptions[member].session)
+        if score > bestScore {
+          best = member
+          bestScore = score
+        }
+        if bestScore == 3 { break }
+        member = subscriptions[member].nextInNode
+      }
+      if bestScore == 3 || entry.members == first { break }
+      member = entry.members
+      remaining -= 1
+    }
+    guard !best.isNull, let receiver = Receiver(best, subscriptions[best]) else { return }
+    subscriptions.passTurn(of: group, behind: best)
+    subscriptions[best].match.next = .null
+    list[count] = receiver
+    count += 1
+  }
+
+  /// One session that gets a retained message through one subscription.
+  static func single(_ subscription: Handle<Subscription>, _ subscriptions: borrowing SubscriptionStore) -> Receiver? {
+    subscriptions[subscription].match.next = .null
+    return Receiver(subscription, subscriptions[subscription])
+  }
+}
+
+/// What receivers' packets say of the subscriptions that matched (§3.3.2.3.8): one identifier each.
+extension SubscriptionStore {
+  /// The subscription that matched besides this one; null: none.
+  @inline(__always) func nextMatched(_ subscription: Handle<Subscription>) -> Handle<Subscription> {
+    self[subscription].match.next
+  }
+
+  /// Identifiers beyond the first, for which a delivery needs cells.
+  func extraIdentifierCount(_ receiver: Receiver) -> Int {
+    var count = 0
+    var subscription = receiver.matched
+    while !subscription.isNull {
+      if self[subscription].identifier != 0 { count += 1 }
+      subscription = nextMatched(subscription)
+    }
+    return max(0, count - 1)
+  }
+
+  func identifiersByteCount(_ first: Handle<Subscription>) -> Int {
+    var byteCount = 0
+    var subscription = first
+    while !subscription.isNull {
+      let identifier = self[subscription].identifier
+      if identifier != 0 { byteCount += PublishHead.identifierByteCount(identifier) }
+      subscription = nextMatched(subscription)
+    }
+    return byteCount
+  }
+
+  func writeIdentifiers(_ first: Handle<Subscription>, into writer: inout ByteWriter) {
+    var subscription = first
+    while !subscription.isNull {
+      let identifier = self[subscription].identifier
+      if identifier != 0 { PublishHead.writeIdentifier(identifier, into: &writer) }
+      subscription = nextMatched(subscription)
+    }
+  }
+}

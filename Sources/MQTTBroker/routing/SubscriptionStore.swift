@@ -1,0 +1,269 @@
+import Bounded
+import MQTTWire
+
+/// One client's subscription to one filter (§3.8.3). Linked in its node's (or shared group's) list and in its
+/// session's.
+struct Subscription: BitwiseCopyable {
+  let session: Handle<Session>
+  /// Where it is listed: the topic node, or for a shared one its group, which knows its node.
+  private let place: UInt32
+  private var identifierBits: UInt32  // 28 bits; the highest bit: shared
+  fileprivate(set) var nextInNode: Handle<Subscription> = .null
+  fileprivate(set) var nextInSession: Handle<Subscription> = .null
+  fileprivate(set) var previousInSession: Handle<Subscription> = .null
+  /// For `Receivers`.
+  var match = SubscriptionMatch()
+  private var replayBits: UInt32  // the slot in the upper 24 bits, the options in the lower 8
+  /// The last of the retained messages still to be sent, by age.
+  fileprivate(set) var replayAge: UInt32 = 0
+
+  static var replayDone: UInt32 { 0xFF_FFFF }
+  private static var sharedBit: UInt32 { 1 << 31 }
+
+  /// - Parameter group: null: not shared.
+  fileprivate init(
+    session: Handle<Session>, node: Handle<TopicNode>, group: Handle<SharedGroup>, options: SubscriptionOptions,
+    identifier: UInt32
+  ) {
+    self.session = session
+    place = group.isNull ? node.bits : group.bits
+    identifierBits = identifier | (group.isNull ? 0 : Subscription.sharedBit)
+    replayBits = Subscription.replayDone << 8 | UInt32(options.byte)
+  }
+
+  var isShared: Bool { identifierBits & Subscription.sharedBit != 0 }
+  /// Of one that is not shared.
+  var node: Handle<TopicNode> {
+    precondition(!isShared)
+    return Handle(bits: place)
+  }
+  /// Null: not shared.
+  var group: Handle<SharedGroup> { isShared ? Handle(bits: place) : .null }
+
+  fileprivate(set) var options: SubscriptionOptions {
+    @inline(__always) get { SubscriptionOptions(byte: UInt8(truncatingIfNeeded: replayBits)) }
+    set { replayBits = replayBits & ~0xFF | UInt32(newValue.byte) }
+  }
+  /// 0: none.
+  fileprivate(set) var identifier: UInt32 {
+    @inline(__always) get { identifierBits & ~Subscription.sharedBit }
+    set { identifierBits = identifierBits & Subscription.sharedBit | newValue }
+  }
+  /// Retained messages still to be sent: the slot to look at next.
+  fileprivate(set) var replaySlot: UInt32 {
+    get { replayBits >> 8 }
+    set { replayBits = newValue << 8 | replayBits & 0xFF }
+  }
+  var isReplaying: Bool { replaySlot != Subscription.replayDone }
+}
+
+/// `$share/{name}/{filter}` (§4.8.2): each message goes to one of its members.
+struct SharedGroup: BitwiseCopyable {
+  let node: Handle<TopicNode>
+  let name: Body
+  fileprivate(set) var members: Handle<Subscription> = .null
+  /// The member whose turn is next.
+  fileprivate(set) var turn: Handle<Subscription> = .null
+  fileprivate(set) var next: Handle<SharedGroup> = .null
+}
+
+/// What a session has of the store: its subscriptions, and how many of them are replaying retained messages.
+struct SubscriptionList: BitwiseCopyable {
+  fileprivate(set) var first: Handle<Subscription> = .null
+  private var storedCount: UInt32 = 0
+  private var storedReplayCount: UInt32 = 0
+
+  fileprivate(set) var count: Int {
+    get { Int(storedCount) }
+    set { storedCount = UInt32(newValue) }
+  }
+  fileprivate(set) var replayCount: Int {
+    @inline(__always) get { Int(storedReplayCount) }
+    set { storedReplayCount = UInt32(newValue) }
+  }
+}
+
+/// Subscriptions and shared groups (§3.8, §4.8). The topic tree says on which node they hang.
+///
+/// Invariant: a subscription is in the list of its session and in that of its node or of its group, once each; a group
+/// has members, is in its node's list and owns its name; a group's turn is null or one of its members; a session's
+/// `replayCount` is its subscriptions that are replaying.
+struct SubscriptionStore: ~Copyable {
+  private var subscriptions: Slab<Subscription>
+  private var groups: Slab<SharedGroup>
+  private(set) var groupNames: BlockPool
+
+  init(limits: Limits, in reservation: inout Reservation) {
+    subscriptions = Slab(capacity: limits.subscriptionsMax, name: "subscriptions", in: &reservation)
+    groups = Slab(capacity: limits.sharedGroupsMax, name: "shared groups", in: &reservation)
+    groupNames = BlockPool(
+      blockCount: limits.sharedGroupsMax, blockBytes: 64, name: "shared group names", in: &reservation)
+  }
+
+  /// Changed from outside only in `match`, by `Receivers`.
+  subscript(handle: Handle<Subscription>) -> Subscription {
+    @inline(__always) unsafeAddress { UnsafePointer(subscriptions.address(handle)) }
+    @inline(__always) nonmutating unsafeMutableAddress { subscriptions.address(handle) }
+  }
+
+  subscript(group: Handle<SharedGroup>) -> SharedGroup {
+    @inline(__always) unsafeAddress { UnsafePointer(groups.address(group)) }
+  }
+
+  @inline(__always) func address(_ handle: Handle<Subscription>) -> UnsafeMutablePointer<Subscription> {
+    subscriptions.address(handle)
+  }
+
+  var gauge: Gauge { subscriptions.gauge }
+  var groupsGauge: Gauge { groups.gauge }
+
+  // MARK: Finding
+
+  /// - Parameter groupName: empty: not shared.
+  func find(
+    _ session: Handle<Session>, _ filter: Bytes, _ groupName: Bytes, _ topics: borrowing TopicTree
+  ) -> Handle<Subscription>? {
+    guard let node = topics.find(filter) else { return nil }
+    var group = Handle<SharedGroup>.null
+    if !groupName.isEmpty {
+      guard let found = findGroup(node, groupName, topics) else { return nil }
+      group = found
+    }
+    var subscription = group.isNull ? topics[node].subscriptions : groups[group].members
+    while !subscription.isNull {
+      if subscriptions[subscription].session == session { return subscription }
+      subscription = subscriptions[subscription].nextInNode
+    }
+    return nil
+  }
+
+  private func findGroup(
+    _ node: Handle<TopicNode>, _ name: Bytes, _ topics: borrowing TopicTree
+  ) -> Handle<SharedGroup>? {
+    var group = topics[node].groups
+    while !group.isNull {
+      if groupNames.isEqual(groups[group].name, to: name) { return group }
+      group = groups[group].next
+    }
+    return nil
+  }
+
+  // MARK: Changing
+
+  /// A further subscription of the session. `nil`, counted as refused, when there is no room; a node that was interned
+  /// for it is to be pruned then.
+  mutating func add(
+    _ session: Handle<Session>, _ node: Handle<TopicNode>, _ groupName: Bytes, _ options: SubscriptionOptions,
+    identifier: UInt32, _ topics: inout TopicTree, _ sessions: borrowing SessionStore
+  ) -> Handle<Subscription>? {
+    guard subscriptions.hasRoom else {
+      subscriptions.gauge.refused &+= 1
+      return nil
+    }
+    var group = Handle<SharedGroup>.null
+    if !groupName.isEmpty {
+      guard let found = findGroup(node, groupName, topics) ?? addGroup(node, groupName, &topics) else { return nil }
+      group = found
+    }
+    let entry = Subscription(session: session, node: node, group: group, options: options, identifier: identifier)
+    let made = subscriptions.lend(entry)!  // the room was seen above
+    let head = group.isNull ? topics[node].subscriptions : groups[group].members
+    subscriptions[made].nextInNode = head
+    if group.isNull { topics.hang(made, on: node) } else { groups[group].members = made }
+
+    let first = sessions[session].subscriptions.first
+    subscriptions[made].nextInSession = first
+    if !first.isNull { subscriptions[first].previousInSession = made }
+    sessions[session].subscriptions.first = made
+    sessions[session].subscriptions.count += 1
+    return made
+  }
+
+  /// The session has subscribed to the same filter again (§3.8.3-3).
+  func change(_ subscription: Handle<Subscription>, _ options: SubscriptionOptions, identifier: UInt32) {
+    subscriptions[subscription].options = options
+    subscriptions[subscription].identifier = identifier
+  }
+
+  mutating func remove(
+    _ subscription: Handle<Subscription>, _ topics: inout TopicTree, _ sessions: borrowing SessionStore
+  ) {
+    endReplay(subscription, sessions)
+    let entry = subscriptions[subscription]
+    let node = entry.isShared ? groups[entry.group].node : entry.node
+    if entry.isShared, groups[entry.group].turn == subscription { groups[entry.group].turn = entry.nextInNode }
+    let first = entry.isShared ? groups[entry.group].members : topics[node].subscriptions
+    if first != subscription {
+      // A walk through those of one filter, one a session at most, as for SUBSCRIBE.
+      var before = first
+      while subscriptions[before].nextInNode != subscription { before = subscriptions[before].nextInNode }
+      subscriptions[before].nextInNode = entry.nextInNode
+    } else if entry.isShared {
+      groups[entry.group].members = entry.nextInNode
+    } else {
+      topics.hang(entry.nextInNode, on: node)
+    }
+    if !entry.nextInSession.isNull { subscriptions[entry.nextInSession].previousInSession = entry.previousInSession }
+    if !entry.previousInSession.isNull {
+      subscriptions[entry.previousInSession].nextInSession = entry.nextInSession
+    } else {
+      sessions[entry.session].subscriptions.first = entry.nextInSession
+    }
+    sessions[entry.session].subscriptions.count -= 1
+    subscriptions.giveBack(subscription)
+    if entry.isShared, groups[entry.group].members.isNull { removeGroup(entry.group, &topics) }
+    topics.prune(node)
+  }
+
+  private mutating func addGroup(
+    _ node: Handle<TopicNode>, _ name: Bytes, _ topics: inout TopicTree
+  ) -> Handle<SharedGroup>? {
+    guard let body = groupNames.lend(byteCount: name.count, keepingFree: 0) else { return nil }
+    var cursor = groupNames.cursor(body)
+    groupNames.write(name, at: &cursor)
+    guard let group = groups.lend(SharedGroup(node: node, name: body, next: topics[node].groups)) else {
+      groupNames.release(body)
+      return nil
+    }
+    topics.hang(group, on: node)
+    return group
+  }
+
+  private mutating func removeGroup(_ group: Handle<SharedGroup>, _ topics: inout TopicTree) {
+    let node = groups[group].node
+    if topics[node].groups == group {
+      topics.hang(groups[group].next, on: node)
+    } else {
+      var before = topics[node].groups
+      while groups[before].next != group { before = groups[before].next }
+      groups[before].next = groups[group].next
+    }
+    groupNames.release(groups[group].name)
+    groups.giveBack(group)
+  }
+
+  /// The member behind `subscription` is the next in turn.
+  func passTurn(of group: Handle<SharedGroup>, behind subscription: Handle<Subscription>) {
+    groups[group].turn = subscriptions[subscription].nextInNode
+  }
+
+  // MARK: Replay of retained messages
+
+  /// From now on the retained messages that match are to be sent, up to the one of this age (§3.8.4).
+  func beginReplay(_ subscription: Handle<Subscription>, upTo age: UInt32, _ sessions: borrowing SessionStore) {
+    if !subscriptions[subscription].isReplaying {
+      sessions[subscriptions[subscription].session].subscriptions.replayCount += 1
+    }
+    subscriptions[subscription].replaySlot = 0
+    subscriptions[subscription].replayAge = age
+  }
+
+  /// The slot to look at has been looked at.
+  func advanceReplay(_ subscription: Handle<Subscription>) { subscriptions[subscription].replaySlot += 1 }
+
+  func endReplay(_ subscription: Handle<Subscription>, _ sessions: borrowing SessionStore) {
+    guard subscriptions[subscription].isReplaying else { return }
+    subscriptions[subscription].replaySlot = Subscription.replayDone
+    sessions[subscriptions[subscription].session].subscriptions.replayCount -= 1
+  }
+}

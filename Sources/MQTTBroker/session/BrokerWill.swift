@@ -1,0 +1,33 @@
+import Bounded
+import MQTTWire
+
+/// Wills (§3.1.2.5, §3.1.3.2): stored with CONNECT, published or dropped when the session's connection has ended.
+extension Broker {
+  /// Keeps a Will with its own properties that travel with it (§3.1.3.2).
+  mutating func storeWill(_ will: Will) -> Handle<Message>? {
+    var writer = messageScratch.writer()
+    Publish.writeForwardable(will.properties, into: &writer)
+    var expiresAt = Instant.never
+    // Until it is published this holds the interval itself (§3.1.3.2.4).
+    if let seconds = will.messageExpirySeconds { expiresAt = Instant(nanoseconds: 0).adding(seconds: Int64(seconds)) }
+    return messages.store(
+      Inbound(
+        topic: will.topic, forwarded: writer.written, payload: will.payload, qos: will.qos, retain: will.retain,
+        expiresAt: expiresAt, publisher: .null),
+      keepingFree: limits.blocksKeptForQoS + limits.blocksKeptForRetained)
+  }
+
+  mutating func dropWill(_ session: Handle<Session>) {
+    let will = sessions.takeWill(session)
+    if !will.isNull { messages.release(will) }
+  }
+
+  mutating func publishWill(_ session: Handle<Session>, at now: Instant) {
+    let will = sessions.takeWill(session)
+    var message = messages.inbound(from: will, in: messageScratch)
+    if message.expiresAt != .never { message.expiresAt = now.adding(nanoseconds: message.expiresAt.nanoseconds) }
+    message.publisher = session
+    if publish(message, at: now).reason.isError { counters.internalDropped &+= 1 }
+    messages.release(will)
+  }
+}

@@ -1,0 +1,171 @@
+public import Bounded
+import MQTTWire
+
+/// $SYS: what the broker says about itself.
+extension Broker {
+  /// mosquitto's names, so that what reads them there reads them here.
+  mutating func publishSys(at now: Instant) {
+    let connected = UInt64(connections.count - pendingCount)
+    sys("$SYS/broker/uptime", UInt64(max(0, now.since(startedAt)) / 1_000_000_000), at: now)
+    sys("$SYS/broker/clients/connected", connected, at: now)
+    sys("$SYS/broker/clients/disconnected", UInt64(max(0, sessions.gauge.used - Int(connected))), at: now)
+    sys("$SYS/broker/clients/total", UInt64(sessions.gauge.used), at: now)
+    sys("$SYS/broker/clients/maximum", UInt64(connections.gauge.peak), at: now)
+    sys("$SYS/broker/messages/received", counters.packetsReceived, at: now)
+    sys("$SYS/broker/messages/sent", counters.packetsSent, at: now)
+    sys("$SYS/broker/messages/stored", UInt64(messages.gauge.used), at: now)
+    sys("$SYS/broker/publish/messages/received", counters.publishesReceived, at: now)
+    sys("$SYS/broker/publish/messages/sent", counters.publishesSent, at: now)
+    sys("$SYS/broker/publish/messages/dropped", counters.qos0Dropped &+ counters.queuedDropped, at: now)
+    sys("$SYS/broker/bytes/received", counters.bytesReceived, at: now)
+    sys("$SYS/broker/bytes/sent", counters.bytesSent, at: now)
+    sys("$SYS/broker/subscriptions/count", UInt64(subscriptions.gauge.used), at: now)
+    sys("$SYS/broker/retained messages/count", UInt64(retained.gauge.used), at: now)
+    sys("$SYS/tapline/publish/refused", counters.publishesRefused, at: now)
+    sys("$SYS/tapline/publish/queue_refused", counters.queueRefusals, at: now)
+    sys("$SYS/tapline/publish/expired", counters.expired, at: now)
+    sys("$SYS/tapline/publish/oversize", counters.oversizeDropped, at: now)
+    sys("$SYS/tapline/clients/refused", refusedCount, at: now)
+    sys("$SYS/tapline/clients/refused_rate", counters.rateRefused, at: now)
+    sys("$SYS/tapline/clients/refused_pending", counters.pendingRefused, at: now)
+    sys("$SYS/tapline/clients/takeovers", counters.takeovers, at: now)
+    sys("$SYS/tapline/clients/refused_takeover", counters.takeoversRefused, at: now)
+    sys("$SYS/tapline/closed/malformed", counters.malformedClosed, at: now)
+    sys("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed, at: now)
+    sys("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed, at: now)
+    sys("$SYS/tapline/closed/quota", counters.quotaClosed, at: now)
+    sys("$SYS/tapline/closed/timeout", counters.keepAliveClosed, at: now)
+    var index = 0
+    while index < limits.sessionsMax {
+      if let session = sessions.handle(at: index) { publishClient(session, at: now) }
+      index += 1
+    }
+    var pool = 0
+    while pool < Broker.poolCount {
+      publishPool(pool, at: now)
+      pool += 1
+    }
+  }
+
+  private var refusedCount: UInt64 {
+    counters.connectsRefused &+ connections.gauge.refused &+ counters.rateRefused &+ counters.pendingRefused
+  }
+
+  private mutating func sys(_ topic: StaticString, _ value: UInt64, at now: Instant) {
+    var writer = headScratch.writer()
+    writer.writeDecimal(value)
+    let text = InlineText(writer.written)
+    text.withBytes { publishIfChanged(Bytes(topic), $0, at: now) }
+  }
+
+  /// `{"connected":true,"subscriptions":2,"queued":0,"inflight":1,"dropped":0}` on `$SYS/tapline/clients/CLIENTID`.
+  private mutating func publishClient(_ session: Handle<Session>, at now: Instant) {
+    guard let topic = clientTopic(session) else { return }
+    let entry = sessions[session]
+    var writer = headScratch.writer()
+    writer.write(entry.connection.isNull ? "{\"connected\":false" : "{\"connected\":true")
+    writer.write(",\"subscriptions\":")
+    writer.writeDecimal(UInt64(entry.subscriptions.count))
+    writer.write(",\"queued\":")
+    writer.writeDecimal(UInt64(entry.outgoing.queued.count))
+    writer.write(",\"inflight\":")
+    writer.writeDecimal(UInt64(entry.outgoing.inflight.count))
+    writer.write(",\"dropped\":")
+    writer.writeDecimal(UInt64(entry.droppedCount))
+    writer.write("}")
+    let text = InlineText(writer.written)
+    topic.withBytes { topic in text.withBytes { publishIfChanged(topic, $0, at: now) } }
+  }
+
+  /// A session that ends takes its figures along.
+  mutating func forgetClient(_ session: Handle<Session>, at now: Instant) {
+    guard let topic = clientTopic(session) else { return }
+    topic.withBytes { topic in
+      if let node = topics.find(topic), !topics[node].retained.isNull {
+        _ = publish(topic: topic, payload: .empty, retain: true, at: now)
+      }
+    }
+  }
+
+  /// nil for an identifier that is no part of a topic name, or too long for one.
+  private func clientTopic(_ session: Handle<Session>) -> InlineText? {
+    var topic = topicScratch.writer()
+    topic.write("$SYS/tapline/clients/")
+    topic.write(sessions.clientID(session))
+    guard !topic.overflowed, topic.count <= 256, Topic.isValidName(topic.written),
+      Topic.levelCount(topic.written) <= limits.topicLevelsMax
+    else { return nil }
+    return InlineText(topic.written)
+  }
+
+  /// A pool's gauge, on `$SYS/tapline/pools/NAME` (docs/limits.md).
+  private mutating func publishPool(_ index: Int, at now: Instant) {
+    let (name, gauge) = pool(index)
+    var topic = topicScratch.writer()
+    topic.write("$SYS/tapline/pools/")
+    topic.write(name)
+    var writer = headScratch.writer()
+    gauge.write(into: &writer)
+    let topicText = InlineText(topic.written)
+    let text = InlineText(writer.written)
+    topicText.withBytes { topic in text.withBytes { publishIfChanged(topic, $0, at: now) } }
+  }
+
+  private mutating func publishIfChanged(_ topic: Bytes, _ payload: Bytes, at now: Instant) {
+    if let node = topics.find(topic), !topics[node].retained.isNull {
+      let entry = messages[retained[topics[node].retained].message]
+      if entry.payloadByteCount == payload.count {
+        var writer = messageScratch.writer()
+        messages.bodies.copy(entry.body, from: entry.payloadStart, byteCount: payload.count, into: &writer)
+        if writer.written == payload { return }
+      }
+    }
+    _ = publish(topic: topic, payload: payload, retain: true, at: now)
+  }
+
+  public static var poolCount: Int { 18 }
+
+  /// Name and gauge of each pool, 0..<poolCount.
+  public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
+    switch index {
+    case 0: return ("connections", connections.gauge)
+    case 1: return ("sessions", sessions.gauge)
+    case 17: return ("client_id_cells", sessions.clientIDs.gauge)
+    case 2: return ("subscriptions", subscriptions.gauge)
+    case 3: return ("shared_groups", subscriptions.groupsGauge)
+    case 4: return ("topic_nodes", topics.gauge)
+    case 5: return ("topic_name_cells", topics.namesGauge)
+    case 6: return ("messages", messages.gauge)
+    case 7: return ("message_blocks", messages.bodies.gauge)
+    case 8: return ("retained", retained.gauge)
+    case 9: return ("deliveries", deliveries.gauge)
+    case 10: return ("packet_id_cells", packetIDs.gauge)
+    case 11: return ("subscription_id_cells", deliveries.identifiersGauge)
+    case 12: return ("outbox_chunks", outboxes.chunks.gauge)
+    case 13: return ("partial_blocks", partials.gauge)
+    case 14: return ("topic_alias_clients", outboxes.aliases.gauge)
+    case 15: return ("topic_alias_cells", outboxes.aliases.cellsGauge)
+    default: return ("notices", notices.gauge)
+    }
+  }
+}
+
+/// Up to 256 bytes of text on the stack, for what must outlive a scratch memory.
+private struct InlineText {
+  private var storage = InlineArray<256, UInt8>(repeating: 0)
+  private let count: Int
+
+  init(_ text: Bytes) {
+    precondition(text.count <= 256)
+    count = text.count
+    var position = 0
+    while position < text.count {
+      storage[position] = text[position]
+      position += 1
+    }
+  }
+
+  func withBytes(_ use: (Bytes) -> Void) {
+    withUnsafeBytes(of: storage) { use(Bytes($0).first(count)) }
+  }
+}
