@@ -19,6 +19,7 @@ def pin(board, line):
     return " ".join(found[0].split("(", 1)[1].replace("|", " ").replace(")", " ").split())
 
 
+@pytest.mark.libgpiod
 def test_lines_are_those_of_the_header(board):
     rows = board.sh("tapline lines").splitlines()
     row = next(row for row in rows if re.search(r"\bGPIO17\b", row))
@@ -28,6 +29,7 @@ def test_lines_are_those_of_the_header(board):
     assert "Raspberry Pi 3" in board.sh("tr -d '\\0' < /proc/device-tree/model")
 
 
+@pytest.mark.libgpiod
 def test_pain14_gpio17_by_name(board, mqtt):
     mqtt.subscribe("pi/#")
     assert mqtt.expect("pi/relay", "OFF").retain
@@ -37,6 +39,7 @@ def test_pain14_gpio17_by_name(board, mqtt):
         assert pin(board, 17).endswith(f"out {level}"), payload
 
 
+@pytest.mark.libgpiod
 def test_lines_by_position_offset_and_number(board, mqtt):
     assert pin(board, 22) == "GPIO22 tapline:fan out hi"  # position 15, initial: on
     assert pin(board, 23).startswith("GPIO23 tapline:valve out hi")  # active: low
@@ -46,6 +49,7 @@ def test_lines_by_position_offset_and_number(board, mqtt):
     mqtt.publish("pi/valve/set", "OFF")
 
 
+@pytest.mark.libgpiod
 def test_pulse(board, mqtt):
     mqtt.subscribe("pi/relay")
     mqtt.expect("pi/relay", "OFF")
@@ -56,6 +60,7 @@ def test_pulse(board, mqtt):
     assert pin(board, 17).endswith("out lo")
 
 
+@pytest.mark.libgpiod
 def test_interlock(board, mqtt):
     mqtt.subscribe("pi/up").subscribe("pi/down")
     mqtt.publish("pi/up/set", "ON")
