@@ -19,7 +19,7 @@ let package = Package(
   products: [
     .library(
       name: "Tapline",
-      targets: ["Tapline", "TaplineConfiguration", "Gateway", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
+      targets: ["Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
   targets: [
@@ -28,7 +28,7 @@ let package = Package(
       swiftSettings: cold),
     .executableTarget(
       name: "TaplineExample",
-      dependencies: ["Tapline", "TaplineConfiguration", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      dependencies: ["Tapline", "TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: strict),
     .target(
       name: "Tapline",

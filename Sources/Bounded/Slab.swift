@@ -102,6 +102,13 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
     return elements + handle.index
   }
 
+  /// What the entry holds, or held when it was given back; nil once its place has been lent again. The first four bytes of
+  /// an entry that was given back are the slab's.
+  @inlinable public func latest(_ handle: Handle<Element>) -> Element? {
+    guard handle.index < capacity, UInt32(states[handle.index] & 0xFFF) == handle.generation else { return nil }
+    return elements[handle.index]
+  }
+
   /// The handle of the entry at `index` if it is lent: for walks over all entries by index.
   @inlinable public func handle(at index: Int) -> Handle<Element>? {
     precondition(index >= 0 && index < capacity)

@@ -1,37 +1,44 @@
 /// Where a connection comes from, as limits by address see it: an IPv4 address, or the first 64 bits of an IPv6
 /// address, as whoever has one of those addresses has them all.
 public struct SourceAddress: BitwiseCopyable, Equatable, Sendable {
-  private let prefix: UInt64
-  private let rest: UInt64
+  private enum Kind: UInt8, BitwiseCopyable { case local, ipv4, ipv6 }
+
+  private let bits: UInt64
+  private let kind: Kind
 
   /// This machine: loopback and unix sockets. Not limited.
-  public static var local: SourceAddress { SourceAddress(prefix: 0, rest: 0) }
-  public init(ipv4 address: UInt32) { self.init(prefix: 0, rest: 0xFFFF_0000_0000 | UInt64(address)) }
-  public init(ipv6Prefix prefix: UInt64) { self.init(prefix: prefix, rest: 1) }
+  public static var local: SourceAddress { SourceAddress(.local, 0) }
+  public init(ipv4 address: UInt32) { self.init(.ipv4, UInt64(address)) }
+  public init(ipv6Prefix prefix: UInt64) { self.init(.ipv6, prefix) }
 
-  private init(prefix: UInt64, rest: UInt64) {
-    self.prefix = prefix
-    self.rest = rest
+  private init(_ kind: Kind, _ bits: UInt64) {
+    self.kind = kind
+    self.bits = bits
   }
 
   public var isLocal: Bool { self == .local }
 
   /// `192.0.2.7`, `2001:db8:0:2::/64`, `this machine`.
   public func write(into writer: inout ByteWriter) {
-    if isLocal { return writer.write("this machine") }
-    var shift: UInt64 = rest == 1 ? 64 : 32
-    while shift > 0 {
-      if rest == 1 {
-        shift -= 16
-        SourceAddress.writeHex(prefix >> shift & 0xFFFF, into: &writer)
-        writer.write(":")
-      } else {
+    switch kind {
+    case .local:
+      writer.write("this machine")
+    case .ipv4:
+      var shift: UInt64 = 32
+      while shift > 0 {
         shift -= 8
-        writer.writeDecimal(rest >> shift & 0xFF)
+        writer.writeDecimal(bits >> shift & 0xFF)
         if shift > 0 { writer.write(".") }
       }
+    case .ipv6:
+      var shift: UInt64 = 64
+      while shift > 0 {
+        shift -= 16
+        SourceAddress.writeHex(bits >> shift & 0xFFFF, into: &writer)
+        writer.write(":")
+      }
+      writer.write(":/64")
     }
-    if rest == 1 { writer.write(":/64") }
   }
 
   private static func writeHex(_ number: UInt64, into writer: inout ByteWriter) {
@@ -56,11 +63,11 @@ public struct SourceTable: ~Copyable {
   }
 
   private struct Entry: BitwiseCopyable {
-    var address: SourceAddress  // local: none
+    var address: SourceAddress  // local: none; 9 bytes, behind which there is room for these two
+    var isTold: Bool
+    var pending: UInt32
     /// When the bucket is full again: the tokens taken are what the time until then would fill in.
     var fullAt: Instant
-    var pending: UInt32
-    var isTold: Bool
   }
 
   private let entries: FixedArray<Entry>
@@ -121,7 +128,7 @@ public struct SourceTable: ~Copyable {
       if oldest == nil || entries[place].fullAt < entries[oldest!].fullAt { oldest = place }
     }
     let place = oldest!  // there are fewer connections pending than entries
-    entries[place] = Entry(address: address, fullAt: Instant(nanoseconds: 0), pending: 0, isTold: false)
+    entries[place] = Entry(address: address, isTold: false, pending: 0, fullAt: Instant(nanoseconds: 0))
     return place
   }
 }

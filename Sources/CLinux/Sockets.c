@@ -135,6 +135,26 @@ int32_t clinux_local_address(int32_t fd, struct clinux_address *address) {
   return 0;
 }
 
+int32_t clinux_peer_address(int32_t fd, struct clinux_address *address) {
+  union socket_address from = {0};
+  socklen_t length = sizeof from;
+  if (getpeername(fd, &from.any, &length) < 0) return -errno;
+  decode(&from, length, address);
+  return 0;
+}
+
+int32_t clinux_is_stream(int32_t fd) {
+  int type = 0;
+  socklen_t length = sizeof type;
+  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ? -errno : type == SOCK_STREAM;
+}
+
+int32_t clinux_is_listening(int32_t fd) {
+  int listens = 0;
+  socklen_t length = sizeof listens;
+  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) < 0 ? -errno : listens;
+}
+
 int32_t clinux_peer_credentials(int32_t fd, uint32_t *uid, uint32_t *gid, int32_t *pid) {
   struct ucred credentials = {0};
   socklen_t length = sizeof credentials;

@@ -24,7 +24,7 @@ public final class Gateway<TheBoard: Board> {
 
   /// Changed by `callBroker` only.
   @usableFromInline var guardedBroker: Broker
-  @usableFromInline var isBrokerBusy = false
+  @usableFromInline var isCalled = false
   private var isSettling = false
   var stash: PublicationStash
   var routes = TapRoutes()
@@ -92,6 +92,9 @@ public final class Gateway<TheBoard: Board> {
 
   // MARK: The broker
 
+  /// The broker is in the middle of a call and must not be called: a handler may ask.
+  public var isInCall: Bool { isCalled }
+
   /// The broker, to look at.
   @inlinable public var broker: Broker { _read { yield guardedBroker } }
 
@@ -99,9 +102,9 @@ public final class Gateway<TheBoard: Board> {
   /// waits until `settle`.
   @inlinable @inline(__always)
   public func callBroker<Answer>(_ call: (inout Broker) -> Answer) -> Answer {
-    precondition(!isBrokerBusy)
-    isBrokerBusy = true
-    defer { isBrokerBusy = false }
+    precondition(!isCalled)
+    isCalled = true
+    defer { isCalled = false }
     return call(&guardedBroker)
   }
 
@@ -179,7 +182,7 @@ public final class Gateway<TheBoard: Board> {
   /// published when the call is over; false when the stash has no room, or the topic is no topic name within the limits.
   public func publish(topic: Bytes, payload: Bytes, qos: QoS, retain: Bool) -> Bool {
     guard isWithinLimits(topic) else { return false }
-    guard isBrokerBusy else {
+    guard isCalled else {
       let now = board.now
       let reason = publishOwn(topic: topic, payload: payload, qos: qos, retain: retain, at: now)
       settle(at: now)

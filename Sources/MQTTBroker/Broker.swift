@@ -8,10 +8,10 @@ public import MQTTWire
 /// connections that `nextReady` names.
 ///
 /// Files of this type: Broker (connections, bytes in and out), BrokerConnect (CONNECT, sessions, Wills), BrokerCrowd
-/// (admission of connections, limits of takeovers), BrokerSubscribe, BrokerPublish (PUBLISH and the acknowledgements),
+/// (refusals of admission control, limits of takeovers), BrokerSubscribe, BrokerPublish (PUBLISH and the acknowledgements),
 /// BrokerPacketID (a client's QoS 2 packet ids), BrokerRoute (from one message to its receivers), BrokerRetained,
 /// BrokerDeliver (from a session's queue to its outbox), BrokerAlias (topic aliases), BrokerTime (deadlines, $SYS).
-/// Beside them: Tables (the rows of the pools), TopicTree and RecentMatches (matching), Tap, Counters.
+/// Beside them: Admission (before a connection), Tables (the rows of the pools), TopicTree and RecentMatches (matching), Tap, Counters.
 public struct Broker: ~Copyable {
   public let limits: Limits
   /// Called for every message that matches a tap's filter, during the call that received or published the message.
@@ -22,7 +22,8 @@ public struct Broker: ~Copyable {
 
   var connections: Slab<Link>
   private var connectionCount: UInt64 = 0
-  var sources: SourceTable
+  /// Of the streams that carry connections, those that have said nothing among them; nil: there are as many as connections.
+  public var transports: Gauge?
   var sessions: SessionStore
   var packetIDs: PacketIDStore
   var topics: TopicTree
@@ -49,6 +50,7 @@ public struct Broker: ~Copyable {
   let filterScratch: Scratch  // a filter, and a name beside it
 
   var startedAt = Instant(nanoseconds: 0)
+  /// Connections that have not been accepted yet.
   var pendingCount = 0
 
   /// Takes all memory from `reservation`. `seed` is drawn anew for every start: hashing and assigned client
@@ -57,9 +59,6 @@ public struct Broker: ~Copyable {
     precondition(limits.problems.isEmpty)
     self.limits = limits
     connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)
-    sources = SourceTable(
-      capacity: 4 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
-      burst: limits.connectBurst, pendingMax: limits.pendingPerAddressMax, name: "source addresses", in: &reservation)
     sessions = SessionStore(limits: limits, seed: seed, in: &reservation)
     packetIDs = PacketIDStore(limits: limits, in: &reservation)
     topics = TopicTree(limits: limits, seed: seed, in: &reservation)
@@ -90,31 +89,33 @@ public struct Broker: ~Copyable {
 
   // MARK: Connections
 
-  /// Takes a new connection in; `nil`, counted as refused, when there is no room for it, or none for one more from
-  /// this address.
-  /// `allowsAnonymous`: whether its listener lets clients in without a user name.
+  /// Takes a new connection in; `nil`, counted as refused, when there is no room for it.
+  /// - Parameters:
+  ///   - allowsAnonymous: whether its listener lets clients in without a user name.
+  ///   - transport: 32 bits of the caller's, which names what carries the connection.
+  ///   - deadline: when its CONNECT must be here; nil: `connectSeconds` from now.
   public mutating func attach(
-    allowsAnonymous: Bool, policy: FramerPolicy = .disconnect, from source: SourceAddress = .local, at now: Instant
+    allowsAnonymous: Bool, policy: FramerPolicy = .disconnect, transport: UInt32 = 0,
+    connectBy deadline: Instant? = nil,
+    at now: Instant
   ) -> ConnectionID? {
-    guard pendingCount < limits.pendingConnectionsMax, connections.hasRoom else {
-      connections.gauge.refused &+= 1
-      return nil
-    }
-    var connection = Link(
-      allowsAnonymous: allowsAnonymous,
+    let connection = Link(
+      allowsAnonymous: allowsAnonymous, transport: transport,
       framer: PacketFramer(packetBytesMax: limits.packetBytesMax, policy: policy), lastReceived: now)
-    if !source.isLocal {
-      guard let place = admit(source, at: now) else { return nil }
-      connection.source = UInt32(place + 1)
-    }
     guard let id = connections.lend(connection) else { return nil }
     connectionCount += 1
     connections[id].begin(LinkSerial(count: connectionCount, place: id.index))
     pendingCount += 1
     counters.connectionsAccepted &+= 1
-    timers.arm(id.index, at: now.adding(seconds: Int64(limits.connectSeconds)))
+    timers.arm(id.index, at: deadline ?? now.adding(seconds: Int64(limits.connectSeconds)))
     return id
   }
+
+  /// What carries a connection, as `attach` was told.
+  public func transport(of id: ConnectionID) -> UInt32 { connections[id].transport }
+
+  /// Whether its CONNECT has not been accepted yet.
+  public func awaitsConnect(_ id: ConnectionID) -> Bool { connections[id].isPending }
 
   /// The connection in this place, of 0..<connectionsMax.
   public func connection(at index: Int) -> ConnectionID? { connections.handle(at: index) }
@@ -327,7 +328,10 @@ public struct Broker: ~Copyable {
   mutating func fail(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
     guard connections[id].state != .closing else { return }
     counters.countClosed(reason)
-    note(Notice(kind: .connectionFailed, reason: reason, session: connections[id].session, connection: id))
+    note(
+      Notice(
+        kind: .connectionFailed, reason: reason, session: connections[id].session, transport: connections[id].transport)
+    )
     if connections[id].state == .connected, connections[id].version == .v5 {
       sendControl(on: id) { writer in
         Disconnect(reason: reason).encode(into: &writer, version: .v5)
@@ -339,7 +343,7 @@ public struct Broker: ~Copyable {
   /// From here on the connection only drains; its session, if it still has one, is on its own.
   mutating func end(_ id: ConnectionID, _ change: Presence.Change, publishesWill: Bool, at now: Instant) {
     precondition(connections[id].state != .closing)
-    if connections[id].isPending { endPending(id) }
+    if connections[id].isPending { pendingCount -= 1 }
     let session = connections[id].close()
     partials.clear(&connections.address(id).pointee.partial)
     outboxes.giveBackAliases(of: &connections[id].outbox)

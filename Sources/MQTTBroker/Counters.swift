@@ -70,18 +70,18 @@ public struct Notice: BitwiseCopyable {
   public let reason: ReasonCode
   public let session: Handle<Session>
   public let source: SourceAddress
-  /// Of the first two kinds; it may have ended since.
-  public let connection: ConnectionID
+  /// Of the first two kinds: what carries the connection, which may have ended since.
+  public let transport: UInt32
 
   init(
     kind: Kind, reason: ReasonCode, session: Handle<Session> = .null, source: SourceAddress = .local,
-    connection: ConnectionID = .null
+    transport: UInt32 = 0
   ) {
     self.kind = kind
     self.reason = reason
     self.session = session
     self.source = source
-    self.connection = connection
+    self.transport = transport
   }
 
   /// The same was told as a `Presence`, with the client's identifier.
@@ -100,7 +100,8 @@ public struct Presence {
     case closed(ReasonCode)
   }
   public let clientID: Bytes
-  public let connection: ConnectionID
+  /// What carries the connection, as `Broker.attach` was told.
+  public let transport: UInt32
   public let version: ProtocolVersion
   public let change: Change
   public let now: Instant

@@ -10,10 +10,10 @@ import Taps
 /// whatever may block has a thread of its own, up to one for each device (docs/architecture.md, Threads).
 /// Everything is made in `init`; from READY on the loop allocates nothing.
 ///
-/// Files of this type: Server (making, memory), ServerLoop (turns, sockets), ServerHandlers (the embedding program's),
-/// ServerLines (lines), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels and LEDs), ServerState
-/// (the state file), ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks of the kernel is
-/// `KernelBoard`'s.
+/// Files of this type: Server (making, memory), ServerLoop (turns), ServerStreams (streams and who speaks on them),
+/// ServerConnections, ServerListeners, ServerSerial, ServerHandlers (the embedding program's), ServerLines (lines),
+/// ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels and LEDs), ServerState (the state file),
+/// ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks of the kernel is `KernelBoard`'s.
 public final class Server {
   let configuration: Configuration
   let log: Log
@@ -23,9 +23,15 @@ public final class Server {
   let gateway: Gateway<KernelBoard>
   let board: KernelBoard
   let loop: LoopMemory
-  /// Places of connections to be read this turn or the next.
-  var pending: IndexQueue
-  let gatherList = GatherList()
+  var admission: Admission
+  /// Each with its `Speaker`.
+  var streams: Streams
+  /// Streams have come or gone, or been refused for lack of a place, and the broker has not been told.
+  var isReportDue = true
+  var unreportedRefusals = 0
+  /// Those of the configuration where clients are accepted, in the order of `streams`.
+  let socketListeners: [ListenerSettings]
+  let ports: [SerialPort]
   let poller: Poller
   let signals: Signals
   let sensorLanes: SensorLanes
@@ -33,7 +39,6 @@ public final class Server {
   let slowLanes: [SlowLane]
   var stateError: LinuxError?
 
-  var listeners: [OpenListener] = []
   let edges: EdgeBuffer
   var presses: [Press]
   /// By the handler's place; nil: an inline one.
@@ -51,13 +56,6 @@ public final class Server {
 
   var publishedLog = Log.Counters()
   var watchdogAt = Instant.never
-
-  struct OpenListener {
-    let listener: Listener
-    let settings: ListenerSettings
-    /// After accept failed for lack of descriptors: not polled before.
-    var pausedUntil = Instant.never
-  }
 
   /// What can keep a server from starting, in words for the log.
   public struct StartError: Error {
@@ -118,8 +116,11 @@ public final class Server {
     gateway = Gateway(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
       seed: seed, board: board, in: &reservation)
-    loop = LoopMemory(configuration.limits, configuration.loopLimits, in: &reservation)
-    pending = Server.pendingQueue(configuration.limits, in: &reservation)
+    loop = LoopMemory(in: &reservation)
+    admission = Admission(configuration.limits, in: &reservation)
+    streams = Server.streams(configuration.limits, configuration.loopLimits, poller, in: &reservation)
+    socketListeners = configuration.listeners.filter { !$0.isSerial }
+    ports = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     let stateRoom = StateRoom(configuration.taps, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
     presses = configuration.presses.map { Press($0, from: now) }
@@ -144,8 +145,10 @@ public final class Server {
     Gateway<KernelBoard>.count(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
       in: &reservation)
-    _ = LoopMemory(configuration.limits, configuration.loopLimits, in: &reservation)
-    _ = pendingQueue(configuration.limits, in: &reservation)
+    _ = LoopMemory(in: &reservation)
+    _ = Admission(configuration.limits, in: &reservation)
+    _ = streams(configuration.limits, configuration.loopLimits, nil, in: &reservation)
+    _ = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
     let laneBytes = SensorLanes(configuration.taps.sensors).counts.count * SlowLane.stackBytes
     return Plan(
@@ -160,13 +163,19 @@ public final class Server {
   static func loopByteCount(_ limits: Limits) -> Int {
     var reservation = Reservation.counting()
     _ = Broker(limits: limits, seed: 0, in: &reservation)
-    _ = LoopMemory(limits, LoopLimits(), in: &reservation)
-    _ = pendingQueue(limits, in: &reservation)
+    _ = LoopMemory(in: &reservation)
+    _ = Admission(limits, in: &reservation)
+    _ = streams(limits, LoopLimits(), nil, in: &reservation)
     return reservation.byteCount
   }
 
-  private static func pendingQueue(_ limits: Limits, in reservation: inout Reservation) -> IndexQueue {
-    IndexQueue(count: limits.connectionsMax, name: "readable connections", in: &reservation)
+  /// - Parameter poller: nil with a reservation that only counts.
+  private static func streams(
+    _ limits: Limits, _ loopLimits: LoopLimits, _ poller: Poller?, in reservation: inout Reservation
+  ) -> Streams {
+    Streams(
+      capacity: limits.connectionsMax, readBytes: loopLimits.readBytes, poller: poller,
+      streamTag: TokenKind.stream.rawValue, listenerTag: TokenKind.listener.rawValue, in: &reservation)
   }
 
   /// Of the loop's stack: touched before READY. Turns are seen to take 52 KiB with what lies above.
@@ -174,72 +183,6 @@ public final class Server {
 
   /// What the kernel lets one TCP connection hold by default: tcp_rmem and tcp_wmem, middle values.
   private static var socketBytes: Int { 131_072 + 16_384 }
-
-  private func openListeners() throws(StartError) {
-    if let raised = try? Process.raiseDescriptorLimit(to: configuration.limits.connectionsMax + taps.lineCount + 64),
-      raised < configuration.limits.connectionsMax + taps.lineCount + 32
-    {
-      log.write(.warning, .server, "tapline: the limit of open files is below limits: connections; see ulimit -n")
-    }
-    var passed = PassedSockets()
-    for (index, settings) in configuration.listeners.enumerated() {
-      let opened: Result<Listener, LinuxError>
-      switch settings.endpoint {
-      case .tcp(let address, let port):
-        opened = address.lend { address in
-          if let listener = passed.tcp(address: address, port: port) { return .success(listener) }
-          return Server.catching { () throws(LinuxError) in try Listener.tcp(address: address, port: port, backlog: 128)
-          }
-        }
-      case .unix(let path, let mode):
-        opened = path.lend { path in
-          if let listener = passed.unix(path: path) { return .success(listener) }
-          return Server.catching { () throws(LinuxError) in try Listener.unix(path: path, mode: mode, backlog: 128) }
-        }
-      }
-      switch opened {
-      case .failure(let error):
-        var text = Text("cannot listen on ")
-        settings.describe(into: &text)
-        text.add(": ")
-        text.add(error.text)
-        text.add(Server.remedy(error, settings.endpoint))
-        text.add("; see listeners in ")
-        text.add(configuration.file)
-        throw StartError(text: text)
-      case .success(let listener):
-        listeners.append(OpenListener(listener: listener, settings: settings))
-        poll(listener.fd, .listener, index)
-      }
-    }
-    if passed.leftCount > 0 {
-      log.write(
-        .warning, .server,
-        "tapline: the socket unit listens where no listener of the configuration does: nobody is served there")
-    }
-  }
-
-  private static func remedy(_ error: LinuxError, _ endpoint: ListenerSettings.Endpoint) -> StaticString {
-    switch error {
-    case .noEntry: "; its directory is missing"
-    case .accessDenied:
-      switch endpoint {
-      case .tcp: "; a port below 1024 needs CAP_NET_BIND_SERVICE"
-      case .unix: "; its directory belongs to another user"
-      }
-    case .addressInUse: "; is another broker running?"
-    case .addressNotAvailable: "; this machine does not have that address now"
-    default: ""
-    }
-  }
-
-  private static func catching(_ body: () throws(LinuxError) -> Listener) -> Result<Listener, LinuxError> {
-    do throws(LinuxError) {
-      return .success(try body())
-    } catch {
-      return .failure(error)
-    }
-  }
 
   static func text(_ start: StaticString, _ error: LinuxError) -> Text {
     var text = Text(start)
@@ -260,47 +203,9 @@ extension HandlerLimits {
 
 /// Memory that the loop itself uses, beside the broker's and the taps'.
 struct LoopMemory: ~Copyable {
-  let readBuffer: Scratch
-  let transports: FixedArray<TransportState>  // by the connection's index
-  let peers: FixedArray<Peer>  // likewise
   let parts: PartList
 
-  init(_ limits: Limits, _ loopLimits: LoopLimits, in reservation: inout Reservation) {
-    readBuffer = Scratch(byteCount: loopLimits.readBytes, name: "read buffer", in: &reservation)
-    transports = FixedArray(count: limits.connectionsMax, name: "transports", in: &reservation)
-    peers = FixedArray(count: limits.connectionsMax, name: "peers", in: &reservation)
-    parts = PartList(count: GatherList.partsMax, name: "parts of a write", in: &reservation)
-  }
-}
-
-/// Where a connection comes from. Of one that has ended it is still known until its place is taken.
-struct Peer: BitwiseCopyable {
-  var id: ConnectionID
-  var address: PeerAddress
-}
-
-/// What the loop knows of a connection's socket.
-struct TransportState: BitwiseCopyable {
-  var fd: Int32
-  /// The kernel may have bytes: nothing said otherwise since the last look.
-  var isReadable: Bool
-  var isWritable: Bool
-  /// The peer has closed its side: to be read up to the end, which the kernel does not announce again.
-  var isEnding = false
-}
-
-extension ListenerSettings {
-  /// `127.0.0.1:1883`, `[::1]:1883` or the path.
-  func describe(into text: inout Text) {
-    switch endpoint {
-    case .tcp(let address, let port):
-      let isV6 = address.contains(UInt8(ascii: ":"))
-      if isV6 { text.add("[") }
-      text.add(address)
-      text.add(isV6 ? "]:" : ":")
-      text.add(Int(port))
-    case .unix(let path, _):
-      text.add(path)
-    }
+  init(in reservation: inout Reservation) {
+    parts = PartList(count: Streams.partsMax, name: "parts of a write", in: &reservation)
   }
 }

@@ -15,6 +15,7 @@ extension Server {
     turnTimes.write(into: &writer)
     publishFigure("$SYS/tapline/loop/turn_microseconds", writer.written, at: now)
     publishLogCounters(at: now)
+    publishPortFigures(at: now)
     guard let allocationCount else { return }
     let afterReady = allocationCount() &- allocationsAtStart
     guard afterReady != publishedAllocations else { return }

@@ -21,7 +21,7 @@ extension Server {
       line.write("tapline: client ")
       line.write(quoted: presence.clientID)
       line.write(" from ")
-      loop.peers[presence.connection.index].address.write(to: &line, withPort: priority == .info)
+      streams.peer(of: StreamID(bits: presence.transport))?.write(to: &line, withPort: priority == .info)
       switch presence.change {
       case .connected: line.write(presence.version == .v5 ? " connected, MQTT 5" : " connected, MQTT 3.1.1")
       case .disconnected(let reason):
@@ -37,10 +37,10 @@ extension Server {
     }
   }
 
-  func tellOfConnection(_ id: ConnectionID) {
+  func tellOfConnection(_ stream: StreamID) {
     log.line(.debug, .mqtt) { line in
       line.write("tapline: connection")
-      writeAddress(of: id, withPort: true, into: &line)
+      writeAddress(of: stream.bits, withPort: true, into: &line)
     }
   }
 
@@ -53,10 +53,10 @@ extension Server {
         switch notice.kind {
         case .connectionFailed:
           line.write("connection closed")
-          writeAddress(of: notice.connection, withPort: false, into: &line)
+          writeAddress(of: notice.transport, withPort: false, into: &line)
         case .connectRefused:
           line.write("client refused")
-          writeAddress(of: notice.connection, withPort: false, into: &line)
+          writeAddress(of: notice.transport, withPort: false, into: &line)
         case .sourceRefused:
           line.write("connections refused from ")
           notice.source.write(into: &line)
@@ -71,12 +71,11 @@ extension Server {
     }
   }
 
-  /// ` from ADDRESS`; nothing once another connection has its place.
-  private func writeAddress(of id: ConnectionID, withPort: Bool, into line: inout ByteWriter) {
-    let peer = loop.peers[id.index]
-    guard peer.id == id else { return }
+  /// ` from ADDRESS`; nothing once another stream has its place.
+  private func writeAddress(of transport: UInt32, withPort: Bool, into line: inout ByteWriter) {
+    guard let peer = streams.peer(of: StreamID(bits: transport)) else { return }
     line.write(" from ")
-    peer.address.write(to: &line, withPort: withPort)
+    peer.write(to: &line, withPort: withPort)
   }
 
   // MARK: Figures

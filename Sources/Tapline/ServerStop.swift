@@ -16,17 +16,11 @@ extension Server {
     gateway.leave(at: now)  // before anything that may take its time
     gateway.publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
     flushAll(at: now)
+    closeUnheardStreams(at: now)
     brokerTurn(at: now) { $0.closeAll(.serverShuttingDown, at: now) }
     flushAll(at: now)
     for line in 0..<taps.lineCount { board.close(line: line) }
-    for listener in listeners {
-      listener.listener.close()
-      if !listener.listener.isPassed, case .unix(let path, _) = listener.settings.endpoint,
-        path.first != UInt8(ascii: "@")
-      {
-        path.lend { Listener.unlink($0) }
-      }
-    }
+    closeListeners()
     writeLastState(at: now)
     log.write(.notice, .server, "tapline: stopped")
     log.end()

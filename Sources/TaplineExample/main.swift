@@ -2,6 +2,7 @@
 // Inline ones run in the turn of the PUBLISH and must be quick; a decoupled one may take its time.
 import Bounded
 import Glibc
+import LinuxIO
 import MQTTBroker
 import MQTTWire
 import Tapline
@@ -23,6 +24,22 @@ func temperature(_ message: TapMessage, _ captures: Captures, _ server: Server) 
     }
   }
   return .accept
+}
+
+/// A client inside this program: it speaks on one end of a pair of sockets, the server on the other. What it says lies in
+/// the kernel until the server runs.
+func sayThatItHasStarted(_ server: Server) {
+  guard let (near, far) = try? Transport.pair() else { return }
+  guard server.serve(connection: near) else { return Transport.close(far) }
+  withUnsafeTemporaryAllocation(byteCount: 512, alignment: 1) { memory in
+    var writer = ByteWriter(memory)
+    Connect(version: .v5, clientID: Bytes("example"), cleanStart: true, keepAliveSeconds: 0)
+      .encode(into: &writer)
+    Publish(topic: Bytes("example/started"), payload: Bytes("yes"), retain: true).encode(into: &writer, version: .v5)
+    Disconnect().encode(into: &writer, version: .v5)
+    _ = Transport.write(far, writer.written)
+  }
+  Transport.close(far)
 }
 
 func text(_ text: Text) {
@@ -64,6 +81,7 @@ func run() -> Int32 {
       line.add(payload)
       text(line)
     }
+    sayThatItHasStarted(server)
     return server.run()
   } catch {
     text(error.text)

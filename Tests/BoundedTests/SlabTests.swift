@@ -154,4 +154,20 @@ struct RingTests {
       }
     }
   }
+
+  /// An entry that was given back can be looked at until its place is lent again, but for its first four bytes.
+  @Test func whatWasGivenBackIsKnownUntilItsPlaceIsTaken() {
+    withReservation { reservation in
+      var slab = Slab<UInt64>(capacity: 2, name: "slab", in: &reservation)
+      let first = slab.lend(7 << 32 | 1)!
+      #expect(slab.latest(first) == 7 << 32 | 1)
+      #expect(slab.latest(Handle(bits: 1 << 20 | 1)) == nil)  // never lent
+      #expect(slab.latest(.null) == nil)
+      slab.giveBack(first)
+      #expect(slab.latest(first).map { $0 >> 32 } == 7)
+      let second = slab.lend(8 << 32)!
+      #expect(second.index == first.index)
+      #expect(slab.latest(first) == nil && slab.latest(second) == 8 << 32)
+    }
+  }
 }

@@ -141,22 +141,17 @@ import Testing
 
   @Test func gatheredPartsArriveInOrder() throws {
     let (near, far) = try Transport.pair()
-    let parts = GatherList()
     withBytes("ab") { first in
       withBytes("cde") { second in
-        #expect(parts.append(first) && parts.append(.empty) && parts.append(second))
-        #expect(parts.count == 2 && parts.byteCount == 5)
-        guard case .bytes(5) = Transport.write(near, parts) else {
-          Issue.record("not written")
-          return
+        [first, .empty, second].withUnsafeBufferPointer { parts in
+          guard case .bytes(5) = Transport.write(near, parts) else {
+            Issue.record("not written")
+            return
+          }
         }
-        for _ in 2..<GatherList.partsMax { #expect(parts.append(first)) }
-        #expect(!parts.append(first))
       }
     }
     #expect(readText(far) == "abcde")
-    parts.reset()
-    #expect(parts.count == 0 && parts.byteCount == 0)
     for fd in [near, far] { Transport.close(fd) }
   }
 
@@ -228,5 +223,25 @@ struct PassedSocketsTests {
     let again = sockets.tcp(address: Bytes("127.0.0.1"), port: made.port)
     #expect(again == nil)
     made.close()
+  }
+
+  /// A client that the service manager has accepted; a listener is none, and neither is a socket that is not connected.
+  @Test func aConnectedSocketIsAConnection() throws {
+    let pid = "\(getpid())"
+    let (near, far) = try Transport.pair()
+    var sockets = passed(firstFD: near, count: "1", pid: pid)
+    let found = sockets.connection()
+    #expect(found == near && sockets.leftCount == 0)
+    let again = sockets.connection()
+    #expect(again == nil)
+    let made = try Listener.tcp(address: Bytes("127.0.0.1"), port: 0, backlog: 1)
+    let datagram = clinux_datagram_socket()
+    for fd in [made.fd, datagram, clinux_stream_socket(Int32(CLINUX_IPV4))] {
+      var others = passed(firstFD: fd, count: "1", pid: pid)
+      let none = others.connection()
+      #expect(none == nil && others.leftCount == 1)
+      Transport.close(fd)
+    }
+    for fd in [near, far] { Transport.close(fd) }
   }
 }

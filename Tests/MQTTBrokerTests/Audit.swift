@@ -182,7 +182,6 @@ struct Audit {
     var holders = 0
     var partialBlocks = 0
     var pending = 0
-    var distant = 0
     var aliasSets: [Handle<SharedTexts.Owner>] = []
     for index in 0..<broker.limits.connectionsMax {
       let isArmed = broker.timers.isArmed(index)
@@ -203,7 +202,6 @@ struct Audit {
       switch connection.state {
       case .awaitingConnect, .awaitingVerdict, .awaitingConnAck:
         pending += 1
-        if connection.source > 0 { distant += 1 }
         check(isArmed && connection.session.isNull, "\(name) awaits CONNECT")
       case .connected:
         let isMutual =
@@ -232,7 +230,6 @@ struct Audit {
     check(partialBlocks == broker.partials.gauge.used, "blocks of partial packets")
     aliases(broker, aliasSets)
     check(pending == broker.pendingCount, "pending connections")
-    check(distant == broker.sources.pendingCount, "pending connections by address")
     if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }
     if broker.timers.isArmed(broker.sweepTimer) { armedTimers += 1 }
     check(

@@ -15,6 +15,7 @@ final class Simulation {
 
   let limits: Limits
   var broker: Broker
+  private let arrivals: Arrivals
   var now = Instant(nanoseconds: 1_000_000_000)
   var random: SeededGenerator
   private(set) var failure: String?
@@ -60,10 +61,12 @@ final class Simulation {
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     var plan = Reservation.counting()
     _ = Broker(limits: limits, seed: seed, in: &plan)
+    _ = Arrivals(limits, in: &plan)
     region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
     region.initializeMemory(as: UInt8.self, repeating: 0)
     var reservation = Reservation(region: region)
     broker = Broker(limits: limits, seed: seed, in: &reservation)
+    arrivals = Arrivals(limits, in: &reservation)
     sessions = Array(repeating: nil, count: limits.sessionsMax)
     clients = "hijcde".utf8.map { SimulatedClient(mark: $0) }
     cutsOften = random.oneIn(3)
@@ -163,6 +166,7 @@ final class Simulation {
     guard failure == nil else { return }
     let problems = Audit.problems(of: broker, at: now)
     if !problems.isEmpty { fail(problems.joined(separator: "; ")) }
+    if !arrivals.agrees(with: broker) { fail("pending connections: admission control and broker differ") }
     for case let model? in sessions where broker.sessions[model.handle].incoming.count != model.incoming.count {
       fail("session \(text(model.clientID)): QoS 2 packet ids")
     }
@@ -222,7 +226,10 @@ final class Simulation {
     let version: ProtocolVersion = given?.version ?? (random.oneIn(3) ? .v311 : .v5)
     let isAllowed = client.isHonest || !random.oneIn(20)
     let source = client.isHonest ? SourceAddress.local : SourceAddress(ipv4: UInt32(client.mark % 2))
-    guard let id = event(.other, { broker.attach(allowsAnonymous: isAllowed, from: source, at: now) }) else { return }
+    let attached = event(.other) {
+      arrivals.attach(to: &broker, allowsAnonymous: isAllowed, from: source, at: now)
+    }
+    guard let id = attached else { return }
     let line = Line(id: id, client: client, version: version)
     lines.append(line)
     guard client.isHonest || !random.oneIn(12) else { return }  // says nothing

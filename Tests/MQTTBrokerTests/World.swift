@@ -11,6 +11,7 @@ import Testing
 ///     world.expect("sub", .publish(topic: "a", qos: 1, packetID: 1))
 final class World {
   var broker: Broker
+  let arrivals: Arrivals
   private(set) var now = Instant(nanoseconds: 1_000_000_000)
   private let region: UnsafeMutableRawBufferPointer
   private(set) var reservedByteCount = 0
@@ -48,10 +49,12 @@ final class World {
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     var plan = Reservation.counting()
     _ = Broker(limits: limits, seed: seed, in: &plan)
+    _ = Arrivals(limits, in: &plan)
     region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
     region.initializeMemory(as: UInt8.self, repeating: 0)
     var reservation = Reservation(region: region)
     broker = Broker(limits: limits, seed: seed, in: &reservation)
+    arrivals = Arrivals(limits, in: &reservation)
     #expect(reservation.byteCount == plan.byteCount, sourceLocation: sourceLocation)
     for name in clients { connect(name, sourceLocation: sourceLocation) }
     for name in old { connect(name, .v311, sourceLocation: sourceLocation) }
@@ -66,7 +69,9 @@ final class World {
     _ name: String, _ version: ProtocolVersion = .v5, allowsAnonymous: Bool = true, from source: SourceAddress = .local
   ) -> Bool {
     if clients[name]?.isOpen == true { preconditionFailure("\(name) is connected already") }
-    guard let id = broker.attach(allowsAnonymous: allowsAnonymous, from: source, at: now) else { return false }
+    guard let id = arrivals.attach(to: &broker, allowsAnonymous: allowsAnonymous, from: source, at: now) else {
+      return false
+    }
     clients[name] = Client(id: id, version: version)
     names[id.key] = name
     return true

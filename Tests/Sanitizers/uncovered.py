@@ -19,7 +19,7 @@ C_SHIMS = {"CLinux", "CGPIOD", "CYAML", "CAllocations"}
 MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "Gateway", "LinuxIO",
            "TaplineConfiguration", "Tapline", "C shims", "TaplineCommand", "TaplineExample"]
 PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Gateway/", "LinuxIO/Streams/", "Tapline/ServerLoop.swift",
-               "Tapline/ServerStreams.swift", "CLinux/Sockets.c"]
+               "Tapline/ServerStreams.swift", "Tapline/ServerSerial.swift", "CLinux/Sockets.c"]
 
 
 def read(path, sources):

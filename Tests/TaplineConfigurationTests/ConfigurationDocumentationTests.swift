@@ -17,7 +17,7 @@ struct ConfigurationDocumentationTests {
     try text(page).components(separatedBy: "```yaml\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
   }
 
-  @Test(arguments: [("docs/configuration.md", 4), ("docs/gpio.md", 20), ("README.md", 1)])
+  @Test(arguments: [("docs/configuration.md", 4), ("docs/gpio.md", 20), ("docs/serial.md", 1), ("README.md", 1)])
   func everyExampleIsAccepted(_ page: String, _ count: Int) throws {
     let examples = try Self.examples(page)
     #expect(examples.count >= count)
@@ -52,7 +52,7 @@ struct ConfigurationDocumentationTests {
     let configuration = try readConfiguration(try #require(try Self.examples().first))
     #expect(
       configuration.counts
-        == Configuration.Counts(listeners: 3, outputs: 6, inputs: 3, counters: 1, sensors: 9, levels: 3, rules: 6))
+        == Configuration.Counts(listeners: 4, outputs: 6, inputs: 3, counters: 1, sensors: 9, levels: 3, rules: 6))
     #expect(configuration.board.map { string($0.name) } == "raspberry-pi-4")
     #expect(
       configuration.taps.outputs.map { string($0.pin.line) } == [

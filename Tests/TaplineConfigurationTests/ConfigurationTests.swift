@@ -1,5 +1,6 @@
 import Bounded
 import Foundation
+import LinuxIO
 import MQTTBroker
 import MQTTWire
 import Taps
@@ -34,6 +35,8 @@ struct ConfigurationTests {
         - {address: 0.0.0.0, port: 1884, anonymous: true}
         - {unix: /run/tapline/mqtt.sock}
         - {unix: "@tapline", mode: 0600}
+        - {serial: /dev/serial0}
+        - {serial: /dev/ttyUSB0, baud: 9600, parity: even, flow: rtscts, framing: resync}
       """
     ).listeners
     #expect(
@@ -43,8 +46,11 @@ struct ConfigurationTests {
         .tcp(address: [UInt8]("0.0.0.0".utf8), port: 1884),
         .unix(path: [UInt8]("/run/tapline/mqtt.sock".utf8), mode: 0o660),
         .unix(path: [UInt8]("@tapline".utf8), mode: 0o600),
+        .serial(path: [UInt8]("/dev/serial0".utf8), SerialSettings()),
+        .serial(path: [UInt8]("/dev/ttyUSB0".utf8), SerialSettings(baud: 9600, parity: .even, flow: .rtscts)),
       ])
-    #expect(listeners.map(\.framerPolicy) == [.disconnect, .resync, .disconnect, .disconnect, .disconnect])
+    #expect(
+      listeners.map(\.framerPolicy) == [.disconnect, .resync, .disconnect, .disconnect, .disconnect, .resync, .resync])
   }
 
   @Test func outputs() throws {

@@ -63,11 +63,14 @@ final class ServerWorld {
 
   /// A client whose CONNECT has been answered.
   func connect(_ clientID: String, will: WillFields? = nil, properties: [Prop] = []) throws -> ServerClient {
-    let client = try ServerClient(socketPath)
+    let client = try open()
     client.send(.connect(ConnectFields(clientID: clientID, properties: properties, will: will)))
     run(until: "CONNACK for \(clientID)") { client.received { if case .connAck = $0 { true } else { false } } != nil }
     return client
   }
+
+  /// A client that has said nothing.
+  func open() throws -> ServerClient { try ServerClient(socketPath) }
 
   /// Runs turns until the first LED or PWM channel takes commands.
   func openLED() {
@@ -107,6 +110,9 @@ final class ServerClient {
     try #require(answer == 0)
   }
 
+  /// One end of a pair of sockets, whose other end the server has.
+  init(fd: Int32) { self.fd = fd }
+
   deinit { close() }
 
   private var isClosed = false
@@ -143,11 +149,19 @@ final class ServerClient {
     return packets.compactMap { $0.topic == topic ? $0.payload : nil }
   }
 
+  /// The server has closed its end.
+  var isEnded: Bool {
+    takeAll()
+    return hasEnded
+  }
+  private var hasEnded = false
+
   private func takeAll() {
     guard !isClosed else { return }
     var buffer = [UInt8](repeating: 0, count: 65_536)
     while true {
       let count = recv(fd, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+      if count == 0 || count < 0 && errno == ECONNRESET { hasEnded = true }
       guard count > 0 else { break }
       bytes += buffer[..<count]
     }

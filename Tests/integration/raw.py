@@ -168,6 +168,17 @@ class Client:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE_SECONDS)
         self.socket.connect(("127.0.0.1", target) if isinstance(target, int) else target)
+        self.begin()
+
+    @classmethod
+    def on(cls, connected):
+        """A client on a socket that is connected already."""
+        client = cls.__new__(cls)
+        client.socket = connected
+        client.begin()
+        return client
+
+    def begin(self):
         self.data = bytearray()
         self.version = 5
         self.messages = []  # received and not asked for yet

@@ -247,6 +247,20 @@ def test_service_manager_is_told(make_daemon, tmp_path):
 # Sockets of the service manager
 
 
+def test_a_connected_socket_is_served(make_daemon):
+    """A client that was accepted by whoever started the daemon."""
+    near, far = socket.socketpair()
+    with near, raw.Client.on(far) as client:
+        daemon = make_daemon(sockets=[near])
+        near.close()
+        client.connect("passed").ping()
+        with daemon.connect("other") as other:
+            client.subscribe("a")
+            other.publish("a", "b", qos=1)
+            assert client.message("a").payload == b"b"
+    assert "socket unit" not in daemon.log
+
+
 def test_sockets_of_a_socket_unit_are_used(make_daemon, tmp_path):
     path = tmp_path / "unit.sock"
     with socket.socket(socket.AF_UNIX) as unix, socket.create_server(("127.0.0.1", 0)) as tcp:

@@ -56,6 +56,11 @@ def test_inline_handler_refuses_and_publishes(example):
         assert watcher.message().topic == "sensors/hall/temperature", "what was refused went no further"
 
 
+def test_a_client_inside_the_program(example):
+    """It speaks on a pair of sockets, of which the server has the other end."""
+    assert example.wait_for_value("example/started", lambda value: True) == "yes"
+
+
 def test_handler_changes_how_a_message_goes_on(example):
     clients.publish(example, "private/diary", "secret", "-r", "-q", "1")
     with example.connect("late") as late:

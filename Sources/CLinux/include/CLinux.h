@@ -167,10 +167,31 @@ int32_t clinux_connect(int32_t fd, const struct clinux_address *address);
 int32_t clinux_accept(int32_t fd, struct clinux_address *peer);
 /// getsockname(2). 0 or -errno.
 int32_t clinux_local_address(int32_t fd, struct clinux_address *address);
+/// getpeername(2). 0 or -errno.
+int32_t clinux_peer_address(int32_t fd, struct clinux_address *address);
+/// getsockopt(2) SO_TYPE: 1 when it is a stream socket, 0 when it is another one, or -errno.
+int32_t clinux_is_stream(int32_t fd);
+/// getsockopt(2) SO_ACCEPTCONN: 1 when the socket listens, 0 when it does not, or -errno.
+int32_t clinux_is_listening(int32_t fd);
 /// getsockopt(2) SO_PEERCRED: who connected a unix socket. 0 or -errno.
 int32_t clinux_peer_credentials(int32_t fd, uint32_t *uid, uint32_t *gid, int32_t *pid);
 /// shutdown(2) of both directions or, with `write_only`, of writing. 0 or -errno.
 int32_t clinux_shutdown(int32_t fd, int32_t write_only);
+
+// Terminals
+
+enum { CLINUX_PARITY_NONE = 0, CLINUX_PARITY_EVEN = 1, CLINUX_PARITY_ODD = 2 };
+/// open(2) of a terminal for reading and writing, nonblocking, close-on-exec, not as the controlling one. The descriptor,
+/// or -errno.
+int32_t clinux_terminal_open(const char *path);
+/// tcsetattr(3): raw, 8 bits, one stop bit, without modem control; bytes that come in wrong are marked (INPCK, PARMRK).
+/// `request_to_send`: RTS and CTS say who may send. 0, or -errno: -EINVAL for a baud without a constant, -EOPNOTSUPP where
+/// the device does not take it.
+int32_t clinux_terminal_set(int32_t fd, int32_t baud, int32_t parity, int32_t request_to_send);
+/// ioctl(2) TIOCEXCL: others cannot open it from here on. 0 or -errno.
+int32_t clinux_terminal_exclude(int32_t fd);
+/// tcflush(3): forgets what has come in and was not read, and what was written and is not sent. 0 or -errno.
+int32_t clinux_terminal_discard(int32_t fd);
 
 // Signals
 

@@ -3,19 +3,26 @@ import CLinux
 
 /// Where a connection comes from.
 public struct PeerAddress: BitwiseCopyable, Sendable {
-  public enum Family: BitwiseCopyable, Sendable { case unix, ipv4, ipv6 }
+  public enum Family: BitwiseCopyable, Sendable { case unix, ipv4, ipv6, serial }
 
-  public let family: Family
   /// 4 or 16 bytes, most significant first; of a unix socket the 4 of who connected it, nobody having the highest number.
   public let ip: InlineArray<16, UInt8>
   public let port: UInt16
+  public let family: Family  // last: so it takes 19 bytes
 
   init(_ address: clinux_address, uid: UInt32?) {
-    switch address.family {
-    case Int32(CLINUX_IPV4): family = .ipv4
-    case Int32(CLINUX_IPV6): family = .ipv6
-    default: family = .unix
-    }
+    let family: Family =
+      switch address.family {
+      case Int32(CLINUX_IPV4): .ipv4
+      case Int32(CLINUX_IPV6): .ipv6
+      default: .unix
+      }
+    self.init(address, uid: uid, family: family, port: address.port)
+  }
+
+  private init(_ address: clinux_address, uid: UInt32?, family: Family, port: UInt16) {
+    self.family = family
+    self.port = port
     var ip = InlineArray<16, UInt8>(repeating: 0)
     if family == .unix {
       for index in 0..<4 { ip[index] = UInt8(truncatingIfNeeded: (uid ?? .max) >> UInt32(24 - 8 * index)) }
@@ -23,7 +30,19 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
       withUnsafeBytes(of: address.ip) { for index in 0..<16 { ip[index] = $0[index] } }
     }
     self.ip = ip
-    port = address.port
+  }
+
+  /// Of a connected socket; of any other descriptor a unix socket's that nobody connected.
+  public init(of fd: Int32) {
+    var address = clinux_address()
+    if clinux_peer_address(fd, &address) < 0 { address.family = Int32(CLINUX_UNIX) }
+    let isUnix = address.family == Int32(CLINUX_UNIX)
+    self.init(address, uid: isUnix ? Listener.peerUID(fd) : nil)
+  }
+
+  /// A serial line, whose number is in `port`.
+  public init(serialLine number: Int) {
+    self.init(clinux_address(), uid: nil, family: .serial, port: UInt16(number))
   }
 
   /// Who connected a unix socket (SO_PEERCRED).
@@ -39,7 +58,7 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
   /// 127.0.0.0/8, ::1 or ::ffff:127.0.0.0/104: this machine.
   public var isLoopback: Bool {
     switch family {
-    case .unix: return false
+    case .unix, .serial: return false
     case .ipv4: return ip[0] == 127
     case .ipv6:
       for index in 0..<10 where ip[index] != 0 { return false }
@@ -49,8 +68,13 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
     }
   }
 
-  /// `192.0.2.7:40123`, `[2001:db8::7]:40123` or `unix uid 1000`; `192.0.2.7` or `2001:db8::7` without the port.
+  /// `192.0.2.7:40123`, `[2001:db8::7]:40123`, `unix uid 1000` or `serial line 0`; `192.0.2.7` or `2001:db8::7` without the port.
   public func write(to writer: inout ByteWriter, withPort: Bool = true) {
+    if family == .serial {
+      writer.write("serial line ")
+      writer.writeDecimal(UInt64(port))
+      return
+    }
     guard family != .unix else {
       writer.write("unix uid ")
       if let uid { writer.writeDecimal(UInt64(uid)) } else { writer.write("unknown") }
@@ -155,7 +179,7 @@ public struct Listener: Sendable {
 
   public static func unlink(_ path: Bytes) { _ = withPath(path) { clinux_unlink($0) } }
 
-  private static func peerUID(_ fd: Int32) -> UInt32? {
+  fileprivate static func peerUID(_ fd: Int32) -> UInt32? {
     var uid: UInt32 = 0
     var gid: UInt32 = 0
     var pid: Int32 = 0

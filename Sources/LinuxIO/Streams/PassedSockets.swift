@@ -1,8 +1,9 @@
 public import Bounded
 import CLinux
 
-/// Listening sockets that the service manager made for this process (sd_listen_fds(3)). One is taken for the address that
-/// it listens on, so that a socket unit opens nothing that the configuration does not name.
+/// Sockets that the service manager made for this process (sd_listen_fds(3)). A listening one is taken for the address that
+/// it listens on, so that a socket unit opens nothing that the configuration does not name. A connected one is a client
+/// that the service manager has accepted.
 public struct PassedSockets {
   /// SD_LISTEN_FDS_START.
   static var firstFD: Int32 { 3 }
@@ -38,6 +39,20 @@ public struct PassedSockets {
   public mutating func unix(path: Bytes) -> Listener? {
     guard left != 0, let address = try? unixAddress(path) else { return nil }
     return take(address)
+  }
+
+  /// The next connected stream socket.
+  public mutating func connection() -> Int32? {
+    for index in 0..<PassedSockets.countMax where left >> UInt64(index) & 1 != 0 {
+      let fd = firstFD + Int32(index)
+      var address = clinux_address()
+      guard clinux_is_stream(fd) == 1, clinux_is_listening(fd) == 0, clinux_peer_address(fd, &address) == 0 else {
+        continue
+      }
+      left &= ~(1 << UInt64(index))
+      return fd
+    }
+    return nil
   }
 
   private mutating func take(_ wanted: clinux_address) -> Listener? {

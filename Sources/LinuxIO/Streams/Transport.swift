@@ -45,10 +45,13 @@ public enum Transport {
     }
   }
 
-  /// One writev(2) of the parts from the first one that is not written yet.
-  public static func write(_ fd: Int32, _ parts: GatherList) -> WriteResult {
+  /// One writev(2) of at most 1024 parts.
+  public static func write(_ fd: Int32, _ parts: UnsafeBufferPointer<Bytes>) -> WriteResult {
+    // `Bytes` is a base and a count, as struct iovec is.
+    precondition(MemoryLayout<Bytes>.size == MemoryLayout<clinux_part>.size)
+    let first = UnsafeRawPointer(parts.baseAddress)?.assumingMemoryBound(to: clinux_part.self)
     while true {
-      let count = clinux_writev(fd, parts.base, Int32(parts.count))
+      let count = clinux_writev(fd, first, Int32(parts.count))
       guard count != -Int64(CLINUX_EINTR) else { continue }
       return result(count)
     }
@@ -66,53 +69,14 @@ public enum Transport {
   /// Ends both directions; the peer reads what was sent, then the end.
   public static func shutdown(_ fd: Int32) { _ = clinux_shutdown(fd, 0) }
 
-  /// Ends writing only.
-  public static func shutdownWriting(_ fd: Int32) { _ = clinux_shutdown(fd, 1) }
-
   public static func close(_ fd: Int32) { _ = clinux_close(fd) }
 
-  /// A connected pair of unix stream sockets, nonblocking: an in-process client, and tests.
+  /// A connected pair of unix stream sockets, nonblocking: for a client in the same process (`Server.serve`),
+  /// and for tests.
   public static func pair() throws(LinuxError) -> (Int32, Int32) {
     var first: Int32 = -1
     var second: Int32 = -1
     try check(clinux_socket_pair(&first, &second))
     return (first, second)
-  }
-}
-
-/// The parts of one gathered write, in fixed memory, shared by all connections of the loop.
-///
-/// Invariant: 0 <= count <= partsMax.
-public final class GatherList {
-  /// Parts in one write, far below IOV_MAX (1024). A part is a run of adjacent outbox chunks, a run of a large body's
-  /// blocks, or the lent bytes. What does not fit leaves with the next write.
-  public static var partsMax: Int { 72 }
-
-  let base: UnsafeMutablePointer<clinux_part>
-  public private(set) var count = 0
-  /// Sum of the parts.
-  public private(set) var byteCount = 0
-
-  public init() {
-    base = .allocate(capacity: GatherList.partsMax)
-    base.initialize(repeating: clinux_part(), count: GatherList.partsMax)
-  }
-
-  deinit { base.deallocate() }
-
-  public func reset() {
-    count = 0
-    byteCount = 0
-  }
-
-  /// Adds bytes that stay where they are until the write; false when there are `partsMax` parts already. Empty parts take no
-  /// place.
-  public func append(_ bytes: Bytes) -> Bool {
-    guard !bytes.isEmpty else { return true }
-    guard count < GatherList.partsMax else { return false }
-    base[count] = clinux_part(base: bytes.buffer.baseAddress, count: UInt(bytes.count))
-    count += 1
-    byteCount += bytes.count
-    return true
   }
 }

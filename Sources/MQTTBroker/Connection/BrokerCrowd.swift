@@ -1,13 +1,15 @@
-import Bounded
+public import Bounded
 import MQTTWire
 
-/// Admission of connections by their address.
+/// Streams that were refused, or closed, before they were connections.
 extension Broker {
-  /// The address's place in `sources`; nil, counted and told once, when it may not connect now.
-  mutating func admit(_ source: SourceAddress, at now: Instant) -> Int? {
+  /// Counts a stream that admission control has refused, and tells of its address once.
+  public mutating func streamRefused(_ refusal: Admission.Refusal, from source: SourceAddress) {
     let isNew: Bool
-    switch sources.admit(source, at: now) {
-    case .admitted(let place): return place
+    switch refusal {
+    case .full:
+      connections.gauge.refused &+= 1
+      return
     case .tooFast(let isNews):
       counters.rateRefused &+= 1
       isNew = isNews
@@ -16,13 +18,11 @@ extension Broker {
       isNew = isNews
     }
     if isNew { note(Notice(kind: .sourceRefused, reason: .connectionRateExceeded, source: source)) }
-    return nil
   }
 
-  /// The connection awaits its CONNECT no more.
-  mutating func endPending(_ id: ConnectionID) {
-    pendingCount -= 1
-    if connections[id].source > 0 { sources.leave(Int(connections[id].source) - 1) }
-    connections[id].source = 0
+  /// Counts a stream that was closed because it said nothing for `connectSeconds`.
+  public mutating func streamStayedSilent(_ transport: UInt32) {
+    counters.countClosed(.keepAliveTimeout)
+    note(Notice(kind: .connectionFailed, reason: .keepAliveTimeout, transport: transport))
   }
 }

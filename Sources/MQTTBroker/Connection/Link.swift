@@ -46,7 +46,7 @@ public struct Link: BitwiseCopyable {
   let allowsAnonymous: Bool
   private(set) var wantsProblemInformation = true
   private(set) var keepAliveSeconds: UInt16 = 0  // 0: none
-  var source: UInt32 = 0  // its address's place in `sources` + 1 while it awaits CONNECT; 0: local
+  let transport: UInt32  // the caller's
   private(set) var session: Handle<Session> = .null
   private(set) var packetBytesMax: UInt32 = .max  // the client's Maximum Packet Size
   var framer: PacketFramer
@@ -58,11 +58,12 @@ public struct Link: BitwiseCopyable {
   var lastReceived: Instant
 
   init(
-    role: Role = .server, allowsAnonymous: Bool, framer: PacketFramer, lastReceived: Instant
+    role: Role = .server, allowsAnonymous: Bool, transport: UInt32 = 0, framer: PacketFramer, lastReceived: Instant
   ) {
     state = role == .server ? .awaitingConnect : .awaitingConnAck
     self.role = role
     self.allowsAnonymous = allowsAnonymous
+    self.transport = transport
     self.framer = framer
     self.lastReceived = lastReceived
   }

@@ -78,7 +78,7 @@ extension Broker {
       willDelaySeconds: connect.will?.delaySeconds ?? 0)
     armSession(session)
 
-    endPending(id)
+    pendingCount -= 1
     if connect.version == .v5 {
       outboxes.lendAliases(to: &connections[id].outbox, clientMax: connect.topicAliasMaximum)
     }
@@ -112,7 +112,8 @@ extension Broker {
   }
 
   private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
-    refuse(id, reason, notice: Notice(kind: .connectRefused, reason: reason, connection: id), at: now)
+    refuse(
+      id, reason, notice: Notice(kind: .connectRefused, reason: reason, transport: connections[id].transport), at: now)
   }
 
   private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, notice: Notice?, at now: Instant) {
@@ -179,8 +180,8 @@ extension Broker {
   func tellPresence(_ session: Handle<Session>, _ id: ConnectionID, _ change: Presence.Change, at now: Instant) {
     onPresence(
       Presence(
-        clientID: sessions.clientID(session), connection: id, version: connections[id].version, change: change, now: now
-      ))
+        clientID: sessions.clientID(session), transport: connections[id].transport, version: connections[id].version,
+        change: change, now: now))
   }
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.

@@ -10,7 +10,7 @@ extension Broker {
     sys("$SYS/broker/clients/connected", connected, at: now)
     sys("$SYS/broker/clients/disconnected", UInt64(max(0, sessions.gauge.used - Int(connected))), at: now)
     sys("$SYS/broker/clients/total", UInt64(sessions.gauge.used), at: now)
-    sys("$SYS/broker/clients/maximum", UInt64(connections.gauge.peak), at: now)
+    sys("$SYS/broker/clients/maximum", UInt64(connectionGauge.peak), at: now)
     sys("$SYS/broker/messages/received", counters.packetsReceived, at: now)
     sys("$SYS/broker/messages/sent", counters.packetsSent, at: now)
     sys("$SYS/broker/messages/stored", UInt64(messages.gauge.used), at: now)
@@ -123,12 +123,19 @@ extension Broker {
     _ = publish(topic: topic, payload: payload, retain: true, at: now)
   }
 
+  /// Of the streams that carry connections, with what was refused before it was either.
+  private var connectionGauge: Gauge {
+    guard var gauge = transports else { return connections.gauge }
+    gauge.refused = connections.gauge.refused
+    return gauge
+  }
+
   public static var poolCount: Int { 18 }
 
   /// Name and gauge of each pool, 0..<poolCount.
   public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
     switch index {
-    case 0: return ("connections", connections.gauge)
+    case 0: return ("connections", connectionGauge)
     case 1: return ("sessions", sessions.gauge)
     case 17: return ("client_id_cells", sessions.clientIDs.gauge)
     case 2: return ("subscriptions", subscriptions.gauge)

@@ -107,9 +107,24 @@ struct Section {
     for choice in choices { words.append(choice.word) }
     var expected = Text()
     expected.addList(of: words, before: "")
-    return read(key, expected, words: words) { node in
+    return choose(key, choices, words, expected) ?? fallback
+  }
+
+  /// One of more words than are listed: `expected` says which in a few.
+  func choice<Value>(
+    _ key: StaticString, _ choices: [Choice<Value>], _ expected: StaticString, default fallback: Value
+  ) -> Value {
+    var words: [StaticString] = []
+    for choice in choices { words.append(choice.word) }
+    return choose(key, choices, words, Text(expected)) ?? fallback
+  }
+
+  private func choose<Value>(
+    _ key: StaticString, _ choices: [Choice<Value>], _ words: [StaticString], _ expected: Text
+  ) -> Value? {
+    read(key, expected, words: words) { node in
       choices.first { Values.equalsIgnoringCase(node.text, $0.word) }?.value
-    } ?? fallback
+    }
   }
 
   /// Text of 1 to `byteCountMax` bytes without control characters.

@@ -1,4 +1,5 @@
 import Bounded
+public import LinuxIO
 public import MQTTWire
 
 /// Where clients come in.
@@ -8,12 +9,16 @@ public struct ListenerSettings: Sendable {
     case tcp(address: [UInt8], port: UInt16)
     /// A path of at most 107 bytes, or `@` and an abstract name; permission bits of the socket file.
     case unix(path: [UInt8], mode: UInt32)
+    /// The path of a serial device, with one client at the line's far end.
+    case serial(path: [UInt8], SerialSettings)
   }
 
   public var endpoint: Endpoint
   /// Clients without a user name are let in.
   public var isAnonymousAllowed = true
   public var framerPolicy = FramerPolicy.disconnect
+
+  package var isSerial: Bool { if case .serial = endpoint { true } else { false } }
 
   /// What a configuration without listeners gets: this machine only.
   public static var `default`: ListenerSettings {
@@ -22,7 +27,9 @@ public struct ListenerSettings: Sendable {
 }
 
 extension ListenerSettings {
-  static var keys: [StaticString] { ["address", "port", "unix", "mode", "anonymous", "framing"] }
+  static var keys: [StaticString] {
+    ["address", "port", "unix", "mode", "anonymous", "framing", "serial", "baud", "parity", "flow"]
+  }
   static var countMax: Int { 16 }
 
   /// `listeners:` as a whole.
@@ -33,7 +40,7 @@ extension ListenerSettings {
     var places: [Place] = []
     for node in nodes {
       guard let listener = read(Section(node, "a listener", keys: keys, errors: top.errors)) else { continue }
-      for (index, other) in listeners.enumerated() where other.endpoint == listener.endpoint {
+      for (index, other) in listeners.enumerated() where other.isSamePlace(as: listener) {
         var text = Text("a second listener on the same address; the first is at line ")
         text.add(places[index].line)
         top.errors.add(node.place, text)
@@ -51,10 +58,57 @@ extension ListenerSettings {
         section.place(of: "anonymous"),
         "'anonymous: false' would let nobody in: this version has no password files yet; leave the listener out")
     }
+    if section.has("serial") {
+      guard let endpoint = serial(section) else { return nil }
+      let framing = section.choice("framing", [Choice("resync", FramerPolicy.resync)], default: .resync)
+      return ListenerSettings(endpoint: endpoint, isAnonymousAllowed: true, framerPolicy: framing)
+    }
+    for key: StaticString in ["baud", "parity", "flow"] where section.has(key) {
+      var text = Text()
+      text.add(quoted: key)
+      text.add(" goes with 'serial' only: it is the line's")
+      section.errors.add(section.place(of: key), text)
+    }
     let framing = section.choice(
       "framing", [Choice("disconnect", FramerPolicy.disconnect), Choice("resync", .resync)], default: .disconnect)
     guard let endpoint = endpoint(section, isOpen: anonymous == true) else { return nil }
     return ListenerSettings(endpoint: endpoint, isAnonymousAllowed: true, framerPolicy: framing)
+  }
+
+  private static func serial(_ section: Section) -> Endpoint? {
+    for key: StaticString in ["address", "port", "unix", "mode"] where section.has(key) {
+      var text = Text()
+      text.add(quoted: key)
+      text.add(" does not go with 'serial'; a listener has an address, a socket file or a serial device")
+      section.errors.add(section.place(of: key), text)
+    }
+    let baud = section.choice("baud", bauds, "a rate such as 9600, 57600 or 115200", default: 115_200)
+    let parity = section.choice(
+      "parity", [Choice("none", SerialSettings.Parity.none), Choice("even", .even), Choice("odd", .odd)], default: .none
+    )
+    let flow = section.choice(
+      "flow", [Choice("none", SerialSettings.Flow.none), Choice("rtscts", .rtscts)], default: .none)
+    guard let path = section.path("serial") else { return nil }
+    return .serial(path: path, SerialSettings(baud: baud, parity: parity, flow: flow))
+  }
+
+  /// Those that termios(3) has a name for.
+  private static var bauds: [Choice<Int>] {
+    [
+      Choice("1200", 1200), Choice("2400", 2400), Choice("4800", 4800), Choice("9600", 9600), Choice("19200", 19_200),
+      Choice("38400", 38_400), Choice("57600", 57_600), Choice("115200", 115_200), Choice("230400", 230_400),
+      Choice("460800", 460_800), Choice("500000", 500_000), Choice("576000", 576_000), Choice("921600", 921_600),
+      Choice("1000000", 1_000_000), Choice("1152000", 1_152_000), Choice("1500000", 1_500_000),
+      Choice("2000000", 2_000_000), Choice("2500000", 2_500_000), Choice("3000000", 3_000_000),
+      Choice("3500000", 3_500_000), Choice("4000000", 4_000_000),
+    ]
+  }
+
+  private func isSamePlace(as other: ListenerSettings) -> Bool {
+    if case .serial(let path, _) = endpoint, case .serial(let otherPath, _) = other.endpoint {
+      return path == otherPath
+    }
+    return endpoint == other.endpoint
   }
 
   private static func endpoint(_ section: Section, isOpen: Bool) -> Endpoint? {
@@ -81,7 +135,8 @@ extension ListenerSettings {
     }
     guard section.has("address") else {
       section.errors.add(
-        section.place, "a listener without an address; expected 'address: 127.0.0.1' or 'unix: /run/...'")
+        section.place,
+        "a listener without an address; expected 'address: 127.0.0.1', 'unix: /run/...' or 'serial: /dev/...'")
       return nil
     }
     let expected: StaticString = "a numeric address such as 127.0.0.1, 0.0.0.0 or ::1"

@@ -1,0 +1,292 @@
+public import Bounded
+import CLinux
+
+/// Every byte stream of a loop, whatever carries it: descriptors, readiness, back-pressure, and the listeners where new
+/// ones arrive. It knows no protocol. An owner's 32 bits stand beside each stream and say who speaks on it.
+///
+/// A turn of the loop gives each event of its poller to `take`, then calls `next` until it answers nil. What both of them
+/// answer has happened already: bytes have been read, a connection has been accepted. So the kernel's completions would
+/// fit here in place of its readiness.
+///
+/// Descriptors are polled edge-triggered, both directions once, so nothing but `add` and `close` asks the poller for
+/// anything. Each stream is read once a turn, `readsMax` streams a turn; those left over are first in the next.
+///
+/// Invariant: a stream that may have bytes and is not held is in `pending`, or is the one whose bytes were handed out
+/// last.
+public struct Streams: ~Copyable {
+  /// Pieces of one write, far below IOV_MAX (1024).
+  public static var partsMax: Int { 72 }
+  /// Reads in one turn.
+  public static var readsMax: Int { 64 }
+  /// Connections that a listener takes in one turn, so that a storm of them does not hold up who is connected.
+  public static var acceptsMax: Int { 16 }
+
+  private struct OpenListener {
+    let listener: Listener
+    /// After accept failed for lack of descriptors: not polled before.
+    var pausedUntil = Instant.never
+  }
+
+  private let poller: Poller?
+  /// The upper half of the poller's tokens.
+  private let streamTag: UInt64
+  private let listenerTag: UInt64
+  private var streams: Slab<Stream>
+  /// Places of streams to be read this turn or the next.
+  private var pending: IndexQueue
+  private let readBuffer: Scratch
+  private var listeners: [OpenListener] = []
+  /// Bit n: listener n has connections that wait.
+  private var arriving: UInt64 = 0
+  private var acceptsLeft = Streams.acceptsMax
+  /// Of this turn; negative before its first read.
+  private var readsLeft = -1
+  /// The stream whose bytes were handed out last.
+  private var reading = StreamID.null
+  /// What has arrived and is not answered.
+  private var arrived: (fd: Int32, peer: PeerAddress)?
+
+  /// - Parameters:
+  ///   - capacity: streams at one time.
+  ///   - readBytes: bytes read from one stream in one turn.
+  ///   - poller: the loop's, which has descriptors of other kinds, too; nil with a reservation that only counts.
+  ///   - streamTag: the upper half of a stream's token in `poller`.
+  ///   - listenerTag: the upper half of a listener's token, whose lower half is the listener's place.
+  public init(
+    capacity: Int, readBytes: Int, poller: Poller?, streamTag: UInt32, listenerTag: UInt32,
+    in reservation: inout Reservation
+  ) {
+    self.poller = poller
+    self.streamTag = UInt64(streamTag) << 32
+    self.listenerTag = UInt64(listenerTag) << 32
+    streams = Slab(capacity: capacity, name: "streams", in: &reservation)
+    pending = IndexQueue(count: capacity, name: "readable streams", in: &reservation)
+    readBuffer = Scratch(byteCount: readBytes, name: "read buffer", in: &reservation)
+  }
+
+  // MARK: Streams
+
+  /// Places, how many of them are taken, and connections for which there was none.
+  public var gauge: Gauge { streams.gauge }
+  public var hasRoom: Bool { streams.hasRoom }
+  public func isOpen(_ id: StreamID) -> Bool { streams.isLent(id) }
+  /// The open stream in this place, of 0..<capacity.
+  public func stream(at place: Int) -> StreamID? { streams.handle(at: place) }
+
+  /// Serves a connected descriptor from here on: it becomes nonblocking, and `close` closes it.
+  /// Without a place, counted as refused, or where it cannot be polled, the answer is nil and the descriptor is still the
+  /// caller's.
+  public mutating func add(_ fd: Int32, _ layer: Layer, owner: UInt32, from peer: PeerAddress) -> StreamID? {
+    guard clinux_set_nonblocking(fd) == 0 else { return nil }
+    return poll(fd, layer, owner, peer)
+  }
+
+  /// Closes a descriptor that `add` did not take.
+  public static func close(unserved fd: Int32) { Transport.close(fd) }
+
+  /// Takes in the connection that `next` has just told of. nil, and it is closed, where there is no place, counted as
+  /// refused, or where it cannot be polled.
+  public mutating func admit(_ layer: Layer, owner: UInt32) -> StreamID? {
+    let (fd, peer) = arrived!
+    arrived = nil
+    guard let id = poll(fd, layer, owner, peer) else {
+      Transport.close(fd)
+      return nil
+    }
+    return id
+  }
+
+  private mutating func poll(_ fd: Int32, _ layer: Layer, _ owner: UInt32, _ peer: PeerAddress) -> StreamID? {
+    let flags: Stream.Flags = layer == .terminal ? [.writable, .terminal] : .writable
+    guard let id = streams.lend(Stream(fd: fd, owner: owner, peer: peer, flags: flags)) else { return nil }
+    do throws(LinuxError) {
+      try poller!.add(fd, token: streamTag | UInt64(id.bits), interest: [.read, .write, .edgeTriggered])
+    } catch {
+      streams.giveBack(id)
+      return nil
+    }
+    return id
+  }
+
+  /// Closes a stream's descriptor; its place is free again.
+  public mutating func close(_ id: StreamID) {
+    let fd = streams[id].fd
+    try? poller!.remove(fd)
+    // close(2) of a terminal waits until what was written is sent: half a minute where nobody lets it be sent.
+    if streams[id].flags.contains(.terminal) { _ = clinux_terminal_discard(fd) }
+    Transport.close(fd)
+    streams.giveBack(id)
+  }
+
+  public func owner(of id: StreamID) -> UInt32 { streams[id].owner }
+  public mutating func setOwner(_ owner: UInt32, of id: StreamID) { streams[id].owner = owner }
+
+  /// Where a stream comes from; of one that is closed nil once its place is taken again.
+  public func peer(of id: StreamID) -> PeerAddress? { streams.latest(id)?.peer }
+
+  // MARK: Reading
+
+  /// Whether something is left to be read by the next turn.
+  public var hasReadable: Bool { !pending.isEmpty }
+
+  /// Whether the kernel may have bytes of this stream that were not read.
+  public func mayHaveBytes(_ id: StreamID) -> Bool { streams[id].flags.contains(.readable) }
+
+  /// Back-pressure: a stream that is held is not read; its bytes wait in the kernel, and its peer with them.
+  public mutating func hold(_ id: StreamID, _ isHeld: Bool) {
+    let flags = streams[id].flags
+    guard flags.contains(.held) != isHeld else { return }
+    if isHeld {
+      streams[id].flags.insert(.held)
+    } else {
+      streams[id].flags.remove(.held)
+      if flags.contains(.readable) { pending.push(id.index) }
+    }
+  }
+
+  /// Takes note of an event that the poller tells of a stream or a listener; what follows from it at once, if anything.
+  /// An event of a stream that has been closed since is none.
+  public mutating func take(_ event: Poller.Event) -> StreamEvent? {
+    let low = UInt32(truncatingIfNeeded: event.token)
+    guard event.token & ~0xFFFF_FFFF == streamTag else {
+      arriving |= 1 << UInt64(low)
+      return nil
+    }
+    let id = StreamID(bits: low)
+    guard streams.isLent(id) else { return nil }
+    if event.readable {
+      streams[id].flags.insert(event.ending ? [.readable, .ending] : .readable)
+      pending.push(id.index)
+    }
+    guard event.writable || event.hangup else { return nil }
+    streams[id].flags.insert(.writable)
+    return .writable(id)
+  }
+
+  /// What has happened next: arrivals first, then bytes. nil ends the turn.
+  public mutating func next(at now: Instant) -> StreamEvent? {
+    if let (fd, _) = arrived {
+      Transport.close(fd)
+      arrived = nil
+    }
+    if !reading.isNull {
+      if streams.isLent(reading), streams[reading].flags.contains(.readable) { pending.push(reading.index) }
+      reading = .null
+    }
+    while arriving != 0 {
+      if let event = nextArrival(at: now) { return event }
+    }
+    if readsLeft < 0 { readsLeft = min(pending.count, Streams.readsMax) }
+    while readsLeft > 0, let place = pending.pop() {
+      readsLeft -= 1
+      if let id = streams.handle(at: place), let event = read(id) { return event }
+    }
+    readsLeft = -1
+    return nil
+  }
+
+  private mutating func read(_ id: StreamID) -> StreamEvent? {
+    let stream = streams.address(id)
+    if stream.pointee.flags.contains(.held) { return nil }
+    let buffer = readBuffer.buffer
+    switch Transport.read(stream.pointee.fd, into: buffer) {
+    case .wouldBlock:
+      stream.pointee.flags.remove(.readable)
+      return nil
+    case .closed, .failed:
+      return .ended(id)
+    case .bytes(let count):
+      if count < buffer.count, stream.pointee.flags.isDisjoint(with: [.ending, .terminal]) {
+        stream.pointee.flags.remove(.readable)
+      }
+      reading = id
+      return .bytes(id, Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])))
+    }
+  }
+
+  // MARK: Writing
+
+  /// Whether the kernel may take bytes: nothing said otherwise since the last write.
+  public func isWritable(_ id: StreamID) -> Bool { streams[id].flags.contains(.writable) }
+
+  /// Writes the first `count` of `parts`; how many bytes were taken. Fewer than given: `isWritable` is false until
+  /// `.writable` tells otherwise. nil: the stream has failed and is to be closed.
+  public mutating func write(_ id: StreamID, _ parts: borrowing PartList, count: Int) -> Int? {
+    var byteCount = 0
+    for index in 0..<count { byteCount += parts.places[index].count }
+    switch Transport.write(streams[id].fd, UnsafeBufferPointer(rebasing: parts.places[..<count])) {
+    case .bytes(let written):
+      if written < byteCount { streams[id].flags.remove(.writable) }
+      return written
+    case .wouldBlock:
+      streams[id].flags.remove(.writable)
+      return 0
+    case .closed, .failed:
+      return nil
+    }
+  }
+
+  // MARK: Listeners
+
+  /// Takes connections from a listener from here on, at most 64 listeners. Its place; nil where it cannot be polled.
+  public mutating func listen(_ listener: Listener) -> Int? {
+    precondition(listeners.count < 64)
+    guard (try? poller!.add(listener.fd, token: listenerTag | UInt64(listeners.count), interest: .read)) != nil else {
+      return nil
+    }
+    listeners.append(OpenListener(listener: listener))
+    return listeners.count - 1
+  }
+
+  public var listenerCount: Int { listeners.count }
+
+  /// The socket that the service manager passed is not ours to remove.
+  public func isPassed(listener: Int) -> Bool { listeners[listener].listener.isPassed }
+
+  /// Takes no more connections.
+  public mutating func closeListeners() {
+    for open in listeners { open.listener.close() }
+  }
+
+  private mutating func nextArrival(at now: Instant) -> StreamEvent? {
+    let index = arriving.trailingZeroBitCount
+    if acceptsLeft > 0 {
+      acceptsLeft -= 1
+      switch listeners[index].listener.accept() {
+      case .connection(let fd, let peer):
+        arrived = (fd, peer)
+        return .arrived(peer, listener: index)
+      case .wouldBlock:
+        break
+      case .failed:
+        try? poller!.remove(listeners[index].listener.fd)
+        listeners[index].pausedUntil = now.adding(seconds: 1)
+        arrivedAll(at: index)
+        return .paused(listener: index)
+      }
+    }
+    arrivedAll(at: index)
+    return nil
+  }
+
+  private mutating func arrivedAll(at listener: Int) {
+    arriving &= ~(1 << UInt64(listener))
+    acceptsLeft = Streams.acceptsMax
+  }
+
+  /// When `advance` has something to do next.
+  public var nextDeadline: Instant {
+    var deadline = Instant.never
+    for open in listeners { deadline = min(deadline, open.pausedUntil) }
+    return deadline
+  }
+
+  /// Looks again at listeners whose pause is over.
+  public mutating func advance(to now: Instant) {
+    for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
+      let token = listenerTag | UInt64(index)
+      let isPolled = (try? poller!.add(listeners[index].listener.fd, token: token, interest: .read)) != nil
+      listeners[index].pausedUntil = isPolled ? .never : now.adding(seconds: 1)
+    }
+  }
+}

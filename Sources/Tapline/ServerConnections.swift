@@ -1,0 +1,44 @@
+import Bounded
+import Gateway
+import LinuxIO
+import MQTTBroker
+public import MQTTWire
+
+/// Connections that nobody has accepted: brought by the embedding program, or passed by the service manager.
+extension Server {
+  /// Serves a client on a connected stream descriptor: one end of `Transport.pair`, a socket that was inherited, a pipe
+  /// of another process's making that goes both ways. From here on the descriptor is the server's, which makes it
+  /// nonblocking and closes it. The client has `limits: connect_seconds` for its CONNECT, and takes one of `limits:
+  /// connections`, as any other one.
+  ///
+  /// To be called on the loop's thread only: before `run`, between turns, or from an inline handler.
+  /// - Parameters:
+  ///   - allowsAnonymous: lets a client in that says no user name.
+  ///   - framing: what becomes of bytes that are no packet.
+  /// - Returns: `false` where there is no place, which is counted as any other refusal, or where the descriptor cannot be
+  ///   polled. It has been closed then.
+  public func serve(
+    connection fd: Int32, allowsAnonymous: Bool = true, framing: FramerPolicy = .disconnect
+  ) -> Bool {
+    let speaker = Speaker.none(allowsAnonymous: allowsAnonymous, policy: framing)
+    let peer = PeerAddress(of: fd)
+    // Whoever brings a connection answers for it: its address is not limited.
+    let stream = admit(.local, at: Clock.now()) { streams.add(fd, .plain, owner: speaker.bits, from: peer) }
+    if stream == nil { Streams.close(unserved: fd) }
+    return stream != nil
+  }
+
+  /// Tells the broker what has become of streams since the last time. A handler may have brought some while the broker was
+  /// in a call.
+  func reportStreams() {
+    guard isReportDue, !gateway.isInCall else { return }
+    isReportDue = false
+    let gauge = streams.gauge
+    let refusedCount = unreportedRefusals
+    unreportedRefusals = 0
+    callBroker {
+      $0.transports = gauge
+      for _ in 0..<refusedCount { $0.streamRefused(.full, from: .local) }
+    }
+  }
+}

@@ -1,0 +1,181 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import TaplineConfiguration
+
+/// Streams and who speaks on them: arrivals, bytes to the broker, one flush a connection.
+extension Server {
+  /// Streams are taken in by admission control and are nobody's until their first byte. Then the broker has a connection for
+  /// each of them.
+  func takeStreams(at now: Instant) {
+    while let event = streams.next(at: now) { handle(event, at: now) }
+  }
+
+  func handle(_ event: StreamEvent, at now: Instant) {
+    switch event {
+    case .arrived(let peer, let listener):
+      let settings = socketListeners[listener]
+      let speaker = Speaker.none(allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy)
+      _ = admit(SourceAddress(peer), at: now) { streams.admit(.plain, owner: speaker.bits) }
+    case .paused:
+      log.write(
+        .error, .server,
+        "tapline: a connection cannot be accepted: out of descriptors or memory; trying again in 1 s")
+    case .bytes(let stream, let bytes):
+      received(bytes, on: stream, at: now)
+    case .writable(let stream):
+      switch Speaker(bits: streams.owner(of: stream)) {
+      case .mqtt(let id): flush(id, stream, at: now)
+      case .port(let index): if let id = ports[index].connection { flush(id, stream, at: now) }
+      case .none: break
+      }
+    case .ended(let stream):
+      close(stream, at: now)
+    }
+  }
+
+  /// Makes a stream of what `open` opens, if its address may have one more. nil: refused and counted.
+  func admit(_ source: SourceAddress, at now: Instant, open: () -> StreamID?) -> StreamID? {
+    var opened: StreamID?
+    let refusal = admission.admit(from: source, at: now) {
+      opened = open()
+      return opened?.bits
+    }
+    isReportDue = true
+    if let opened {
+      tellOfConnection(opened)
+    } else if let refusal, refusal != .full {
+      callBroker { $0.streamRefused(refusal, from: source) }
+    } else {
+      unreportedRefusals += 1
+    }
+    return opened
+  }
+
+  /// Closes a stream; who spoke on it is gone.
+  func close(_ stream: StreamID, at now: Instant) {
+    let speaker = Speaker(bits: streams.owner(of: stream))
+    admission.leave(stream.bits)
+    streams.close(stream)
+    isReportDue = true
+    switch speaker {
+    case .mqtt(let id): brokerTurn(at: now) { $0.detach(id, at: now) }  // a Will may run taps
+    case .port(let index): portClosed(index, at: now)
+    case .none: break
+    }
+  }
+
+  /// Those that have said nothing for `connect_seconds`.
+  func closeSilentStreams(at now: Instant) {
+    while let bits = admission.popExpired(at: now) {
+      close(StreamID(bits: bits), at: now)
+      callBroker { $0.streamStayedSilent(bits) }
+    }
+  }
+
+  /// At the end: those that the broker knows are its to close.
+  func closeUnheardStreams(at now: Instant) {
+    for place in 0..<streams.gauge.capacity {
+      guard let stream = streams.stream(at: place) else { continue }
+      if case .none = Speaker(bits: streams.owner(of: stream)) { close(stream, at: now) }
+    }
+  }
+
+  // MARK: Reading
+
+  private func received(_ bytes: Bytes, on stream: StreamID, at now: Instant) {
+    let id: ConnectionID
+    switch Speaker(bits: streams.owner(of: stream)) {
+    case .mqtt(let speaker):
+      id = speaker
+    case .none(let allowsAnonymous, let policy):
+      let deadline = admission.heard(stream.bits)
+      let attached = callBroker {
+        $0.attach(
+          allowsAnonymous: allowsAnonymous, policy: policy, transport: stream.bits, connectBy: deadline, at: now)
+      }
+      guard let attached else { return close(stream, at: now) }
+      streams.setOwner(Speaker.mqtt(attached).bits, of: stream)
+      id = attached
+    case .port(let index):
+      return portReceived(bytes, index, at: now)
+    }
+    if broker.isClosing(id) { return }
+    let awaitedConnect = broker.awaitsConnect(id)
+    // Much came at once: its receivers' bytes go out before the next read adds to them, from where they were read.
+    let isBulk = bytes.count >= Server.bulkBytes
+    take(bytes, on: id, stream, lends: isBulk, at: now)
+    if isBulk {
+      flushReady(at: now)
+      callBroker { $0.settle() }
+    }
+    guard streams.isOpen(stream) else { return }
+    if awaitedConnect, !broker.awaitsConnect(id) { admission.leave(stream.bits) }
+    // Its answers would find no room: it is read when its outbox has drained (see `flush`).
+    streams.hold(stream, !broker.wantsInput(id))
+  }
+
+  private static var bulkBytes: Int { 8192 }
+
+  func take(_ bytes: Bytes, on id: ConnectionID, _ stream: StreamID, lends: Bool, at now: Instant) {
+    var input = bytes
+    while true {
+      switch brokerTurn(at: now, { $0.receive(&input, on: id, lends: lends, at: now) }) {
+      case .done:
+        return
+      case .tapsRan:
+        break
+      case .needsFlush:
+        let before = broker.pendingByteCount(id)
+        flush(id, stream, at: now)
+        guard broker.isAttached(id) else { return }
+        // It sends on and on and takes no answers: the kernel's buffer and ours are full of them.
+        if broker.pendingByteCount(id) == before {
+          brokerTurn(at: now) { $0.close(id, .quotaExceeded, at: now) }
+        }
+      }
+    }
+  }
+
+  // MARK: Writing
+
+  /// Every connection that had something to write is flushed once; what that makes ready waits for the next turn.
+  func flushReady(at now: Instant) {
+    var remaining = configuration.limits.connectionsMax
+    while remaining > 0, let id = callBroker({ $0.nextReady() }) {
+      remaining -= 1
+      flush(id, StreamID(bits: broker.transport(of: id)), at: now)
+    }
+  }
+
+  private func flush(_ id: ConnectionID, _ stream: StreamID, at now: Instant) {
+    while streams.isWritable(stream) {
+      let count = broker.gather(id, into: loop.parts.places)
+      if count == 0 { break }
+      guard let taken = streams.write(stream, loop.parts, count: count) else { return close(stream, at: now) }
+      if taken > 0 { callBroker { $0.sent(taken, on: id, at: now) } }
+    }
+    if broker.isFinished(id) {
+      if case .port(let index) = Speaker(bits: streams.owner(of: stream)) {
+        endConnection(of: ports[index], at: now)
+      } else {
+        close(stream, at: now)
+      }
+    } else {
+      streams.hold(stream, !broker.wantsInput(id))
+    }
+  }
+}
+
+extension SourceAddress {
+  init(_ peer: PeerAddress) {
+    var prefix: UInt64 = 0
+    for index in 0..<8 { prefix = prefix << 8 | UInt64(peer.ip[index]) }
+    switch peer.family {
+    case .unix, .serial: self = .local
+    case .ipv4: self = peer.isLoopback ? .local : SourceAddress(ipv4: UInt32(prefix >> 32))
+    case .ipv6: self = peer.isLoopback ? .local : SourceAddress(ipv6Prefix: prefix)
+    }
+  }
+}
