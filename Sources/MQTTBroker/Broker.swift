@@ -7,17 +7,44 @@ public import MQTTWire
 /// The caller attaches a connection, feeds `receive`, and after each turn empties the outboxes of the
 /// connections that `nextReady` names.
 ///
-/// Files of this type: Broker (connections, bytes in and out), BrokerConnect (CONNECT, sessions, Wills), BrokerCrowd
-/// (refusals of admission control, limits of takeovers), BrokerSubscribe, BrokerPublish (PUBLISH and the acknowledgements),
-/// BrokerPacketID (a client's QoS 2 packet ids), BrokerRoute (from one message to its receivers), BrokerRetained,
-/// BrokerDeliver (from a session's queue to its outbox), BrokerAlias (topic aliases), BrokerTime (deadlines, $SYS).
-/// Beside them: Admission (before a connection), Tables (the rows of the pools), TopicTree and RecentMatches (matching), Tap, Counters.
+/// **What this module owns, and what may be touched where.** State lies in stores, each in a file of its own with its
+/// invariant, and only that file changes it. A session, a subscription or a connection has a part for each store that
+/// needs one (`Session.outgoing`, `Link.outbox`), which that store alone changes. `Broker` has the verbs that join stores:
+/// connect, publish, route, pump. They reserve before they change.
+///
+/// - Connection: `Link` (states of a connection), `Outboxes`, `AckGate`; verbs: BrokerInput (bytes in), BrokerAcks,
+///   `Admission` and BrokerCrowd (before a connection); this file (attach, bytes out, ending)
+/// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`; verbs: BrokerConnect, Verdict, BrokerWill
+/// - Routing: `TopicTree`, `RecentMatches`, `SubscriptionStore`, `Receivers`; verbs: BrokerSubscribe, BrokerPublish,
+///   BrokerRoute, Tap
+/// - Messages: `MessageStore`, `RetainedStore`
+/// - Delivery: `DeliveryStore`; verbs: BrokerDeliver (queue to outbox), BrokerReplay (retained messages)
+/// - Time: BrokerTime (deadlines), BrokerSys ($SYS)
+///
+/// **Durable facts.** What must survive a power cut changes in one function each, so that a journal is a line there:
+///
+/// | fact | function |
+/// |---|---|
+/// | session begun, ended | `SessionStore.begin`, `end` |
+/// | its client is here, with expiry and Will; away; expiry set; Will taken | `connect`, `disconnect`, `setExpiry`, `takeWill` |
+/// | subscription added, changed, removed | `SubscriptionStore.add`, `change`, `remove` |
+/// | message stored, released | `MessageStore.store`, `release` |
+/// | retained message set, removed | `RetainedStore.commit`, `remove`; `giveWay` before a `commit` that follows |
+/// | delivery queued, given up, sent | `DeliveryStore.queue`, `dropQueued`, `sent` |
+/// | delivery received (PUBREC), done, all dropped | `DeliveryStore.received`, `finish`, `drop` |
+/// | QoS 2 packet id taken, released, all dropped | `PacketIDStore.take`, `release`, `drop` |
+///
+/// Properties: one for each store and pool, three hooks, and memory that is used within one call; more than twenty, as
+/// this is the place where they meet.
 public struct Broker: ~Copyable {
   public let limits: Limits
   /// Called for every message that matches a tap's filter, during the call that received or published the message.
   public var onTap: TapHandler = { _, _ in .accept }
   /// A client's connection has begun, or has ended in whatever way; a takeover is both. Must not call the broker.
   public var onPresence: (Presence) -> Void = { _ in }
+  /// Called for every CONNECT that could be served. Without another one, a listener that takes anonymous clients takes
+  /// all, and the others take none.
+  public var onCredentials: CredentialsHandler = { $0.allowsAnonymous ? .accept : .refuse(.notAuthorized) }
   public internal(set) var counters = Counters()
 
   var connections: Slab<Link>
@@ -34,6 +61,7 @@ public struct Broker: ~Copyable {
   var retained: RetainedStore
   var deliveries: DeliveryStore
   var outboxes: Outboxes
+  var acks: AckGate
   /// Packets that have arrived in part; one that is complete is put together in `assembled`.
   var partials: BlockPool
   let assembled: Scratch
@@ -68,6 +96,7 @@ public struct Broker: ~Copyable {
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)
     outboxes = Outboxes(limits: limits, in: &reservation)
+    acks = AckGate(capacity: limits.connectionsMax, chunkBytes: limits.outboxChunkBytes, in: &reservation)
     partials = BlockPool(
       blockCount: limits.partialBlockCount, blockBytes: limits.partialBlockBytes, name: "partial packets",
       in: &reservation)
@@ -132,110 +161,6 @@ public struct Broker: ~Copyable {
     pumpStarved(at: now)
   }
 
-  public enum Receipt: BitwiseCopyable {
-    /// All of the input was taken.
-    case done
-    /// The rest waits until this connection's outbox has been flushed; then call again.
-    case needsFlush
-    /// A tap ran: what it wants published may be published now; then call again.
-    case tapsRan
-  }
-
-  /// Takes bytes from a connection's transport. `input` is advanced over what was taken.
-  /// - Parameter lends: a receiver's outbox may refer to the bytes themselves: they stay as they are until the caller has
-  ///   called `settle`, which it does best after a flush.
-  public mutating func receive(
-    _ input: inout Bytes, on id: ConnectionID, lends: Bool = false, at now: Instant
-  ) -> Receipt {
-    counters.bytesReceived &+= UInt64(input.count)
-    while true {
-      guard connections[id].state != .closing else {
-        input = .empty
-        return .done
-      }
-      guard hasControlRoom(id) else {
-        counters.bytesReceived &-= UInt64(input.count)
-        return .needsFlush
-      }
-      let header: FixedHeader
-      let body: Bytes
-      let before = input
-      switch connections[id].framer.next(&input) {
-      case .packet(let found, let whole):
-        header = found
-        body = whole
-        outboxes.lendable = lends ? before.first(before.count - input.count) : .empty
-      case .part(let part):
-        keep(part, of: id, at: now)
-        continue
-      case .assembled(let found, let last):
-        header = found
-        body = assemble(id, last)
-        outboxes.lendable = .empty
-      case .needsInput:
-        if connections[id].framer.isPartial, connections[id].packetDeadline == .never {
-          connections[id].packetDeadline = now.adding(seconds: Int64(limits.packetSeconds))
-          armConnection(id, at: now)
-        }
-        return .done
-      case .failure(let error):
-        fail(id, error.reason, at: now)
-        continue
-      }
-      counters.packetsReceived &+= 1
-      connections[id].lastReceived = now
-      let tapsRun = counters.tapsRun
-      do throws(WireError) {
-        try take(header, body, on: id, at: now)
-      } catch {
-        fail(id, error.reason, at: now)
-      }
-      if connections[id].packetDeadline != .never {
-        connections[id].packetDeadline = .never
-        armConnection(id, at: now)
-      }
-      if counters.tapsRun != tapsRun {
-        counters.bytesReceived &-= UInt64(input.count)
-        return .tapsRan
-      }
-    }
-  }
-
-  private mutating func take(
-    _ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant
-  ) throws(WireError) {
-    let version = connections[id].version
-    guard connections[id].state == .connected else {
-      // The first packet is CONNECT (§3.1.0-1).
-      guard header.type == .connect else { throw .protocolError }
-      try connectReceived(body, on: id, at: now)
-      return
-    }
-    switch header.type {
-    case .publish:
-      try publishReceived(header, body, on: id, at: now)
-    case .pubAck, .pubRec, .pubRel, .pubComp:
-      let ack = try Ack(type: header.type, body: body, flags: header.flags, version: version)
-      try ackReceived(ack, header.type, on: id, at: now)
-    case .subscribe:
-      try subscribeReceived(try Subscribe(body: body, flags: header.flags, version: version), on: id, at: now)
-    case .unsubscribe:
-      try unsubscribeReceived(try Unsubscribe(body: body, flags: header.flags, version: version), on: id, at: now)
-    case .pingReq:
-      guard body.isEmpty else { throw .malformedPacket }
-      sendControl(on: id) { writer in Ping.encodeResponse(into: &writer) }
-    case .disconnect:
-      try disconnectReceived(try Disconnect(body: body, flags: header.flags, version: version), on: id, at: now)
-    case .connect, .auth, .connAck, .subAck, .unsubAck, .pingResp:
-      throw .protocolError  // a second CONNECT (§3.1.0-2), AUTH without a method (§4.12), server packets
-    }
-  }
-
-  /// From here on nobody refers to bytes that `receive` was lent.
-  public mutating func settle() {
-    outboxes.settle(connections)
-  }
-
   // MARK: Bytes out
 
   /// A connection that has bytes to write or is to be closed; each once until it is ready again.
@@ -271,19 +196,6 @@ public struct Broker: ~Copyable {
 
   /// The broker has ended this connection; what is in its outbox may still be written.
   public func isClosing(_ id: ConnectionID) -> Bool { connections[id].state == .closing }
-
-  /// Whether the answers to further packets would find room: only then is the transport to be read.
-  public func wantsInput(_ id: ConnectionID) -> Bool {
-    connections[id].state != .closing && hasControlRoom(id)
-  }
-
-  /// An acknowledgement or DISCONNECT without a reason's text is no longer. CONNACK finds an empty outbox; SUBACK, UNSUBACK
-  /// and texts look for room themselves.
-  private static var controlBytesMax: Int { 16 }
-
-  private func hasControlRoom(_ id: ConnectionID) -> Bool {
-    outboxes.promisesControl(connections[id].outbox, Broker.controlBytesMax)
-  }
 
   /// Appends one control packet; `receive` made sure of its room, other callers lose it only on a connection
   /// that they close.
@@ -353,53 +265,5 @@ public struct Broker: ~Copyable {
     guard !session.isNull else { return }
     tellPresence(session, id, change, at: now)
     connectionLost(session, publishesWill: publishesWill, at: now)
-  }
-
-  // MARK: Packets in part
-
-  /// When the blocks do not suffice, packets that have been under way the longest give way, of those that take no less
-  /// than the mean: so that many blocks held by few do not throw out those who hold one for a moment.
-  private mutating func keep(_ part: Bytes, of id: ConnectionID, at now: Instant) {
-    while !partials.append(part, to: &connections.address(id).pointee.partial) {
-      let slowest = slowestHolder(or: id, needing: part.count)
-      partials.gauge.dropped &+= 1
-      fail(slowest, .quotaExceeded, at: now)
-      if slowest == id { return }
-    }
-  }
-
-  private func slowestHolder(or id: ConnectionID, needing byteCount: Int) -> ConnectionID {
-    var held = byteCount
-    var holderCount = connections[id].partial.isEmpty ? 1 : 0
-    var index = 0
-    while index < limits.connectionsMax {
-      if let other = connections.handle(at: index), !connections[other].partial.isEmpty {
-        held += connections[other].partial.byteCount
-        holderCount += 1
-      }
-      index += 1
-    }
-    var slowest = id
-    var deadline = Instant.never
-    index = 0
-    while index < limits.connectionsMax {
-      if let other = connections.handle(at: index), connections[other].packetDeadline < deadline {
-        let wanted = connections[other].partial.byteCount + (other == id ? byteCount : 0)
-        if wanted * holderCount >= held {
-          slowest = other
-          deadline = connections[other].packetDeadline
-        }
-      }
-      index += 1
-    }
-    return slowest
-  }
-
-  private mutating func assemble(_ id: ConnectionID, _ last: Bytes) -> Bytes {
-    var writer = assembled.writer()
-    partials.copy(connections[id].partial, into: &writer)
-    writer.write(last)
-    partials.clear(&connections.address(id).pointee.partial)
-    return writer.written
   }
 }

@@ -182,6 +182,7 @@ struct Audit {
     var holders = 0
     var partialBlocks = 0
     var pending = 0
+    var waitingAcks = 0
     var aliasSets: [Handle<SharedTexts.Owner>] = []
     for index in 0..<broker.limits.connectionsMax {
       let isArmed = broker.timers.isArmed(index)
@@ -193,13 +194,23 @@ struct Audit {
       let connection = broker.connections[handle]
       let name = "connection \(index)"
       partialBlocks += broker.partials.blockCount(for: connection.partial.byteCount)
-      check(connection.partial.isEmpty || connection.framer.isPartial, "\(name): keeps parts of no packet")
+      let isKept = connection.framer.isPartial || connection.state == .awaitingVerdict || connection.heldByteCount > 0
+      check(connection.partial.isEmpty || isKept, "\(name): keeps parts of no packet")
+      check(connection.partial.byteCount >= Int(connection.heldByteCount), "\(name): held input")
+      check(connection.serial.place == index, "\(name): its serial")
+      waitingAcks += Int(connection.acks.count)
+      check(
+        connection.state == .closing
+          || broker.outboxes.promisesControl(connection.outbox, connection.acks.byteCount),
+        "\(name): what its acknowledgements were promised")
       if !connection.outbox.aliases.isNull {
         aliasSets.append(connection.outbox.aliases)
         check(connection.state == .connected && connection.version == .v5, "\(name) has aliases")
       }
       check(connection.outbox.sentAliasMax == 0 || !connection.outbox.aliases.isNull, "\(name): aliases without a set")
       switch connection.state {
+      case .awaitingVerdict where connection.partial.isEmpty:
+        check(false, "\(name): its CONNECT is lost")
       case .awaitingConnect, .awaitingVerdict, .awaitingConnAck:
         pending += 1
         check(isArmed && connection.session.isNull, "\(name) awaits CONNECT")
@@ -229,6 +240,7 @@ struct Audit {
       "a connection's first or control chunk is taken")
     check(partialBlocks == broker.partials.gauge.used, "blocks of partial packets")
     aliases(broker, aliasSets)
+    acks(broker, waitingAcks)
     check(pending == broker.pendingCount, "pending connections")
     if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }
     if broker.timers.isArmed(broker.sweepTimer) { armedTimers += 1 }
@@ -237,6 +249,20 @@ struct Audit {
         || broker.retained.sweep.position == 0 && broker.retained.sweep.nextExpiry == .never,
       "retained messages are never swept")
     check(armedTimers == broker.timers.armedCount, "timers armed for nobody")
+  }
+
+  /// - Parameter counted: by the connections.
+  private mutating func acks(_ broker: borrowing Broker, _ counted: Int) {
+    var last = broker.acks.stored
+    var owned = 0
+    for position in 0..<broker.acks.gauge.used {
+      let ack = broker.acks[position]
+      check(position == 0 ? ack.position > last : ack.position >= last, "acknowledgement \(position): its position")
+      last = ack.position
+      if let id = broker.link(ack.serial), broker.connections[id].state != .closing { owned += 1 }
+    }
+    check(last <= broker.acks.written, "an acknowledgement waits for what nobody writes")
+    check(owned == counted, "\(owned) acknowledgements wait, connections count \(counted)")
   }
 
   private mutating func aliases(_ broker: borrowing Broker, _ sets: [Handle<SharedTexts.Owner>]) {

@@ -6,7 +6,7 @@ import MQTTWire
 /// A broker, its clients, their network and the clock, all drawn from one seed: limits, what clients do and how often,
 /// where bytes are cut, who reads slowly. After every step everything is looked at.
 ///
-/// Rooms: Simulation (steps), SimulationClient, SimulationNetwork (bytes), SimulationPackets (what each packet is to
+/// Rooms: Simulation (steps), SimulationWaiting (verdicts and the journal), SimulationClient, SimulationNetwork (bytes), SimulationPackets (what each packet is to
 /// do), SimulationModel (sessions and deliveries), Audit (what the broker keeps).
 final class Simulation {
   static let willMark = UInt8(ascii: "w")
@@ -28,6 +28,7 @@ final class Simulation {
   let parts = UnsafeMutableBufferPointer<Bytes>.allocate(capacity: 3)
   let cutsOften: Bool
   private let clients: [SimulatedClient]
+  let waiting: SimulatedWaiting
 
   // Model.
   var sessions: [ModelSession?]
@@ -75,6 +76,11 @@ final class Simulation {
       for filter: StaticString in ["a/b", "a/#"] { _ = broker.addTap(filter: Bytes(filter)) }
     }
     kept = broker.topics.gauge.used
+    let waiting = SimulatedWaiting(seed: seed)
+    self.waiting = waiting
+    if waiting.hasLateVerdicts {
+      broker.onCredentials = { waiting.judge($0) }
+    }
     var whim = SeededGenerator(seed: seed &+ 1000)
     broker.onTap = { _, _ in
       TapVerdict(reason: whim.oneIn(9) ? .payloadFormatInvalid : .success, retain: whim.oneIn(2) ? false : nil)
@@ -157,12 +163,13 @@ final class Simulation {
 
   func step() {
     stepCount += 1
+    stepWaiting()
     act(actions[random.below(actions.count)])
     settle()
     audit()
   }
 
-  private func audit() {
+  func audit() {
     guard failure == nil else { return }
     let problems = Audit.problems(of: broker, at: now)
     if !problems.isEmpty { fail(problems.joined(separator: "; ")) }
@@ -402,6 +409,7 @@ final class Simulation {
 
   /// Honest clients come back and take all that is theirs; then everybody leaves, and whatever was lent is back.
   func finish() {
+    endWaiting()
     while failure == nil, let line = lines.first { detach(line) }
     settle()
     for client in clients where failure == nil && hasSession(client) { takeAll(client) }

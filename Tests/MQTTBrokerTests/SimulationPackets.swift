@@ -42,6 +42,16 @@ extension Simulation {
         expirySeconds: min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax)),
         isTrusted: line.client.isHonest))
     guard isAlive else { return }
+    if broker.connections[line.id].state == .awaitingVerdict {
+      guard waiting.hasLateVerdicts else { return fail("a CONNECT waits, but nobody was asked") }
+      waiting.park(line, connect, limits)
+      return
+    }
+    welcome(line)
+  }
+
+  /// The CONNECT was accepted; CONNACK is to come.
+  func welcome(_ line: Line) {
     answer(line, .connAck, 0)
     guard broker.connections[line.id].state == .connected else {
       fail("a CONNECT is neither taken nor refused")

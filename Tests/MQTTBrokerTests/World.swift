@@ -191,6 +191,23 @@ final class World {
     return tap
   }
 
+  // MARK: What waits
+
+  /// The verdict on a CONNECT that waits.
+  func answer(_ serial: LinkSerial, _ verdict: Verdict) {
+    broker.answered(serial, verdict, at: now)
+    settle()
+  }
+
+  /// What has changed until now stands in the journal up to `position`.
+  func journaled(_ position: UInt64) { broker.journaled(upTo: position) }
+
+  /// The medium has the journal up to `position`.
+  func stored(_ position: UInt64) {
+    broker.stored(upTo: position)
+    settle()
+  }
+
   // MARK: Expectations
 
   /// The next packets for `name`, in this order.
@@ -229,6 +246,8 @@ final class World {
 
   /// Whether the broker would take more bytes from it now.
   func wantsInput(_ name: String) -> Bool { broker.wantsInput(client(name).id) }
+  /// Whether the broker keeps input of it that it has not looked at.
+  func holdsInput(_ name: String) -> Bool { broker.holdsInput(client(name).id) }
   /// The broker has ended it, but its last bytes are not taken yet.
   func isClosing(_ name: String) -> Bool { broker.isClosing(client(name).id) }
   func isOpen(_ name: String) -> Bool { clients[name]?.isOpen == true }
@@ -251,7 +270,9 @@ final class World {
     while isMoving {
       isMoving = false
       // Few of many clients have something to send.
-      let senders = clients.filter { !$0.value.outgoing.isEmpty }
+      let senders = clients.filter {
+        !$0.value.outgoing.isEmpty || $0.value.isOpen && broker.holdsInput($0.value.id)
+      }
       for name in senders.keys.sorted() where receive(senders[name]!) { isMoving = true }
       while let id = broker.nextReady() {
         if !writable.contains(id) { writable.append(id) }
@@ -263,7 +284,8 @@ final class World {
   }
 
   private func receive(_ client: Client) -> Bool {
-    guard client.isOpen, !client.outgoing.isEmpty, broker.wantsInput(client.id) else { return false }
+    guard client.isOpen, broker.wantsInput(client.id) else { return false }
+    let isHeld = broker.holdsInput(client.id)
     let taken = client.outgoing.withUnsafeBytes { all in
       var input = Bytes(all)
       _ = broker.receive(&input, on: client.id, lends: true, at: now)
@@ -271,7 +293,7 @@ final class World {
       return all.count - input.count
     }
     client.outgoing.removeFirst(taken)
-    return taken > 0
+    return taken > 0 || isHeld
   }
 
   /// One turn's writes on one connection; whether anything was taken or closed.

@@ -30,7 +30,7 @@ public struct LinkSerial: BitwiseCopyable, Equatable, Sendable {
 public struct Link: BitwiseCopyable {
   enum State: UInt8, BitwiseCopyable {
     case awaitingConnect
-    /// Its CONNECT waits in `partial`; nothing of it is decided.
+    /// Its CONNECT waits in `partial`; nothing of it is decided (`Broker.answered`).
     case awaitingVerdict
     case awaitingConnAck
     case connected
@@ -45,13 +45,16 @@ public struct Link: BitwiseCopyable {
   private(set) var version = ProtocolVersion.v5
   let allowsAnonymous: Bool
   private(set) var wantsProblemInformation = true
+  var acks = LinkAcks()
   private(set) var keepAliveSeconds: UInt16 = 0  // 0: none
   let transport: UInt32  // the caller's
   private(set) var session: Handle<Session> = .null
   private(set) var packetBytesMax: UInt32 = .max  // the client's Maximum Packet Size
   var framer: PacketFramer
-  /// What has arrived of a packet that is not complete.
+  /// What has arrived of a packet that is not complete, or the CONNECT that awaits its verdict; and behind it input that
+  /// nothing has looked at.
   var partial = BlockChain()
+  private(set) var heldByteCount: UInt32 = 0
   var outbox = Outbox()
   private(set) var serial = LinkSerial(count: 0, place: 0)
   var packetDeadline = Instant.never
@@ -73,6 +76,20 @@ public struct Link: BitwiseCopyable {
 
   /// Whether it counts as pending: its client is not known yet.
   var isPending: Bool { state == .awaitingConnect || state == .awaitingVerdict }
+
+  /// Whether what it sends is looked at.
+  @inline(__always) var isReading: Bool { state == .awaitingConnect || state == .connected }
+
+  // MARK: Input that waits, at the end of `partial`
+
+  mutating func hold(_ byteCount: Int) { heldByteCount += UInt32(byteCount) }
+
+  /// Answers how many bytes were held.
+  mutating func takeHeld() -> Int {
+    let byteCount = Int(heldByteCount)
+    heldByteCount = 0
+    return byteCount
+  }
 
   // MARK: Transitions
 
@@ -108,6 +125,8 @@ public struct Link: BitwiseCopyable {
   mutating func close() -> Handle<Session> {
     precondition(state != .closing)
     state = .closing
+    heldByteCount = 0
+    acks = LinkAcks()
     let session = session
     self.session = .null
     return session

@@ -13,13 +13,30 @@ struct Delivery: BitwiseCopyable {
   fileprivate(set) var next: Handle<Delivery> = .null
   fileprivate(set) var packetID: UInt16 = 0
   fileprivate(set) var state = State.queued
-  let qos: QoS
-  let retain: Bool
-  fileprivate(set) var isDuplicate = false
-  /// Sent as PUBLISH on the present connection: it takes of the client's Receive Maximum until it is answered.
-  fileprivate(set) var isSentHere = false
+  private var bits: UInt8  // QoS in the lowest two, then retain, duplicate, sent here
   let identifier: UInt32
   let moreIdentifiers: Handle<IdentifierCell>
+
+  fileprivate init(
+    message: Handle<Message>, qos: QoS, retain: Bool, identifier: UInt32, moreIdentifiers: Handle<IdentifierCell>
+  ) {
+    self.message = message
+    bits = qos.rawValue | (retain ? 4 : 0)
+    self.identifier = identifier
+    self.moreIdentifiers = moreIdentifiers
+  }
+
+  var qos: QoS { QoS(rawValue: bits & 3)! }
+  var retain: Bool { bits & 4 != 0 }
+  fileprivate(set) var isDuplicate: Bool {
+    get { bits & 8 != 0 }
+    set { bits = bits & ~8 | (newValue ? 8 : 0) }
+  }
+  /// Sent as PUBLISH on the present connection: it takes of the client's Receive Maximum until it is answered.
+  fileprivate(set) var isSentHere: Bool {
+    get { bits & 16 != 0 }
+    set { bits = bits & ~16 | (newValue ? 16 : 0) }
+  }
 }
 
 /// A further subscription identifier of a delivery.

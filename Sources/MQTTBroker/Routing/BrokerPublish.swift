@@ -20,7 +20,7 @@ extension Broker {
     if packet.qos == .exactlyOnce {
       if packetIDs.contains(packet.packetID, of: session, sessions) {
         // Seen and not released yet: it is not delivered again (§4.3.3, method B).
-        sendAck(.pubRec, packet.packetID, .success, .empty, on: id)
+        sendAck(.pubRec, packet.packetID, .success, after: acks.written, on: id)
         return
       }
       // Messages with QoS 1 are acknowledged at once, so only QoS 2 can exceed our Receive Maximum (§3.3.4-7).
@@ -58,10 +58,10 @@ extension Broker {
     case .atMostOnce:
       break
     case .atLeastOnce:
-      sendAck(.pubAck, packet.packetID, outcome.reason, .empty, on: id)
+      sendAck(.pubAck, packet.packetID, outcome.reason, after: acks.written, on: id)
     case .exactlyOnce:
       packetIDs.take(packet.packetID, of: session, sessions)
-      sendAck(.pubRec, packet.packetID, outcome.reason, .empty, on: id)
+      sendAck(.pubRec, packet.packetID, outcome.reason, after: acks.written, on: id)
     }
   }
 
@@ -85,28 +85,10 @@ extension Broker {
       fail(id, reason, at: now)  // the client sends it again when it is back
       return
     }
-    sendAck(packet.qos == .atLeastOnce ? .pubAck : .pubRec, packet.packetID, reason, text, on: id)
+    sendAck(packet.qos == .atLeastOnce ? .pubAck : .pubRec, packet.packetID, reason, text, after: 0, on: id)
     if packet.qos == .exactlyOnce, connections[id].version == .v311 {
       packetIDs.take(packet.packetID, of: connections[id].session, sessions)  // its PUBREL will come
     }
-  }
-
-  private mutating func sendAck(
-    _ type: PacketType, _ packetID: UInt16, _ reason: ReasonCode, _ text: Bytes, on id: ConnectionID
-  ) {
-    let version = connections[id].version
-    var ack = Ack(packetID: packetID, reason: reason)
-    if !text.isEmpty, connections[id].wantsProblemInformation {
-      ack.reasonString = text.first(min(text.count, 200))
-      let byteCount = ack.byteCount(version: version)
-      // §3.4.2-2, and a text is worth no more than the room there is
-      if byteCount > Int(connections[id].packetBytesMax)
-        || !outboxes.hasRoom(connections[id].outbox, for: byteCount, use: .control)
-      {
-        ack.reasonString = nil
-      }
-    }
-    sendControl(on: id) { writer in ack.encode(type: type, into: &writer, version: version) }
   }
 
   // MARK: Own publications
@@ -165,7 +147,8 @@ extension Broker {
       finish(session, ack.packetID, from: .awaitingPubComp, at: now)
     case .pubRel:
       let isKnown = packetIDs.release(ack.packetID, of: session, sessions)
-      sendAck(.pubComp, ack.packetID, isKnown ? .success : .packetIdentifierNotFound, .empty, on: id)
+      let reason: ReasonCode = isKnown ? .success : .packetIdentifierNotFound
+      sendAck(.pubComp, ack.packetID, reason, after: acks.written, on: id)
     case .connect, .connAck, .publish, .subscribe, .subAck, .unsubscribe, .unsubAck, .pingReq, .pingResp, .disconnect,
       .auth:
       throw .protocolError
@@ -176,7 +159,7 @@ extension Broker {
   private mutating func recReceived(_ ack: Ack, _ session: Handle<Session>, on id: ConnectionID, at now: Instant) {
     guard let delivery = deliveries.find(ack.packetID, of: session, sessions), deliveries[delivery].qos == .exactlyOnce
     else {
-      if !ack.reason.isError { sendAck(.pubRel, ack.packetID, .packetIdentifierNotFound, .empty, on: id) }
+      if !ack.reason.isError { sendAck(.pubRel, ack.packetID, .packetIdentifierNotFound, after: 0, on: id) }
       return
     }
     if ack.reason.isError {
@@ -185,7 +168,7 @@ extension Broker {
       return
     }
     deliveries.received(delivery, &messages)
-    sendAck(.pubRel, ack.packetID, .success, .empty, on: id)
+    sendAck(.pubRel, ack.packetID, .success, after: acks.written, on: id)
   }
 
   private mutating func finish(

@@ -26,7 +26,9 @@ extension Broker {
     guard 1 + ByteCounter.variableByteIntegerByteCount(length) + length <= Int(connections[id].packetBytesMax) else {
       throw .packetTooLarge
     }
-    guard outboxes.hasRoom(connections[id].outbox, for: 5 + length, use: .control) else { throw .quotaExceeded }
+    // What was promised to acknowledgements that wait stays theirs.
+    let needed = 5 + length + connections[id].acks.byteCount
+    guard outboxes.hasRoom(connections[id].outbox, for: needed, use: .control) else { throw .quotaExceeded }
   }
 
   private mutating func subscribe(

@@ -3,37 +3,45 @@ import MQTTWire
 
 /// CONNECT, takeover, the life of a session, Wills (§3.1, §4.1).
 extension Broker {
-  mutating func connectReceived(_ body: Bytes, on id: ConnectionID, at now: Instant) throws(WireError) {
+  /// Decodes, asks for a verdict, and decides: at once when there is one (`answered` otherwise).
+  mutating func connectReceived(_ body: Bytes, on id: ConnectionID, at now: Instant) {
+    guard let connect = decodeConnect(body, on: id, at: now) else { return }
+    guard let verdict = ask(connect, on: id, at: now) else {
+      park(body, on: id, at: now)
+      return
+    }
+    decide(connect, verdict, on: id, at: now)
+  }
+
+  /// `nil`: it is refused, as it cannot be read, or whoever sends it.
+  mutating func decodeConnect(_ body: Bytes, on id: ConnectionID, at now: Instant) -> Connect? {
     let connect: Connect
     do throws(WireError) {
       connect = try Connect(body: body, flags: 0)
     } catch {
       refuseUndecoded(body, error.reason, on: id, at: now)
-      return
+      return nil
     }
     connections[id].connectReceived(
       version: connect.version, packetBytesMax: connect.maximumPacketSize,
       wantsProblemInformation: connect.requestProblemInformation)
-    if let reason = objection(to: connect, on: id) {
+    if let reason = objection(to: connect) {
+      refuse(id, reason, at: now)
+      return nil
+    }
+    return connect
+  }
+
+  /// Everything that may be missing is reserved before anything is changed.
+  mutating func decide(_ connect: Connect, _ verdict: Verdict, on id: ConnectionID, at now: Instant) {
+    if let reason = objection(to: connect, verdict) {
       refuse(id, reason, at: now)
       return
     }
-
-    // Everything that may be missing is reserved before anything is changed.
     var assigned = topicScratch.writer()
     if connect.clientID.isEmpty { sessions.assignClientID(into: &assigned) }
     let clientID = connect.clientID.isEmpty ? assigned.written : connect.clientID
-    let expirySeconds = min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax))
-    let keepAliveSeconds = grantedKeepAlive(connect.keepAliveSeconds, version: connect.version)
-    var answer = ConnAck(reason: .success)
-    answer.receiveMaximum = UInt16(limits.inflightMax)
-    answer.maximumPacketSize = UInt32(limits.packetBytesMax)
-    answer.topicAliasMaximum = UInt16(limits.topicAliasMax)
-    if limits.retainedMax == 0 { answer.retainAvailable = false }
-    if limits.sharedGroupsMax == 0 { answer.sharedAvailable = false }
-    if connect.clientID.isEmpty { answer.assignedClientID = clientID }
-    if keepAliveSeconds != connect.keepAliveSeconds { answer.serverKeepAlive = keepAliveSeconds }
-    if expirySeconds != connect.sessionExpirySeconds { answer.sessionExpirySeconds = expirySeconds }
+    let answer = answer(to: connect, clientID)
     guard answer.byteCount(version: connect.version) <= Int(connect.maximumPacketSize) else {
       refuse(id, .packetTooLarge, at: now)  // §3.1.2-24: it could not even be told that it is welcome
       return
@@ -69,26 +77,36 @@ extension Broker {
       refuse(id, .quotaExceeded, at: now)
       return
     }
-
-    if !sessions[session].will.isNull { dropWill(session) }  // its delay has not passed (§3.1.3-9)
+    dropWill(session)  // its delay has not passed (§3.1.3-9)
     sessions[session].takeovers = takeovers
+    welcome(connect, to: session, isResumed: resumed != nil, will, answer, on: id, at: now)
+  }
+
+  /// From here on nothing fails.
+  private mutating func welcome(
+    _ connect: Connect, to session: Handle<Session>, isResumed: Bool, _ will: Handle<Message>, _ answer: ConnAck,
+    on id: ConnectionID, at now: Instant
+  ) {
     sessions.connect(
-      session, on: id, version: connect.version, expirySeconds: expirySeconds,
+      session, on: id, version: connect.version,
+      expirySeconds: min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax)),
       window: min(Int(connect.receiveMaximum), limits.inflightMax), will: will,
       willDelaySeconds: connect.will?.delaySeconds ?? 0)
     armSession(session)
 
     pendingCount -= 1
+    var answer = answer
     if connect.version == .v5 {
       outboxes.lendAliases(to: &connections[id].outbox, clientMax: connect.topicAliasMaximum)
     }
     if connections[id].outbox.aliases.isNull { answer.topicAliasMaximum = nil }
-    connections[id].connected(to: session, keepAliveSeconds: keepAliveSeconds)
+    connections[id].connected(
+      to: session, keepAliveSeconds: grantedKeepAlive(connect.keepAliveSeconds, version: connect.version))
     armConnection(id, at: now)
     counters.connectsAccepted &+= 1
     tellPresence(session, id, .connected, at: now)
 
-    answer.sessionPresent = resumed != nil
+    answer.sessionPresent = isResumed
     if connect.clientID.isEmpty { answer.assignedClientID = sessions.clientID(session) }
     sendConnAck(answer, on: id)
 
@@ -96,22 +114,41 @@ extension Broker {
     pump(session, at: now)
   }
 
+  private func answer(to connect: Connect, _ clientID: Bytes) -> ConnAck {
+    let expirySeconds = min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax))
+    let keepAliveSeconds = grantedKeepAlive(connect.keepAliveSeconds, version: connect.version)
+    var answer = ConnAck(reason: .success)
+    answer.receiveMaximum = UInt16(limits.inflightMax)
+    answer.maximumPacketSize = UInt32(limits.packetBytesMax)
+    answer.topicAliasMaximum = UInt16(limits.topicAliasMax)
+    if limits.retainedMax == 0 { answer.retainAvailable = false }
+    if limits.sharedGroupsMax == 0 { answer.sharedAvailable = false }
+    if connect.clientID.isEmpty { answer.assignedClientID = clientID }
+    if keepAliveSeconds != connect.keepAliveSeconds { answer.serverKeepAlive = keepAliveSeconds }
+    if expirySeconds != connect.sessionExpirySeconds { answer.sessionExpirySeconds = expirySeconds }
+    return answer
+  }
+
   // MARK: Refusals
 
-  private func objection(to connect: Connect, on id: ConnectionID) -> ReasonCode? {
+  /// Before anybody is asked.
+  private func objection(to connect: Connect) -> ReasonCode? {
     if connect.authenticationMethod != nil { return .badAuthenticationMethod }  // §4.12: none is supported
     if connect.clientID.count > limits.clientIDBytesMax { return .clientIdentifierNotValid }
     // 3.1.1 §3.1.3-8: without an identifier there is nothing to resume.
     if connect.clientID.isEmpty, connect.version == .v311, !connect.cleanStart { return .clientIdentifierNotValid }
-    if !connections[id].allowsAnonymous { return .notAuthorized }
-    if let will = connect.will {
-      if let reason = objection(to: will.topic) { return reason }
-      if will.retain, limits.retainedMax == 0 { return .retainNotSupported }  // §3.2.2-13
-    }
     return nil
   }
 
-  private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
+  /// The verdict, then the Will, which only a client that may connect is told about.
+  private func objection(to connect: Connect, _ verdict: Verdict) -> ReasonCode? {
+    if case .refuse(let reason) = verdict { return reason }
+    guard let will = connect.will else { return nil }
+    if let reason = objection(to: will.topic) { return reason }
+    return will.retain && limits.retainedMax == 0 ? .retainNotSupported : nil  // §3.2.2-13
+  }
+
+  mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
     refuse(
       id, reason, notice: Notice(kind: .connectRefused, reason: reason, transport: connections[id].transport), at: now)
   }

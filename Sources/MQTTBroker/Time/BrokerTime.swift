@@ -51,7 +51,9 @@ extension Broker {
       outboxes.clear(&connections[id].outbox, &messages)
       outboxes.markReady(id)
     case .connected:
-      if connections[id].packetDeadline <= now {
+      if connections[id].heldByteCount > 0 || acksFill(id) {
+        waitFor(id, at: now)
+      } else if connections[id].packetDeadline <= now {
         fail(id, .keepAliveTimeout, at: now)
       } else if connections[id].keepAliveNanoseconds > 0,
         connections[id].lastReceived.adding(nanoseconds: connections[id].keepAliveNanoseconds) <= now
@@ -61,6 +63,15 @@ extension Broker {
         armConnection(id, at: now)
       }
     }
+  }
+
+  /// The client can say nothing while its input waits: its deadlines begin again.
+  private mutating func waitFor(_ id: ConnectionID, at now: Instant) {
+    connections[id].lastReceived = now
+    if connections[id].packetDeadline != .never {
+      connections[id].packetDeadline = now.adding(seconds: Int64(limits.packetSeconds))
+    }
+    armConnection(id, at: now)
   }
 
   // MARK: Sessions

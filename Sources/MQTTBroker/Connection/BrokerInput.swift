@@ -1,0 +1,242 @@
+public import Bounded
+import MQTTWire
+
+/// Bytes in: framing, packets that have arrived in part, and input that waits until its connection may go on.
+extension Broker {
+  public enum Receipt: BitwiseCopyable {
+    /// All of the input was taken.
+    case done
+    /// The rest waits until this connection's outbox has been flushed; then call again.
+    case needsFlush
+    /// A tap ran: what it wants published may be published now; then call again.
+    case tapsRan
+  }
+
+  /// Takes bytes from a connection's transport. `input` is advanced over what was taken.
+  ///
+  /// A connection whose CONNECT awaits its verdict, or whose acknowledgements await the journal, goes no further: the
+  /// broker keeps the rest of the input itself, in blocks for packets in part. A connection for which they do not suffice
+  /// is closed. `wantsInput` is false meanwhile.
+  /// - Parameter lends: a receiver's outbox may refer to the bytes themselves: they stay as they are until the caller has
+  ///   called `settle`, which it does best after a flush.
+  public mutating func receive(
+    _ input: inout Bytes, on id: ConnectionID, lends: Bool = false, at now: Instant
+  ) -> Receipt {
+    counters.bytesReceived &+= UInt64(input.count)
+    if connections[id].heldByteCount > 0 {
+      let receipt = receiveHeld(on: id, at: now)
+      if receipt == .done, connections[id].heldByteCount > 0 { hold(&input, of: id, at: now) }
+      guard receipt == .done, !input.isEmpty else {
+        counters.bytesReceived &-= UInt64(input.count)
+        return receipt
+      }
+    }
+    let receipt = takeAll(&input, on: id, lends: lends, at: now)
+    counters.bytesReceived &-= UInt64(input.count)
+    return receipt
+  }
+
+  private mutating func takeAll(
+    _ input: inout Bytes, on id: ConnectionID, lends: Bool, at now: Instant
+  ) -> Receipt {
+    while true {
+      guard connections[id].isReading else {
+        if connections[id].state == .closing { input = .empty } else { hold(&input, of: id, at: now) }
+        return .done
+      }
+      if !acks.isEmpty, acksFill(id) {
+        hold(&input, of: id, at: now)
+        return .done
+      }
+      guard hasControlRoom(id) else { return .needsFlush }
+      let header: FixedHeader
+      let body: Bytes
+      let before = input
+      switch connections[id].framer.next(&input) {
+      case .packet(let found, let whole):
+        header = found
+        body = whole
+        outboxes.lendable = lends ? before.first(before.count - input.count) : .empty
+      case .part(let part):
+        keep(part, of: id, at: now)
+        continue
+      case .assembled(let found, let last):
+        header = found
+        body = assemble(id, last)
+        outboxes.lendable = .empty
+      case .needsInput:
+        if connections[id].framer.isPartial, connections[id].packetDeadline == .never {
+          connections[id].packetDeadline = now.adding(seconds: Int64(limits.packetSeconds))
+          armConnection(id, at: now)
+        }
+        return .done
+      case .failure(let error):
+        fail(id, error.reason, at: now)
+        continue
+      }
+      counters.packetsReceived &+= 1
+      connections[id].lastReceived = now
+      let tapsRun = counters.tapsRun
+      do throws(WireError) {
+        try take(header, body, on: id, at: now)
+      } catch {
+        fail(id, error.reason, at: now)
+      }
+      if connections[id].packetDeadline != .never {
+        connections[id].packetDeadline = .never
+        armConnection(id, at: now)
+      }
+      if counters.tapsRun != tapsRun { return .tapsRan }
+    }
+  }
+
+  private mutating func take(
+    _ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant
+  ) throws(WireError) {
+    let version = connections[id].version
+    guard connections[id].state == .connected else {
+      // The first packet is CONNECT (§3.1.0-1).
+      guard header.type == .connect else { throw .protocolError }
+      connectReceived(body, on: id, at: now)
+      return
+    }
+    switch header.type {
+    case .publish:
+      try publishReceived(header, body, on: id, at: now)
+    case .pubAck, .pubRec, .pubRel, .pubComp:
+      let ack = try Ack(type: header.type, body: body, flags: header.flags, version: version)
+      try ackReceived(ack, header.type, on: id, at: now)
+    case .subscribe:
+      try subscribeReceived(try Subscribe(body: body, flags: header.flags, version: version), on: id, at: now)
+    case .unsubscribe:
+      try unsubscribeReceived(try Unsubscribe(body: body, flags: header.flags, version: version), on: id, at: now)
+    case .pingReq:
+      guard body.isEmpty else { throw .malformedPacket }
+      sendControl(on: id) { writer in Ping.encodeResponse(into: &writer) }
+    case .disconnect:
+      try disconnectReceived(try Disconnect(body: body, flags: header.flags, version: version), on: id, at: now)
+    case .connect, .auth, .connAck, .subAck, .unsubAck, .pingResp:
+      throw .protocolError  // a second CONNECT (§3.1.0-2), AUTH without a method (§4.12), server packets
+    }
+  }
+
+  /// From here on nobody refers to bytes that `receive` was lent.
+  public mutating func settle() { outboxes.settle(connections) }
+
+  /// Whether the connection may go on, and the answers to further packets would find room: only then is the transport to
+  /// be read.
+  public func wantsInput(_ id: ConnectionID) -> Bool {
+    connections[id].isReading && !acksFill(id) && hasControlRoom(id)
+  }
+
+  /// An acknowledgement or DISCONNECT without a reason's text is no longer. CONNACK finds an empty outbox; SUBACK, UNSUBACK
+  /// and texts look for room themselves.
+  static var controlBytesMax: Int { 16 }
+
+  /// Room for the next packet's answer behind the acknowledgements that wait.
+  private func hasControlRoom(_ id: ConnectionID) -> Bool {
+    outboxes.promisesControl(connections[id].outbox, Broker.controlBytesMax &+ connections[id].acks.byteCount)
+  }
+
+  // MARK: Input that waits
+
+  /// Whether the broker has input of this connection that it has not looked at. When such a connection wants input,
+  /// call `receive` without waiting for more; `nextReady` names it.
+  public func holdsInput(_ id: ConnectionID) -> Bool { connections[id].heldByteCount > 0 }
+
+  /// Takes the rest of the input, to be looked at when the connection may go on.
+  mutating func hold(_ input: inout Bytes, of id: ConnectionID, at now: Instant) {
+    let rest = input
+    input = .empty
+    guard !rest.isEmpty, connections[id].state != .closing else { return }
+    // One day it is put in one piece in `assembled`.
+    guard connections[id].partial.byteCount + rest.count <= limits.packetBytesMax,
+      partials.append(rest, to: &connections[id].partial)
+    else {
+      partials.gauge.dropped &+= 1
+      closeForRoom(id, at: now)
+      return
+    }
+    connections[id].hold(rest.count)
+  }
+
+  private mutating func closeForRoom(_ id: ConnectionID, at now: Instant) {
+    if connections[id].state == .connected {
+      fail(id, .quotaExceeded, at: now)
+    } else {
+      refuse(id, .quotaExceeded, at: now)
+    }
+  }
+
+  /// Takes what was held, as far as the connection may go.
+  private mutating func receiveHeld(on id: ConnectionID, at now: Instant) -> Receipt {
+    guard connections[id].isReading, !acksFill(id) else { return .done }
+    var (packetPart, rest) = takeHeld(id)
+    // The part of a packet before it goes back. Should the packet become complete, `assemble` puts that part where it
+    // lies in `assembled` now, before its last bytes, and so changes nothing.
+    let isKept = partials.append(packetPart, to: &connections[id].partial)
+    packetPart = .empty
+    let receipt = takeAll(&rest, on: id, lends: false, at: now)
+    hold(&rest, of: id, at: now)
+    precondition(isKept)  // its blocks have just come back
+    return receipt
+  }
+
+  /// Empties a connection's chain into `assembled`: a packet's bytes before those that were held, and these.
+  mutating func takeHeld(_ id: ConnectionID) -> (packet: Bytes, held: Bytes) {
+    var writer = assembled.writer()
+    partials.copy(connections[id].partial, into: &writer)
+    partials.clear(&connections[id].partial)
+    let all = writer.written
+    let heldStart = all.count - connections[id].takeHeld()
+    return (all.first(heldStart), all.from(heldStart))
+  }
+
+  // MARK: Packets in part
+
+  /// When the blocks do not suffice, packets that have been under way the longest give way, of those that take no less
+  /// than the mean: so that many blocks held by few do not throw out those who hold one for a moment.
+  private mutating func keep(_ part: Bytes, of id: ConnectionID, at now: Instant) {
+    while !partials.append(part, to: &connections.address(id).pointee.partial) {
+      let slowest = slowestHolder(or: id, needing: part.count)
+      partials.gauge.dropped &+= 1
+      fail(slowest, .quotaExceeded, at: now)
+      if slowest == id { return }
+    }
+  }
+
+  private func slowestHolder(or id: ConnectionID, needing byteCount: Int) -> ConnectionID {
+    var held = byteCount
+    var holderCount = connections[id].partial.isEmpty ? 1 : 0
+    var index = 0
+    while index < limits.connectionsMax {
+      if let other = connections.handle(at: index), !connections[other].partial.isEmpty {
+        held += connections[other].partial.byteCount
+        holderCount += 1
+      }
+      index += 1
+    }
+    var slowest = id
+    var deadline = Instant.never
+    index = 0
+    while index < limits.connectionsMax {
+      if let other = connections.handle(at: index), connections[other].packetDeadline < deadline {
+        let wanted = connections[other].partial.byteCount + (other == id ? byteCount : 0)
+        if wanted * holderCount >= held {
+          slowest = other
+          deadline = connections[other].packetDeadline
+        }
+      }
+      index += 1
+    }
+    return slowest
+  }
+
+  private mutating func assemble(_ id: ConnectionID, _ last: Bytes) -> Bytes {
+    var writer = assembled.writer()
+    partials.copy(connections[id].partial, into: &writer)
+    writer.write(last)
+    partials.clear(&connections.address(id).pointee.partial)
+    return writer.written
+  }
+}
