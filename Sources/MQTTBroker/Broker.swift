@@ -144,7 +144,7 @@ public struct Broker: ~Copyable {
   public func transport(of id: ConnectionID) -> UInt32 { connections[id].transport }
 
   /// Whether its CONNECT has not been accepted yet.
-  public func awaitsConnect(_ id: ConnectionID) -> Bool { connections[id].isPending }
+  @inline(__always) public func awaitsConnect(_ id: ConnectionID) -> Bool { connections[id].isPending }
 
   /// The connection in this place, of 0..<connectionsMax.
   public func connection(at index: Int) -> ConnectionID? { connections.handle(at: index) }
@@ -199,7 +199,7 @@ public struct Broker: ~Copyable {
 
   /// Appends one control packet; `receive` made sure of its room, other callers lose it only on a connection
   /// that they close.
-  mutating func sendControl(on id: ConnectionID, _ encode: (inout ByteWriter) -> Void) {
+  @inline(__always) mutating func sendControl(on id: ConnectionID, _ encode: (inout ByteWriter) -> Void) {
     var writer = headScratch.writer()
     encode(&writer)
     precondition(!writer.overflowed)

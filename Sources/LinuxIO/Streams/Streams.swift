@@ -118,7 +118,7 @@ public struct Streams: ~Copyable {
     streams.giveBack(id)
   }
 
-  public func owner(of id: StreamID) -> UInt32 { streams[id].owner }
+  @inline(__always) public func owner(of id: StreamID) -> UInt32 { streams[id].owner }
   public mutating func setOwner(_ owner: UInt32, of id: StreamID) { streams[id].owner = owner }
 
   /// Where a stream comes from; of one that is closed nil once its place is taken again.
@@ -133,7 +133,7 @@ public struct Streams: ~Copyable {
   public func mayHaveBytes(_ id: StreamID) -> Bool { streams[id].flags.contains(.readable) }
 
   /// Back-pressure: a stream that is held is not read; its bytes wait in the kernel, and its peer with them.
-  public mutating func hold(_ id: StreamID, _ isHeld: Bool) {
+  @inline(__always) public mutating func hold(_ id: StreamID, _ isHeld: Bool) {
     let flags = streams[id].flags
     guard flags.contains(.held) != isHeld else { return }
     if isHeld {
@@ -185,7 +185,7 @@ public struct Streams: ~Copyable {
     return nil
   }
 
-  private mutating func read(_ id: StreamID) -> StreamEvent? {
+  @inline(__always) private mutating func read(_ id: StreamID) -> StreamEvent? {
     let stream = streams.address(id)
     if stream.pointee.flags.contains(.held) { return nil }
     let buffer = readBuffer.buffer
@@ -207,7 +207,7 @@ public struct Streams: ~Copyable {
   // MARK: Writing
 
   /// Whether the kernel may take bytes: nothing said otherwise since the last write.
-  public func isWritable(_ id: StreamID) -> Bool { streams[id].flags.contains(.writable) }
+  @inline(__always) public func isWritable(_ id: StreamID) -> Bool { streams[id].flags.contains(.writable) }
 
   /// Writes the first `count` of `parts`; how many bytes were taken. Fewer than given: `isWritable` is false until
   /// `.writable` tells otherwise. nil: the stream has failed and is to be closed.

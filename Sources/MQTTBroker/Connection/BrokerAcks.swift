@@ -27,7 +27,7 @@ extension Broker {
   }
 
   /// Whether the connection has to wait for the journal before its next packet is looked at.
-  func acksFill(_ id: ConnectionID) -> Bool { acks.isFull(for: connections[id].acks) }
+  @inline(__always) func acksFill(_ id: ConnectionID) -> Bool { acks.isFull(for: connections[id].acks) }
 
   /// - Parameter text: for the client, where there is room for it and nothing to wait for.
   mutating func sendAck(

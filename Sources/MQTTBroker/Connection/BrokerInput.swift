@@ -134,7 +134,7 @@ extension Broker {
   static var controlBytesMax: Int { 16 }
 
   /// Room for the next packet's answer behind the acknowledgements that wait.
-  private func hasControlRoom(_ id: ConnectionID) -> Bool {
+  @inline(__always) private func hasControlRoom(_ id: ConnectionID) -> Bool {
     outboxes.promisesControl(connections[id].outbox, Broker.controlBytesMax &+ connections[id].acks.byteCount)
   }
 
