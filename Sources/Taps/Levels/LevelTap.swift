@@ -193,12 +193,12 @@ public struct LevelTap: BitwiseCopyable {
   /// When `due` has something to do, or the device is to be tried again.
   public var nextDeadline: Instant { .earliest(restAt, maxOnAt, leaseWatch.deadline, retryAt) }
 
-  /// What a timer wants whose deadline is not after `now`, nil when none does; call until nil. A tap that is not driven
-  /// takes it as the level to drive when its device is there.
+  /// What a timer wants whose deadline is not after `now`, nil when none does; call until nil. It is the level to drive from
+  /// now on, when the device is there: its write may fail, and the timer does not come again.
   public mutating func due(at now: Instant) -> LevelDue? {
     while let due = nextDue(at: now) {
-      if state == .driven { return due }
       level = due.level
+      if state == .driven { return due }
     }
     return nil
   }
