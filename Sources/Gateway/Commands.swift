@@ -104,7 +104,10 @@ extension Gateway {
 
   private func commandReceived(level index: Int, _ message: TapMessage) -> TapVerdict {
     var verdict = TapVerdict(retain: false)  // a retained command would be carried out at every restart
-    if let refusal = refusal(ofRetained: message) { return refusal }
+    if let refusal = refusal(ofRetained: message) {
+      answer(message, refusal) { _ in }
+      return refusal
+    }
     switch taps.levels[index].commandReceived(message.payload, isRetained: message.retain, at: message.now) {
     case .nothing:
       return verdict

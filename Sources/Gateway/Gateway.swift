@@ -157,7 +157,13 @@ public final class Gateway<TheBoard: Board> {
     }
   }
 
+  /// Publishes a message of a tap, and does what follows from it.
   public func publish(_ publication: Publication, at now: Instant) {
+    send(publication, at: now)
+    settle(at: now)
+  }
+
+  private func send(_ publication: Publication, at now: Instant) {
     var properties = scratch.writer()
     publication.writeProperties(into: &properties)
     publishOwn(
@@ -173,9 +179,9 @@ public final class Gateway<TheBoard: Board> {
   }
 
   private func publishAll(_ update: TapUpdate, at now: Instant) {
-    if let state = update.state { publish(state, at: now) }
-    if let fault = update.fault { publish(fault, at: now) }
-    if let event = update.event { publish(event, at: now) }
+    if let state = update.state { send(state, at: now) }
+    if let fault = update.fault { send(fault, at: now) }
+    if let event = update.event { send(event, at: now) }
   }
 
   /// Publishes a message of the embedding program. During a call of the broker, which is inside a handler, it is copied and
@@ -199,12 +205,16 @@ public final class Gateway<TheBoard: Board> {
 
   /// The earliest moment at which `advance` has something to do.
   public var nextDeadline: Instant {
-    .earliest(guardedBroker.nextDeadline ?? .never, taps.nextOutputDeadline, taps.nextLevelDeadline, rules.nextDeadline)
+    let broker = guardedBroker.nextDeadline ?? .never
+    return isStopping
+      ? broker : .earliest(broker, taps.nextOutputDeadline, taps.nextLevelDeadline, rules.nextDeadline)
   }
 
-  /// Does what is due of the broker, of rules, and of outputs and levels. A level that is to be opened is the board's.
+  /// Does what is due of the broker, of rules, and of outputs and levels; when the end has begun, of the broker only. A
+  /// level that is to be opened is the board's.
   public func advance(to now: Instant) {
     brokerTurn(at: now) { $0.advance(to: now) }  // a Will may run taps
+    guard !isStopping else { return }  // a timer asks, too
     rules.advance(to: now)
     settle(at: now)
     advanceOutputs(at: now)

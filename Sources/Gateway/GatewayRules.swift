@@ -19,6 +19,7 @@ extension Gateway {
   func runRules(at now: Instant) {
     guard !rulesMustWait else { return }
     while let fired = rules.takeFired() {
+      if isStopping { continue }  // it fired before the end began
       ownOrigin = .rule(by: rules.by(fired.rule), depth: fired.depth + 1)
       for index in 0..<rules.actionCount(of: fired.rule) {
         if !carryOut(rules.action(index, of: fired.rule), at: now) { rules.counters.refused &+= 1 }
