@@ -1,0 +1,1 @@
+../MQTTBrokerTests/Packet.swift
