@@ -10,7 +10,7 @@ import Testing
 /// come and go, which lines and drivers fail. After every step the board has done what the model says, and nothing else.
 ///
 /// Files: Simulation (steps), SimulationClients, SimulationChecks, SimulationMessages (what is drawn), SimulationModel
-/// (rules, commands, what is told) and SimulationTaps (what each tap has).
+/// (what is told, rules), SimulationDriving (lines and levels) and SimulationTaps (what each tap has).
 final class Simulation {
   var failure: String?
   private(set) var stepCount = 0
