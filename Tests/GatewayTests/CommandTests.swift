@@ -186,6 +186,25 @@ struct CommandTests {
     #expect(world.board.lines == [false, false, false, false])
   }
 
+  /// A line that was to go on while it was lost, and whose rival has been on since, comes back off: it would go on within
+  /// the rival's dead time.
+  @Test func whoComesBackDoesNotGoOnAfterItsRival() {
+    let world = CommandTests.shutter(deadTimeMilliseconds: 1000)
+    #expect(world.command("c", "b/g1/set", #"{"state":"OFF","for":"10s"}"#) == "ok")
+    world.pass(seconds: 8)
+    world.board.isBroken[1] = true
+    #expect(world.command("c", "b/g1/set", #"{"state":"OFF","for":"10s"}"#) == "131: broken")
+    world.pass(milliseconds: 2_100)  // its time has ended, and it would be on again
+    world.board.isBroken[1] = false
+    #expect(world.command("c", "b/g2/set", "ON") == "ok")
+    world.pass(milliseconds: 2_800)
+    #expect(world.command("c", "b/g2/set", "OFF") == "ok")
+    _ = world.board.takeChanges()
+    world.pass(seconds: 5)
+    #expect(world.board.takeChanges() == [])
+    #expect(world.retained("b/g1") == "OFF" && world.retained("b/g1/fault") == nil)
+  }
+
   /// A dead time counts from the line, which takes its time.
   @Test func theDeadTimeCountsFromTheLine() {
     let world = CommandTests.shutter(deadTimeMilliseconds: 500)

@@ -64,6 +64,7 @@ extension Model {
     for rival in rivals {
       outputs[rival].rise = nil
       if outputs[rival].end?.isOn == true { outputs[rival].end = nil }
+      if !outputs[rival].isOn { outputs[rival].wanted = false }
     }
     let waits = start > now && !output.isOn
     if waits {

@@ -197,10 +197,11 @@ public struct OutputTap: BitwiseCopyable {
     if isDelayed { delayedAt = max(delayedAt, earliest) }
   }
 
-  /// What would switch the line on by itself: another one of its group has gone before it.
+  /// What would switch the line on by itself, or when it is back after a fault: another one of its group has gone before it.
   mutating func cancelRise() {
     delayedAt = .never
     if restActive { restAt = .never }
+    if !lineActive { requestedActive = false }
   }
 
   mutating func cancelDelay() { delayedAt = .never }
