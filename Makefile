@@ -113,7 +113,7 @@ check: .build/needs/check .build/needs/build
 #:   make package-test the Debian package, without installing it
 #:   make image-test   the SD-card image, in short
 #:   make fuzz         the framer, the decoders, topics, the broker and the configuration, SECONDS=60 each
-#:   make simulate     the broker against its model, SEEDS=100 days of STEPS=10000 steps each
+#:   make simulate     the broker and the gateway against their models, SEEDS=100 days of STEPS=10000 steps each
 #:   make tsan         threads, lanes and the loop under ThreadSanitizer
 #:   make asan         the unit tests and the daemon under AddressSanitizer
 #:   make coverage     which lines the tests run, by module, and those that handle a peer's bytes and are not run
@@ -163,12 +163,13 @@ fuzz: .build/needs/build
 fuzz-briefly: .build/needs/build
 	@Tests/Fuzz/run --seconds 5
 
-# Days of a broker, its clients and their network, drawn from seeds (docs/simulation.md).
+# Days of a broker and its clients, then of a board, drawn from seeds (docs/simulation.md).
 SEEDS ?= 100
 STEPS ?= 10000
 simulate: .build/needs/build
-	@TAPLINE_ROOM=MQTTBroker TAPLINE_SEEDS=$(SEEDS) TAPLINE_STEPS=$(STEPS) swift test -c release -Xswiftc -enable-testing \
-	  --scratch-path .build/simulate --filter Simulation
+	@for room in MQTTBroker Gateway; do \
+	  TAPLINE_ROOM=$$room TAPLINE_SEEDS=$(SEEDS) TAPLINE_STEPS=$(STEPS) swift test -c release -Xswiftc -enable-testing \
+	    --scratch-path .build/simulate-$$room --filter Simulation; done
 
 #:
 #: All tests (docs/testing.md)

@@ -9,7 +9,14 @@ extension Server {
   /// Streams are taken in by admission control and are nobody's until their first byte. Then the broker has a connection for
   /// each of them.
   func takeStreams(at now: Instant) {
-    while let event = streams.next(at: now) { handle(event, at: now) }
+    while let event = streams.next(at: now) {
+      // Most are bytes, and go the shorter way.
+      if case .bytes(let stream, let bytes) = event {
+        received(bytes, on: stream, at: now)
+      } else {
+        handle(event, at: now)
+      }
+    }
   }
 
   func handle(_ event: StreamEvent, at now: Instant) {
@@ -84,7 +91,7 @@ extension Server {
 
   // MARK: Reading
 
-  private func received(_ bytes: Bytes, on stream: StreamID, at now: Instant) {
+  @inline(__always) private func received(_ bytes: Bytes, on stream: StreamID, at now: Instant) {
     let id: ConnectionID
     switch Speaker(bits: streams.owner(of: stream)) {
     case .mqtt(let speaker):
@@ -101,7 +108,6 @@ extension Server {
     case .port(let index):
       return portReceived(bytes, index, at: now)
     }
-    if broker.isClosing(id) { return }
     let awaitedConnect = broker.awaitsConnect(id)
     // Much came at once: its receivers' bytes go out before the next read adds to them, from where they were read.
     let isBulk = bytes.count >= Server.bulkBytes
@@ -118,7 +124,7 @@ extension Server {
 
   private static var bulkBytes: Int { 8192 }
 
-  func take(_ bytes: Bytes, on id: ConnectionID, _ stream: StreamID, lends: Bool, at now: Instant) {
+  @inline(__always) func take(_ bytes: Bytes, on id: ConnectionID, _ stream: StreamID, lends: Bool, at now: Instant) {
     var input = bytes
     while true {
       switch brokerTurn(at: now, { $0.receive(&input, on: id, lends: lends, at: now) }) {

@@ -316,7 +316,7 @@ final class World {
   private func bytes(of message: Message, from start: Int, count: Int) -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: count) { room, written in
       var writer = ByteWriter(UnsafeMutableRawBufferPointer(room))
-      if count > 0 { gateway.broker.bodies.copy(message.body, from: start, byteCount: count, into: &writer) }
+      if count > 0 { gateway.broker.messages.bodies.copy(message.body, from: start, byteCount: count, into: &writer) }
       written = count
     }
   }

@@ -36,6 +36,8 @@ public struct Streams: ~Copyable {
   private var pending: IndexQueue
   private let readBuffer: Scratch
   private var listeners: [OpenListener] = []
+  /// The end of the first pause of a listener: when `advance` has something to do next.
+  public private(set) var nextDeadline = Instant.never
   /// Bit n: listener n has connections that wait.
   private var arriving: UInt64 = 0
   private var acceptsLeft = Streams.acceptsMax
@@ -261,6 +263,7 @@ public struct Streams: ~Copyable {
       case .failed:
         try? poller!.remove(listeners[index].listener.fd)
         listeners[index].pausedUntil = now.adding(seconds: 1)
+        nextDeadline = min(nextDeadline, listeners[index].pausedUntil)
         arrivedAll(at: index)
         return .paused(listener: index)
       }
@@ -274,19 +277,15 @@ public struct Streams: ~Copyable {
     acceptsLeft = Streams.acceptsMax
   }
 
-  /// When `advance` has something to do next.
-  public var nextDeadline: Instant {
-    var deadline = Instant.never
-    for open in listeners { deadline = min(deadline, open.pausedUntil) }
-    return deadline
-  }
-
   /// Looks again at listeners whose pause is over.
   public mutating func advance(to now: Instant) {
+    guard nextDeadline <= now else { return }
+    nextDeadline = .never
     for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
       let token = listenerTag | UInt64(index)
       let isPolled = (try? poller!.add(listeners[index].listener.fd, token: token, interest: .read)) != nil
       listeners[index].pausedUntil = isPolled ? .never : now.adding(seconds: 1)
     }
+    for open in listeners { nextDeadline = min(nextDeadline, open.pausedUntil) }
   }
 }
