@@ -18,8 +18,8 @@ C_SHIMS = {"CLinux", "CGPIOD", "CYAML", "CAllocations"}
 # Without the programs, which have no unit tests.
 MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "Gateway", "LinuxIO",
            "TaplineConfiguration", "Tapline", "C shims", "TaplineCommand", "TaplineExample"]
-PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Gateway/", "LinuxIO/Streams/", "Tapline/ServerLoop.swift",
-               "Tapline/ServerStreams.swift", "Tapline/ServerSerial.swift", "CLinux/Sockets.c"]
+PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Gateway/", "LinuxIO/Streams/", "Tapline/Server/ServerLoop.swift",
+               "Tapline/Server/ServerStreams.swift", "Tapline/Server/ServerSerial.swift", "CLinux/Sockets.c"]
 
 
 def read(path, sources):
