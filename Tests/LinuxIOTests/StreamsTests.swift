@@ -51,7 +51,7 @@ private final class StreamsWorld {
     var seen: [Seen] = []
     let count = poller.wait(timeoutMilliseconds: 0)
     for index in 0..<count {
-      if let event = streams.take(poller.event(index)) { seen.append(look(event)) }
+      if let id = streams.take(poller.event(index)) { seen.append(.writable(id)) }
     }
     return seen
   }
@@ -71,10 +71,9 @@ private final class StreamsWorld {
 
   private func look(_ event: StreamEvent) -> Seen {
     switch event {
-    case .arrived(_, let listener): .arrived(listener)
+    case .arrived(let listener): .arrived(listener)
     case .paused(let listener): .paused(listener)
     case .bytes(let id, let bytes): .bytes(id, text(bytes))
-    case .writable(let id): .writable(id)
     case .ended(let id): .ended(id)
     }
   }

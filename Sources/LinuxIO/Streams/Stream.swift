@@ -33,15 +33,13 @@ public struct Stream: BitwiseCopyable {
 
 /// What has happened to a stream, or at a listener.
 public enum StreamEvent {
-  /// A listener, named by its place in the order of `listen`, has a new connection. Answered by `admit`; otherwise it is
-  /// closed at the next call of `next`.
-  case arrived(PeerAddress, listener: Int)
+  /// A listener, named by its place in the order of `listen`, has a new connection, of `arrivedPeer`. Answered by `admit`;
+  /// otherwise it is closed at the next call of `next`.
+  case arrived(listener: Int)
   /// A listener lacks descriptors or memory; it is looked at again after a second.
   case paused(listener: Int)
   /// Bytes that were read, 1 or more. They stay where they are until the next call of `next`.
   case bytes(StreamID, Bytes)
-  /// The kernel takes bytes again.
-  case writable(StreamID)
   /// The peer has closed its side, or the descriptor has failed: to be answered by `close`.
   case ended(StreamID)
 }

@@ -4,9 +4,9 @@ import CLinux
 /// Every byte stream of a loop, whatever carries it: descriptors, readiness, back-pressure, and the listeners where new
 /// ones arrive. It knows no protocol. An owner's 32 bits stand beside each stream and say who speaks on it.
 ///
-/// A turn of the loop gives each event of its poller to `take`, then calls `next` until it answers nil. What both of them
-/// answer has happened already: bytes have been read, a connection has been accepted. So the kernel's completions would
-/// fit here in place of its readiness.
+/// A turn of the loop gives each event of its poller to `take`, then calls `next` until it answers nil. What `next` answers
+/// has happened already: bytes have been read, a connection has been accepted. So the kernel's completions would fit here in
+/// place of its readiness.
 ///
 /// Descriptors are polled edge-triggered, both directions once, so nothing but `add` and `close` asks the poller for
 /// anything. Each stream is read once a turn, `readsMax` streams a turn; those left over are first in the next.
@@ -86,6 +86,9 @@ public struct Streams: ~Copyable {
   /// Closes a descriptor that `add` did not take.
   public static func close(unserved fd: Int32) { Transport.close(fd) }
 
+  /// Where the connection comes from that `next` has just told of.
+  public var arrivedPeer: PeerAddress { arrived!.peer }
+
   /// Takes in the connection that `next` has just told of. nil, and it is closed, where there is no place, counted as
   /// refused, or where it cannot be polled.
   public mutating func admit(_ layer: Layer, owner: UInt32) -> StreamID? {
@@ -146,9 +149,12 @@ public struct Streams: ~Copyable {
     }
   }
 
-  /// Takes note of an event that the poller tells of a stream or a listener; what follows from it at once, if anything.
-  /// An event of a stream that has been closed since is none.
-  public mutating func take(_ event: Poller.Event) -> StreamEvent? {
+  public func isHeld(_ id: StreamID) -> Bool { streams[id].flags.contains(.held) }
+
+  /// Takes note of an event that the poller tells of a stream or a listener. A stream to which the kernel takes bytes again,
+  /// or that has failed, is the answer: it is to be written to at once. An event of a stream that has been closed since is
+  /// none.
+  public mutating func take(_ event: Poller.Event) -> StreamID? {
     let low = UInt32(truncatingIfNeeded: event.token)
     guard event.token & ~0xFFFF_FFFF == streamTag else {
       arriving |= 1 << UInt64(low)
@@ -162,7 +168,7 @@ public struct Streams: ~Copyable {
     }
     guard event.writable || event.hangup else { return nil }
     streams[id].flags.insert(.writable)
-    return .writable(id)
+    return id
   }
 
   /// What has happened next: arrivals first, then bytes. nil ends the turn.
@@ -212,7 +218,7 @@ public struct Streams: ~Copyable {
   @inline(__always) public func isWritable(_ id: StreamID) -> Bool { streams[id].flags.contains(.writable) }
 
   /// Writes the first `count` of `parts`; how many bytes were taken. Fewer than given: `isWritable` is false until
-  /// `.writable` tells otherwise. nil: the stream has failed and is to be closed.
+  /// `take` answers this stream. nil: the stream has failed and is to be closed.
   public mutating func write(_ id: StreamID, _ parts: borrowing PartList, count: Int) -> Int? {
     var byteCount = 0
     for index in 0..<count { byteCount += parts.places[index].count }
@@ -257,7 +263,7 @@ public struct Streams: ~Copyable {
       switch listeners[index].listener.accept() {
       case .connection(let fd, let peer):
         arrived = (fd, peer)
-        return .arrived(peer, listener: index)
+        return .arrived(listener: index)
       case .wouldBlock:
         break
       case .failed:

@@ -143,8 +143,7 @@ extension Server {
   private func dispatch(_ event: Poller.Event, at now: Instant) {
     let low = Int(event.token & 0xFFFF_FFFF)
     switch TokenKind(rawValue: UInt32(event.token >> 32)) {
-    case .stream, .listener:
-      if let event = streams.take(event) { handle(event, at: now) }
+    case .stream, .listener: if let stream = streams.take(event) { flush(stream, at: now) }
     case .line: readEdges(line: low, at: now)
     case .signals: takeSignals()
     case .slowLane: takeReadings(lane: low, at: now)

@@ -94,6 +94,8 @@ extension Server {
   func endConnection(of port: SerialPort, at now: Instant) {
     guard let id = port.connection else { return }
     port.connection = nil
+    // The next client's bytes are not this one's to hold back.
+    if let stream = port.stream { streams.hold(stream, false) }
     brokerTurn(at: now) { $0.detach(id, at: now) }  // a Will may run taps
   }
 
@@ -121,7 +123,7 @@ extension Server {
         continue
       }
       take(packet, on: id, stream, lends: false, at: now)
-      if port.stream == stream, port.connection == id { streams.hold(stream, !broker.wantsInput(id)) }
+      if port.stream == stream, port.connection == id, !broker.wantsInput(id) { streams.hold(stream, true) }
     }
   }
 

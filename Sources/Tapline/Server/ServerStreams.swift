@@ -10,36 +10,22 @@ extension Server {
   /// each of them.
   func takeStreams(at now: Instant) {
     while let event = streams.next(at: now) {
-      // Most are bytes, and go the shorter way.
-      if case .bytes(let stream, let bytes) = event {
-        received(bytes, on: stream, at: now)
-      } else {
-        handle(event, at: now)
+      switch event {
+      case .bytes(let stream, let bytes): received(bytes, on: stream, at: now)
+      case .ended(let stream): close(stream, at: now)
+      case .arrived(let listener): arrived(at: listener, at: now)
+      case .paused:
+        log.write(
+          .error, .server,
+          "tapline: a connection cannot be accepted: out of descriptors or memory; trying again in 1 s")
       }
     }
   }
 
-  func handle(_ event: StreamEvent, at now: Instant) {
-    switch event {
-    case .arrived(let peer, let listener):
-      let settings = socketListeners[listener]
-      let speaker = Speaker.none(allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy)
-      _ = admit(SourceAddress(peer), at: now) { streams.admit(.plain, owner: speaker.bits) }
-    case .paused:
-      log.write(
-        .error, .server,
-        "tapline: a connection cannot be accepted: out of descriptors or memory; trying again in 1 s")
-    case .bytes(let stream, let bytes):
-      received(bytes, on: stream, at: now)
-    case .writable(let stream):
-      switch Speaker(bits: streams.owner(of: stream)) {
-      case .mqtt(let id): flush(id, stream, at: now)
-      case .port(let index): if let id = ports[index].connection { flush(id, stream, at: now) }
-      case .none: break
-      }
-    case .ended(let stream):
-      close(stream, at: now)
-    }
+  private func arrived(at listener: Int, at now: Instant) {
+    let settings = socketListeners[listener]
+    let speaker = Speaker.none(allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy)
+    _ = admit(SourceAddress(streams.arrivedPeer), at: now) { streams.admit(.plain, owner: speaker.bits) }
   }
 
   /// Makes a stream of what `open` opens, if its address may have one more. nil: refused and counted.
@@ -108,6 +94,7 @@ extension Server {
     case .port(let index):
       return portReceived(bytes, index, at: now)
     }
+    if broker.isClosing(id) { return streams.hold(stream, true) }
     let awaitedConnect = broker.awaitsConnect(id)
     // Much came at once: its receivers' bytes go out before the next read adds to them, from where they were read.
     let isBulk = bytes.count >= Server.bulkBytes
@@ -119,7 +106,7 @@ extension Server {
     guard streams.isOpen(stream) else { return }
     if awaitedConnect, !broker.awaitsConnect(id) { admission.leave(stream.bits) }
     // Its answers would find no room: it is read when its outbox has drained (see `flush`).
-    streams.hold(stream, !broker.wantsInput(id))
+    if !broker.wantsInput(id) { streams.hold(stream, true) }
   }
 
   private static var bulkBytes: Int { 8192 }
@@ -155,6 +142,15 @@ extension Server {
     }
   }
 
+  /// Flushes whoever speaks on a stream that can be written to again.
+  func flush(_ stream: StreamID, at now: Instant) {
+    switch Speaker(bits: streams.owner(of: stream)) {
+    case .mqtt(let id): flush(id, stream, at: now)
+    case .port(let index): if let id = ports[index].connection { flush(id, stream, at: now) }
+    case .none: break
+    }
+  }
+
   private func flush(_ id: ConnectionID, _ stream: StreamID, at now: Instant) {
     while streams.isWritable(stream) {
       let count = broker.gather(id, into: loop.parts.places)
@@ -168,8 +164,8 @@ extension Server {
       } else {
         close(stream, at: now)
       }
-    } else {
-      streams.hold(stream, !broker.wantsInput(id))
+    } else if streams.isHeld(stream), broker.wantsInput(id) {
+      streams.hold(stream, false)
     }
   }
 }
