@@ -203,11 +203,14 @@ public struct Broker: ~Copyable {
     var writer = headScratch.writer()
     encode(&writer)
     precondition(!writer.overflowed)
-    guard writer.count <= Int(connections[id].packetBytesMax) else {  // §3.1.2-24
-      counters.controlPacketsDropped &+= 1
-      return
-    }
-    guard outboxes.append(writer.written, to: &connections[id].outbox, use: .control) else {
+    appendControl(writer.written, on: id)
+  }
+
+  private mutating func appendControl(_ packet: Bytes, on id: ConnectionID) {
+    let connection = connections.address(id)
+    guard packet.count <= Int(connection.pointee.packetBytesMax),  // §3.1.2-24
+      outboxes.append(packet, to: &connection.pointee.outbox, use: .control)
+    else {
       counters.controlPacketsDropped &+= 1
       return
     }

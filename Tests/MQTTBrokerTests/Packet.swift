@@ -27,7 +27,7 @@ enum Packet: Equatable {
 }
 
 /// A property (§2.2.2.2), in the order of the wire.
-enum Prop: Equatable {
+enum Prop: Hashable {
   case number(PropertyID, UInt32)
   case text(PropertyID, String)
   case user(String, String)

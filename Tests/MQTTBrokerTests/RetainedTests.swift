@@ -167,6 +167,35 @@ import Testing
     world.finish()
   }
 
+  /// A replay that goes on while a message is routed leaves that message's receivers as they are: a session with a shared
+  /// subscription, whose delivery pumps the replay, and with others keeps all its identifiers (§3.3.4-3).
+  @Test(arguments: ["#", "+/#", "t/#", "t/0"], ["#", "+/+", "t/#", "t/+"])
+  func replayLeavesReceiversAlone(shared: String, replaying: String) {
+    for other in ["#", "+/+", "t/#", "t/+", "t/0"] where other != replaying {
+      let world = World(clients: ["pub", "sub"])
+      let large = String(repeating: "x", count: world.broker.limits.referenceBytesMin - 1)
+      for index in 0..<4 {
+        world.send("pub", .publish(topic: "t/\(index)", payload: index == 0 ? large : "small", retain: true))
+      }
+      world.subscribe("sub", "fill")
+      world.read("sub", bytesPerFlush: 0)
+      while world.broker.counters.qos0Dropped == 0 { world.send("pub", .publish(topic: "fill", payload: large)) }
+      world.send("sub", .subscribe(2, [Filter(replaying)], id: 2))  // and its replay waits for room for `large`
+      world.send("sub", .subscribe(3, [Filter(other, retainHandling: 2)], id: 3))
+      world.send("sub", .subscribe(4, [Filter("$share/g/\(shared)", qos: 1)], id: 4))
+      world.send("pub", .publish(topic: "t/0", payload: "live", qos: 1, packetID: 1, retain: true))
+      world.read("sub", bytesPerFlush: nil)
+      let got = world.takeAll("sub")
+      #expect(got.contains { $0.topic == "t/1" }, "the replay went on")
+      let live = got.filter { $0.payload == "live" }
+      #expect(live.count == 2)
+      for case .publish(_, _, let qos, _, _, _, let properties) in live {
+        #expect(Set(properties) == (qos == 0 ? [.identifier(2), .identifier(3)] : [.identifier(4)]), "\(other)")
+      }
+      world.finish()
+    }
+  }
+
   @Test func replayEndsWithItsSubscription() {
     let world = World(clients: ["pub"])
     for index in 0..<6 {

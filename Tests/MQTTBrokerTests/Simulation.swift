@@ -6,12 +6,13 @@ import MQTTWire
 /// A broker, its clients, their network and the clock, all drawn from one seed: limits, what clients do and how often,
 /// where bytes are cut, who reads slowly. After every step everything is looked at.
 ///
-/// Rooms: Simulation (steps), SimulationWaiting (verdicts and the journal), SimulationClient, SimulationNetwork (bytes), SimulationPackets (what each packet is to
-/// do), SimulationModel (sessions and deliveries), Audit (what the broker keeps).
+/// Rooms: Simulation (steps), SimulationActions (what clients send), SimulationWaiting (verdicts and the journal),
+/// SimulationClient, SimulationNetwork (bytes), SimulationPackets (what each packet is to do), SimulationModel
+/// (sessions and deliveries), Audit (what the broker keeps).
 final class Simulation {
   static let willMark = UInt8(ascii: "w")
-  private static let ownMark = UInt8(ascii: "o")
-  private static let honestCount = 3
+  static let ownMark = UInt8(ascii: "o")
+  static let honestCount = 3
 
   let limits: Limits
   var broker: Broker
@@ -27,7 +28,7 @@ final class Simulation {
   var writable: [ConnectionID] = []
   let parts = UnsafeMutableBufferPointer<Bytes>.allocate(capacity: 3)
   let cutsOften: Bool
-  private let clients: [SimulatedClient]
+  let clients: [SimulatedClient]
   let waiting: SimulatedWaiting
 
   // Model.
@@ -37,15 +38,15 @@ final class Simulation {
   /// Sent again by their publisher, who did not hear whether they were taken: they may come late.
   var repeated: Set<Int> = []
   var matchCache: [[UInt8]: Bool] = [:]
-  private var lastSerial = 0
+  var lastSerial = 0
 
   private(set) var stepCount = 0
   var eventCount = 0
   var packetCount = 0
   var messageCount = 0
 
-  private let topics = ["a", "a/b", "a/b/c", "b", "/", "a//c", "$x/y", "long/" + String(repeating: "n", count: 40)]
-  private let filters = [
+  let topics = ["a", "a/b", "a/b/c", "b", "/", "a//c", "$x/y", "long/" + String(repeating: "n", count: 40)]
+  let filters = [
     "#", "+", "a/#", "a/+", "+/b", "+/+/+", "a", "a/b/c", "/", "$x/#", "$share/g/a/#", "$share/h/#", "$share/g/b",
     "$share/g", "a/#/b", "$SYS/#", "1/2/3/4/5/6/7", "long/" + String(repeating: "n", count: 40),
   ]
@@ -180,7 +181,7 @@ final class Simulation {
     while broker.nextNotice() != nil {}
   }
 
-  private func pick<Element>(_ elements: [Element]) -> Element { elements[random.below(elements.count)] }
+  func pick<Element>(_ elements: [Element]) -> Element { elements[random.below(elements.count)] }
 
   private func act(_ action: Action) {
     switch action {
@@ -211,7 +212,7 @@ final class Simulation {
   }
 
   /// Deadlines are met on the way, or all at once and late.
-  private func wait(milliseconds: Int) {
+  func wait(milliseconds: Int) {
     let end = now.adding(milliseconds: Int64(milliseconds))
     if random.oneIn(2) {
       while let deadline = broker.nextDeadline, deadline <= end, failure == nil {
@@ -226,7 +227,7 @@ final class Simulation {
 
   // MARK: Connections
 
-  private func anyLine() -> Line? { lines.isEmpty ? nil : pick(lines) }
+  func anyLine() -> Line? { lines.isEmpty ? nil : pick(lines) }
 
   private func connect(_ client: SimulatedClient, fields given: ConnectFields? = nil) {
     if let line = client.line, line.isOpen, given == nil, !random.oneIn(6) { return }
@@ -270,139 +271,6 @@ final class Simulation {
       fields.will = will
     }
     return fields
-  }
-
-  // MARK: Packets
-
-  private func send(_ packet: Packet) {
-    guard let line = anyLine(), !line.isAbandoned else { return }
-    send(packet, on: line)
-  }
-
-  private func send(_ packet: Packet, on line: Line) {
-    guard line.isReady || !line.client.isHonest else { return }
-    var bytes = packet.bytes(line.version)
-    switch random.below(60) {
-    case 0...4:  // in two parts, with time between them
-      let cut = random.below(bytes.count)
-      line.outgoing += bytes[..<cut]
-      settle()
-      if random.oneIn(2) { wait(milliseconds: 1000) }
-      if random.oneIn(6), line.isOpen { detach(line) }
-      bytes.removeFirst(cut)
-    case 5:  // never completed
-      guard !line.client.isHonest else { break }
-      bytes.removeLast(1 + random.below(bytes.count))
-    default: break
-    }
-    if line.isOpen, !broker.isClosing(line.id) { line.outgoing += bytes }
-  }
-
-  private func sendHostile() {
-    guard let line = anyLine(), !line.client.isHonest else { return }
-    var bytes = anyPublish(line).bytes(line.version)
-    bytes[random.below(bytes.count)] = UInt8(truncatingIfNeeded: random.next())
-    line.outgoing += random.oneIn(4) ? random.bytes(1 + random.below(30)) : bytes
-  }
-
-  private func anyPacketID() -> UInt16 { UInt16(1 + random.below(random.oneIn(20) ? 8 : 4)) }
-
-  private func payload(_ mark: UInt8) -> String {
-    lastSerial += 1
-    return "\(lastSerial)\(UnicodeScalar(mark))-"
-      + String(repeating: "x", count: pick([0, 0, 0, 5, 60, 190, 300, 900, 1800]))
-  }
-
-  private func anyPublish(_ line: Line) -> Packet {
-    let qos = UInt8(random.below(3))
-    var properties: [Prop] = []
-    if random.oneIn(5) { properties.append(.expiry(UInt32(random.below(20)))) }
-    if random.oneIn(5) { properties.append(.user("k", String(repeating: "v", count: random.below(60)))) }
-    if random.oneIn(9) { properties.append(.alias(UInt32(1 + random.below(2)))) }
-    let topic = random.oneIn(80) ? "" : random.oneIn(20) ? "1/2/3/4/5/6/7" : pick(topics)
-    return .publish(
-      topic: topic, payload: random.oneIn(8) ? "" : payload(line.client.mark), qos: qos, packetID: anyPacketID(),
-      retain: random.oneIn(3), dup: qos > 0 && random.oneIn(4), properties: properties)
-  }
-
-  private func publish() {
-    guard let line = anyLine(), !line.client.isHonest, !line.isAbandoned else { return }
-    send(anyPublish(line), on: line)
-  }
-
-  private func publishHonestly() {
-    let client = clients[random.below(Simulation.honestCount)]
-    guard let line = client.line, line.isOpen, line.isReady, !broker.isClosing(line.id),
-      client.unfinished.count < limits.inflightMax
-    else { return }
-    let qos = UInt8(random.below(3))
-    let id = qos > 0 ? client.unusedPacketID() : 0
-    let packet = Packet.publish(
-      topic: pick(topics), payload: payload(client.mark), qos: qos, packetID: id,
-      retain: limits.retainedMax > 0 && random.oneIn(9))
-    if qos > 0 { client.unfinished.append(SimulatedClient.Unfinished(packetID: id, packet: packet)) }
-    send(packet, on: line)
-  }
-
-  private func subscribe() {
-    guard let line = anyLine(), !line.isAbandoned else { return }
-    let list = (0...random.below(4)).map { _ in
-      let qos = UInt8(random.oneIn(4) ? 0 : 1 + random.below(2))
-      return line.version == .v311
-        ? Filter(pick(filters), qos: qos)
-        : Filter(
-          pick(filters), qos: qos, noLocal: random.oneIn(60), retainAsPublished: random.oneIn(2),
-          retainHandling: UInt8(random.below(3)))
-    }
-    send(.subscribe(anyPacketID(), list, id: random.oneIn(2) ? UInt32(1 + random.below(300)) : nil), on: line)
-  }
-
-  /// The right answers to what came, in order.
-  private func reply() {
-    guard let line = lines.first(where: { !$0.replies.isEmpty && random.oneIn(2) }), !line.isAbandoned else { return }
-    reply(on: line, count: 1 + random.below(6))
-  }
-
-  private func reply(on line: Line, count: Int) {
-    for reply in line.replies.prefix(count) {
-      guard line.isOpen, !broker.isClosing(line.id) else { break }
-      let isRefused = !line.client.isHonest && random.oneIn(9)
-      switch reply.type {
-      case .pubAck: line.outgoing += Packet.pubAck(reply.id).bytes(line.version)
-      case .pubRec: line.outgoing += Packet.pubRec(reply.id, isRefused ? .quotaExceeded : .success).bytes(line.version)
-      case .pubRel: line.outgoing += Packet.pubRel(reply.id).bytes(line.version)
-      default: line.outgoing += Packet.pubComp(reply.id).bytes(line.version)
-      }
-    }
-    line.replies.removeFirst(min(count, line.replies.count))
-  }
-
-  private func acknowledge() {
-    guard let line = anyLine(), !line.client.isHonest, !line.isAbandoned else { return }
-    let id = anyPacketID()
-    send(pick([.pubAck(id), .pubRec(id), .pubRel(id), .pubComp(id)]), on: line)
-  }
-
-  private func publishOwn() {
-    let topic = [UInt8](pick(topics).utf8)
-    let payload = random.oneIn(6) ? [] : [UInt8](payload(Simulation.ownMark).utf8)
-    let qos = QoS(rawValue: UInt8(random.below(3)))!
-    let retain = random.oneIn(3)
-    publishOwn(topic, payload, qos, retain, expirySeconds: random.oneIn(3) ? UInt32(random.below(5)) : nil)
-  }
-
-  private func publishOwn(_ topic: [UInt8], _ payload: [UInt8], _ qos: QoS, _ retain: Bool, expirySeconds: UInt32?) {
-    let publication = Publication(
-      topic: topic, qos: qos, retain: retain, serial: readSerial(payload).number, isEmpty: payload.isEmpty,
-      publisher: nil)
-    withBytes(topic) { topic in
-      withBytes(payload) { payload in
-        _ = event(.publish(publication), isAccepted: { !$0.isError }) {
-          broker.publish(
-            topic: topic, payload: payload, qos: qos, retain: retain, expirySeconds: expirySeconds, at: now)
-        }
-      }
-    }
   }
 
   // MARK: The end

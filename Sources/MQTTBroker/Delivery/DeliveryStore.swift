@@ -124,7 +124,7 @@ struct DeliveryStore: ~Copyable {
       } else if identifier != 0, let cell = identifierCells.lend(IdentifierCell(identifier: identifier, next: more)) {
         more = cell
       }
-      subscription = subscriptions.nextMatched(subscription)
+      subscription = subscriptions.nextMatched(subscription, of: receiver)
     }
     let entry = Delivery(message: message, qos: qos, retain: retain, identifier: first, moreIdentifiers: more)
     let delivery = deliveries.lend(entry)!  // reserved

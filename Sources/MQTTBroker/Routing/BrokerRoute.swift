@@ -207,7 +207,7 @@ extension Broker {
       forwardedByteCount: version == .v5 ? message.forwarded.count : 0, payloadByteCount: message.payload.count)
     head.expirySeconds = remainingSeconds(message.expiresAt, at: now)
     if version == .v5, receiver.hasIdentifier {
-      head.identifiersByteCount = subscriptions.identifiersByteCount(receiver.matched)
+      head.identifiersByteCount = subscriptions.identifiersByteCount(receiver)
     }
     let topic = outboxes.useAlias(
       for: message.topic, in: &head, of: connections[id].outbox, packetBytesMax: Int(connections[id].packetBytesMax))
@@ -217,7 +217,7 @@ extension Broker {
     }
     var writer = headScratch.writer()
     head.write(topic: topic, into: &writer)
-    if head.identifiersByteCount > 0 { subscriptions.writeIdentifiers(receiver.matched, into: &writer) }
+    if head.identifiersByteCount > 0 { subscriptions.writeIdentifiers(receiver, into: &writer) }
     let forwarded = version == .v5 ? message.forwarded : .empty
     let byReference = !stored.isNull && message.payload.count >= limits.referenceBytesMin
     let copied = writer.count + forwarded.count + (byReference ? 0 : message.payload.count)

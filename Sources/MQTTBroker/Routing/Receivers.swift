@@ -4,16 +4,20 @@ import MQTTWire
 /// One session that gets the message being routed, once, whatever the number of its matching filters.
 struct Receiver: BitwiseCopyable {
   let session: Handle<Session>
-  /// First of the matching subscriptions, linked by `match.next`; a shared one stands alone.
+  /// First of the matching subscriptions, linked by `match.next` unless it stands alone.
   fileprivate(set) var matched: Handle<Subscription>
+  /// A shared subscription, or one whose retained messages are replayed: a session's other subscriptions have no part
+  /// in it, whatever is linked for the message being routed.
+  fileprivate let isAlone: Bool
   fileprivate(set) var qos: QoS
   fileprivate(set) var retainAsPublished: Bool
   fileprivate(set) var hasIdentifier: Bool
 
   /// The only maker of receivers: whoever gets a message, live or retained, by a filter of its own or a shared one, is
   /// let through here. A right to read is asked here: `nil` keeps the message from this session.
-  @inline(__always) fileprivate init?(_ subscription: Handle<Subscription>, _ entry: Subscription) {
+  @inline(__always) fileprivate init?(_ subscription: Handle<Subscription>, _ entry: Subscription, isAlone: Bool) {
     session = entry.session
+    self.isAlone = isAlone
     matched = subscription
     qos = entry.options.qos
     retainAsPublished = entry.options.retainAsPublished
@@ -91,7 +95,7 @@ struct Receivers: ~Copyable {
   ) {
     let entry = subscriptions.address(subscription)
     if entry.pointee.options.noLocal, entry.pointee.session == publisher { return }  // §3.8.3.1-3
-    guard let receiver = Receiver(subscription, entry.pointee) else { return }
+    guard let receiver = Receiver(subscription, entry.pointee, isAlone: false) else { return }
     let receiving = sessions.address(receiver.session)
     guard receiving.pointee.match.serial == serial else {
       receiving.pointee.match.serial = serial
@@ -138,25 +142,25 @@ struct Receivers: ~Copyable {
       member = entry.members
       remaining -= 1
     }
-    guard !best.isNull, let receiver = Receiver(best, subscriptions[best]) else { return }
+    guard !best.isNull, let receiver = Receiver(best, subscriptions[best], isAlone: true) else { return }
     subscriptions.passTurn(of: group, behind: best)
-    subscriptions[best].match.next = .null
     list[count] = receiver
     count += 1
   }
 
   /// One session that gets a retained message through one subscription.
   static func single(_ subscription: Handle<Subscription>, _ subscriptions: borrowing SubscriptionStore) -> Receiver? {
-    subscriptions[subscription].match.next = .null
-    return Receiver(subscription, subscriptions[subscription])
+    Receiver(subscription, subscriptions[subscription], isAlone: true)
   }
 }
 
 /// What receivers' packets say of the subscriptions that matched (§3.3.2.3.8): one identifier each.
 extension SubscriptionStore {
-  /// The subscription that matched besides this one; null: none.
-  @inline(__always) func nextMatched(_ subscription: Handle<Subscription>) -> Handle<Subscription> {
-    self[subscription].match.next
+  /// The receiver's subscription that matched besides this one; null: none.
+  @inline(__always) func nextMatched(
+    _ subscription: Handle<Subscription>, of receiver: Receiver
+  ) -> Handle<Subscription> {
+    receiver.isAlone ? .null : self[subscription].match.next
   }
 
   /// Identifiers beyond the first, for which a delivery needs cells.
@@ -165,28 +169,28 @@ extension SubscriptionStore {
     var subscription = receiver.matched
     while !subscription.isNull {
       if self[subscription].identifier != 0 { count += 1 }
-      subscription = nextMatched(subscription)
+      subscription = nextMatched(subscription, of: receiver)
     }
     return max(0, count - 1)
   }
 
-  func identifiersByteCount(_ first: Handle<Subscription>) -> Int {
+  func identifiersByteCount(_ receiver: Receiver) -> Int {
     var byteCount = 0
-    var subscription = first
+    var subscription = receiver.matched
     while !subscription.isNull {
       let identifier = self[subscription].identifier
       if identifier != 0 { byteCount += PublishHead.identifierByteCount(identifier) }
-      subscription = nextMatched(subscription)
+      subscription = nextMatched(subscription, of: receiver)
     }
     return byteCount
   }
 
-  func writeIdentifiers(_ first: Handle<Subscription>, into writer: inout ByteWriter) {
-    var subscription = first
+  func writeIdentifiers(_ receiver: Receiver, into writer: inout ByteWriter) {
+    var subscription = receiver.matched
     while !subscription.isNull {
       let identifier = self[subscription].identifier
       if identifier != 0 { PublishHead.writeIdentifier(identifier, into: &writer) }
-      subscription = nextMatched(subscription)
+      subscription = nextMatched(subscription, of: receiver)
     }
   }
 }

@@ -1,0 +1,127 @@
+import Bounded
+import MQTTBroker
+import MQTTWire
+import Testing
+
+/// Packets that arrive in part: wherever they are cut, and when the blocks for them do not suffice.
+@Suite struct PartialPacketTests {
+  @Test func everyCutIsTheSame() {
+    let packets: [Packet] = [
+      .subscribe(1, [Filter("t", qos: 1)]), .publish(topic: "t", payload: "hello", qos: 1, packetID: 2),
+      .pingReq, .publish(topic: "t", payload: String(repeating: "x", count: 300), qos: 2, packetID: 3),
+    ]
+    let bytes = packets.flatMap { $0.bytes(.v5) }
+    for length in stride(from: 1, to: 40, by: 3) {
+      let world = World(clients: ["a"])
+      var position = 0
+      while position < bytes.count {
+        world.send("a", bytes: Array(bytes[position..<min(position + length, bytes.count)]))
+        position += length
+      }
+      // An acknowledgement is written behind what its message caused.
+      world.expect(
+        "a", .subAck(1, [.grantedQoS1]), .publish(topic: "t", payload: "hello", qos: 1, packetID: 1), .pubAck(2),
+        .pingResp, .publish(topic: "t", payload: String(repeating: "x", count: 300), qos: 1, packetID: 2), .pubRec(3))
+      #expect(world.pool("partial_blocks").used == 0)
+      #expect(world.pool("partial_blocks").peak <= 2)
+      world.finish()
+    }
+  }
+
+  @Test func blocksAreLentForTheBodyOnly() {  // an idle connection, or a fixed header in part, takes no block
+    let world = World(clients: ["a"])
+    let small = Packet.publish(topic: "t", payload: "0123456789").bytes(.v5)
+    world.send("a", bytes: Array(small[..<2]))
+    #expect(world.pool("partial_blocks").used == 0)
+    world.send("a", bytes: Array(small[2..<3]))
+    #expect(world.pool("partial_blocks").used == 1)
+    world.send("a", bytes: Array(small[3...]))
+    #expect(world.pool("partial_blocks").used == 0)
+    let large = Packet.publish(topic: "t", payload: String(repeating: "x", count: 2000)).bytes(.v5)
+    world.send("a", bytes: Array(large[..<1000]))
+    #expect(world.pool("partial_blocks").used == 4)  // of what has come, not of what is said to come
+    world.lose("a")
+    #expect(world.pool("partial_blocks").used == 0)
+    world.finish()
+  }
+
+  /// Each read of 16 KiB ends in another's middle.
+  @Test func manyPublishersOfLargePackets() {
+    let names = (0..<10).map { "pub\($0)" }
+    let world = World(clients: names + ["sub"], limits: Limits())
+    world.subscribe("sub", "#")
+    let stream = (0..<32).flatMap {
+      Packet.publish(topic: "t\($0)", payload: String(repeating: "x", count: 4096)).bytes(.v5)
+    }
+    var position = 0
+    while position < stream.count {
+      let end = min(position + 16_384, stream.count)
+      for name in names {
+        world.send(name, bytes: Array(stream[position..<end]))
+        _ = world.takeAll("sub")
+      }
+      position = end
+    }
+    for name in names { #expect(world.isOpen(name)) }
+    #expect(world.pool("partial_blocks").dropped == 0)
+    #expect(world.broker.counters.publishesReceived == 320)
+    world.finish()
+  }
+
+  @Test func slowestOfTheDribblersGivesWay() {  // policy disconnect-slowest
+    var limits = Limits.forTests
+    limits.partialBlockBytes = 64
+    limits.partialBlockCount = limits.packetBytesMax / 64
+    let world = World(clients: ["a", "b", "c", "small"], old: ["d"], limits: limits)
+    let third = limits.packetBytesMax / 3
+    let bytes = Packet.publish(topic: "t", payload: String(repeating: "x", count: third * 3 / 2)).bytes(.v5)
+    let short = Packet.publish(topic: "t", payload: "short", qos: 1, packetID: 1).bytes(.v5)
+    world.send("small", bytes: Array(short[..<4]))
+    for name in ["a", "b", "c"] {
+      world.advance(seconds: 1)
+      world.send(name, bytes: Array(bytes[..<third]))
+    }
+    world.expectClosed("a", .disconnect(.quotaExceeded))
+    world.expectNothing("b", "c", "small")
+    world.send("d", bytes: Array(bytes[..<third]))
+    world.expectClosed("b", .disconnect(.quotaExceeded))
+    // Who has been under way for longer and holds little is not in the way.
+    world.send("small", bytes: Array(short[4...]))
+    world.expect("small", .pubAck(1, .noMatchingSubscribers))
+    world.send("c", bytes: Array(bytes[third...]))
+    world.expectNothing("c", "d")
+    #expect(world.pool("partial_blocks").dropped == 2)
+    #expect(world.broker.counters.quotaClosed == 2)
+    world.finish()
+  }
+
+  @Test func oneOfTheLargestAlwaysFits() {
+    var limits = Limits.forTests
+    limits.partialBlockCount = limits.packetBytesMax / limits.partialBlockBytes
+    let world = World(clients: ["a"], limits: limits)
+    let length = limits.packetBytesMax - 4 - 3 - 1 - 2
+    let bytes = Packet.publish(topic: "t", payload: String(repeating: "x", count: length), qos: 1, packetID: 1).bytes(
+      .v5)
+    #expect(bytes.count == limits.packetBytesMax)
+    for byte in bytes { world.send("a", bytes: [byte]) }
+    world.expect("a", .pubAck(1, .noMatchingSubscribers))
+    world.finish()
+  }
+
+  @Test func malformedBytesAreCounted() {  // §4.13.1: every one ends its connection with its reason
+    let world = World()
+    for round in 0..<20 {
+      world.connect("a\(round)", clientID: "a")
+      world.send("a\(round)", bytes: [0x30, 0xFF, 0xFF, 0xFF, 0xFF])
+      world.expectClosed("a\(round)", .disconnect(.malformedPacket))
+    }
+    #expect(world.broker.counters.malformedClosed == 20)
+    var notices = 0
+    while let notice = world.broker.nextNotice() {
+      #expect(notice.reason == .malformedPacket)
+      notices += 1
+    }
+    #expect(notices == 20)
+    world.finish()
+  }
+}
