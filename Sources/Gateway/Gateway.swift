@@ -157,6 +157,19 @@ public final class Gateway<TheBoard: Board> {
     }
   }
 
+  /// Visits the gateway's own numbers: topic under $SYS, and value.
+  public func visitFigures(_ visit: (StaticString, UInt64) -> Void) {
+    visit("$SYS/tapline/taps/overruns", handlerCounters.overruns)
+    visit("$SYS/tapline/taps/quarantines", handlerCounters.quarantines)
+    visit("$SYS/tapline/taps/quarantined_skipped", handlerCounters.quarantinedSkipped)
+    visit("$SYS/tapline/taps/decoupled_dropped", handlerCounters.decoupledDropped)
+    visit("$SYS/tapline/rules/fired", rules.counters.fired)
+    visit("$SYS/tapline/rules/cut", rules.counters.cut)
+    visit("$SYS/tapline/rules/refused", rules.counters.refused)
+    visit("$SYS/tapline/rules/dropped", rules.counters.dropped)
+    visit("$SYS/tapline/rules/not_comparable", rules.counters.notComparable)
+  }
+
   /// Publishes a message of a tap, and does what follows from it.
   public func publish(_ publication: Publication, at now: Instant) {
     send(publication, at: now)

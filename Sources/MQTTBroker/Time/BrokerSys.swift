@@ -3,38 +3,13 @@ import MQTTWire
 
 /// $SYS: what the broker says about itself.
 extension Broker {
-  /// mosquitto's names, so that what reads them there reads them here.
   mutating func publishSys(at now: Instant) {
-    let connected = UInt64(connections.count - pendingCount)
-    sys("$SYS/broker/uptime", UInt64(max(0, now.since(startedAt)) / 1_000_000_000), at: now)
-    sys("$SYS/broker/clients/connected", connected, at: now)
-    sys("$SYS/broker/clients/disconnected", UInt64(max(0, sessions.gauge.used - Int(connected))), at: now)
-    sys("$SYS/broker/clients/total", UInt64(sessions.gauge.used), at: now)
-    sys("$SYS/broker/clients/maximum", UInt64(connectionGauge.peak), at: now)
-    sys("$SYS/broker/messages/received", counters.packetsReceived, at: now)
-    sys("$SYS/broker/messages/sent", counters.packetsSent, at: now)
-    sys("$SYS/broker/messages/stored", UInt64(messages.gauge.used), at: now)
-    sys("$SYS/broker/publish/messages/received", counters.publishesReceived, at: now)
-    sys("$SYS/broker/publish/messages/sent", counters.publishesSent, at: now)
-    sys("$SYS/broker/publish/messages/dropped", counters.qos0Dropped &+ counters.queuedDropped, at: now)
-    sys("$SYS/broker/bytes/received", counters.bytesReceived, at: now)
-    sys("$SYS/broker/bytes/sent", counters.bytesSent, at: now)
-    sys("$SYS/broker/subscriptions/count", UInt64(subscriptions.gauge.used), at: now)
-    sys("$SYS/broker/retained messages/count", UInt64(retained.gauge.used), at: now)
-    sys("$SYS/tapline/publish/refused", counters.publishesRefused, at: now)
-    sys("$SYS/tapline/publish/queue_refused", counters.queueRefusals, at: now)
-    sys("$SYS/tapline/publish/expired", counters.expired, at: now)
-    sys("$SYS/tapline/publish/oversize", counters.oversizeDropped, at: now)
-    sys("$SYS/tapline/clients/refused", refusedCount, at: now)
-    sys("$SYS/tapline/clients/refused_rate", counters.rateRefused, at: now)
-    sys("$SYS/tapline/clients/refused_pending", counters.pendingRefused, at: now)
-    sys("$SYS/tapline/clients/takeovers", counters.takeovers, at: now)
-    sys("$SYS/tapline/clients/refused_takeover", counters.takeoversRefused, at: now)
-    sys("$SYS/tapline/closed/malformed", counters.malformedClosed, at: now)
-    sys("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed, at: now)
-    sys("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed, at: now)
-    sys("$SYS/tapline/closed/quota", counters.quotaClosed, at: now)
-    sys("$SYS/tapline/closed/timeout", counters.keepAliveClosed, at: now)
+    var figure = 0
+    while figure < Broker.figureCount {
+      let (topic, value) = self.figure(figure, at: now)
+      publishFigure(topic, value, at: now)
+      figure += 1
+    }
     var index = 0
     while index < limits.sessionsMax {
       if let session = sessions.handle(at: index) { publishClient(session, at: now) }
@@ -51,7 +26,51 @@ extension Broker {
     counters.connectsRefused &+ connections.gauge.refused &+ counters.rateRefused &+ counters.pendingRefused
   }
 
-  private mutating func sys(_ topic: StaticString, _ value: UInt64, at now: Instant) {
+  public static var figureCount: Int { 29 }
+
+  /// Topic and value of each of the broker's own numbers, 0..<figureCount. mosquitto's names where it has the
+  /// number, so that what reads them there reads them here.
+  public func figure(_ index: Int, at now: Instant) -> (topic: StaticString, value: UInt64) {
+    let connected = UInt64(connections.count - pendingCount)
+    return switch index {
+    case 0: ("$SYS/broker/uptime", UInt64(max(0, now.since(startedAt)) / 1_000_000_000))
+    case 1: ("$SYS/broker/clients/connected", connected)
+    case 2: ("$SYS/broker/clients/disconnected", UInt64(max(0, sessions.gauge.used - Int(connected))))
+    case 3: ("$SYS/broker/clients/total", UInt64(sessions.gauge.used))
+    case 4: ("$SYS/broker/clients/maximum", UInt64(connectionGauge.peak))
+    case 5: ("$SYS/broker/messages/received", counters.packetsReceived)
+    case 6: ("$SYS/broker/messages/sent", counters.packetsSent)
+    case 7: ("$SYS/broker/messages/stored", UInt64(messages.gauge.used))
+    case 8: ("$SYS/broker/publish/messages/received", counters.publishesReceived)
+    case 9: ("$SYS/broker/publish/messages/sent", counters.publishesSent)
+    case 10: ("$SYS/broker/publish/messages/dropped", counters.qos0Dropped &+ counters.queuedDropped)
+    case 11: ("$SYS/broker/bytes/received", counters.bytesReceived)
+    case 12: ("$SYS/broker/bytes/sent", counters.bytesSent)
+    case 13: ("$SYS/broker/subscriptions/count", UInt64(subscriptions.gauge.used))
+    case 14: ("$SYS/broker/retained messages/count", UInt64(retained.gauge.used))
+    case 15: ("$SYS/tapline/publish/refused", counters.publishesRefused)
+    case 16: ("$SYS/tapline/publish/queue_refused", counters.queueRefusals)
+    case 17: ("$SYS/tapline/publish/expired", counters.expired)
+    case 18: ("$SYS/tapline/publish/oversize", counters.oversizeDropped)
+    case 19: ("$SYS/tapline/clients/refused", refusedCount)
+    case 20: ("$SYS/tapline/clients/refused_rate", counters.rateRefused)
+    case 21: ("$SYS/tapline/clients/refused_pending", counters.pendingRefused)
+    case 22: ("$SYS/tapline/clients/takeovers", counters.takeovers)
+    case 23: ("$SYS/tapline/clients/refused_takeover", counters.takeoversRefused)
+    case 24: ("$SYS/tapline/closed/malformed", counters.malformedClosed)
+    case 25: ("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed)
+    case 26: ("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed)
+    case 27: ("$SYS/tapline/closed/quota", counters.quotaClosed)
+    default: ("$SYS/tapline/closed/timeout", counters.keepAliveClosed)
+    }
+  }
+
+  /// Publishes a number under $SYS, retained, if it is not there yet or another one is.
+  /// - Parameter omitsZero: a number that has never been anything but 0 is not published.
+  public mutating func publishFigure(
+    _ topic: StaticString, _ value: UInt64, omitsZero: Bool = false, at now: Instant
+  ) {
+    if omitsZero, value == 0, topics.find(Bytes(topic)).map({ topics[$0].retained.isNull }) ?? true { return }
     var writer = headScratch.writer()
     writer.writeDecimal(value)
     let text = InlineText(writer.written)

@@ -16,6 +16,8 @@ final class KernelBoard: Board {
   let chip: SimulatedChip?
   /// By the number of the line; nil: it is not there, busy or lost.
   var requests: [LineRequest?]
+  /// For the edges of one read.
+  let edges: EdgeBuffer
   /// When each missing line is to be requested again.
   var retryAt: [Instant]
   /// One a PWM channel or LED.
@@ -33,6 +35,7 @@ final class KernelBoard: Board {
     self.poller = poller
     chip = configuration.board?.isSimulated == true ? SimulatedChip() : nil
     lines = chip.map { Lines(simulated: $0) } ?? Lines()
+    edges = try EdgeBuffer(capacity: 64)
     let taps = configuration.taps
     let lineCount = taps.outputs.count + taps.inputs.count + taps.counters.count
     requests = [LineRequest?](repeating: nil, count: lineCount)

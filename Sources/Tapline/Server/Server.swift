@@ -26,35 +26,21 @@ public final class Server {
   var admission: Admission
   /// Each with its `Speaker`.
   var streams: Streams
-  /// Streams have come or gone, or been refused for lack of a place, and the broker has not been told.
-  var isReportDue = true
-  var unreportedRefusals = 0
+  var streamsReport = StreamsReport()
   /// Those of the configuration where clients are accepted, in the order of `streams`.
   let socketListeners: [ListenerSettings]
   let ports: [SerialPort]
   let poller: Poller
   let signals: Signals
-  let sensorLanes: SensorLanes
-  /// In the order of `sensorLanes`.
-  let slowLanes: [SlowLane]
-  var stateError: LinuxError?
+  let slowLanes: SlowLanes
 
-  let edges: EdgeBuffer
   var presses: [Press]
   /// By the handler's place; nil: an inline one.
   var decoupled: [DecoupledHandler?] = []
-  var publishedHandlerCounters = HandlerCounters()
-  var publishedRuleCounters = RuleCounters()
-  var tapCountersAt = Instant(nanoseconds: 0)
 
-  var turnTimes = TurnTimes()
-  var figuresAt = Instant.never
+  var figures = FigureTimes()
   /// Calls that took memory on the thread that asks; nil where nobody counts them.
   public var allocationCount: (() -> UInt64)?
-  var allocationsAtStart: UInt64 = 0
-  var publishedAllocations: UInt64?
-
-  var publishedLog = Log.Counters()
   var watchdogAt = Instant.never
 
   /// What can keep a server from starting, in words for the log.
@@ -92,9 +78,7 @@ public final class Server {
     do throws(LinuxError) {
       signals = try Signals()
       poller = try Poller(eventsMax: 64)
-      edges = try EdgeBuffer(capacity: 64)
-      sensorLanes = SensorLanes(configuration.taps.sensors)
-      slowLanes = try Server.startSlowLanes(sensorLanes.counts, sysfsRoot: configuration.sysfsRoot)
+      slowLanes = try SlowLanes(configuration.taps.sensors, sysfsRoot: configuration.sysfsRoot)
       board = try KernelBoard(configuration, log: log, poller: poller)
     } catch {
       throw StartError(text: Server.text("cannot start: ", error))
@@ -134,7 +118,7 @@ public final class Server {
     }
     try openListeners()
     poll(signals.fd, .signals, 0)
-    for index in 0..<slowLanes.count { poll(slowLanes[index].fd, .slowLane, index) }
+    for (index, lane) in slowLanes.lanes.enumerated() { poll(lane.fd, .slowLane, index) }
     if let keeper = board.stateKeeper { poll(keeper.fd, .stateFile, 0) }
     for index in 0..<board.levelLanes.count { poll(board.levelLanes[index].fd, .level, index) }
   }

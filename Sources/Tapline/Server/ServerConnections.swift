@@ -31,14 +31,21 @@ extension Server {
   /// Tells the broker what has become of streams since the last time. A handler may have brought some while the broker was
   /// in a call.
   func reportStreams() {
-    guard isReportDue, !gateway.isInCall else { return }
-    isReportDue = false
+    guard streamsReport.isDue, !gateway.isInCall else { return }
     let gauge = streams.gauge
-    let refusedCount = unreportedRefusals
-    unreportedRefusals = 0
+    let refusedCount = streamsReport.refusedCount
+    streamsReport = StreamsReport(isDue: false)
     callBroker {
       $0.transports = gauge
       for _ in 0..<refusedCount { $0.streamRefused(.full, from: .local) }
     }
   }
+}
+
+/// What has become of streams that the broker has not been told of.
+struct StreamsReport {
+  /// Some have come or gone, or been refused.
+  var isDue = true
+  /// Refused for lack of a place.
+  var refusedCount = 0
 }

@@ -5,25 +5,28 @@ import MQTTBroker
 import TaplineConfiguration
 import Taps
 
-/// What the loop says of itself under $SYS.
+/// What the loop and the gateway say of themselves under $SYS, beside the broker's own figures.
 extension Server {
   /// Every `sys_interval_seconds`, from READY on.
   func publishFigures(at now: Instant) {
-    guard figuresAt <= now else { return }
-    figuresAt = now.adding(seconds: Int64(configuration.limits.sysIntervalSeconds))
+    figures.loopAt = now.adding(seconds: Int64(configuration.limits.sysIntervalSeconds))
     var writer = gateway.scratch.writer()
-    turnTimes.write(into: &writer)
-    publishFigure("$SYS/tapline/loop/turn_microseconds", writer.written, at: now)
-    publishLogCounters(at: now)
+    figures.turnTimes.write(into: &writer)
+    publishText("$SYS/tapline/loop/turn_microseconds", writer.written, at: now)
     publishPortFigures(at: now)
+    visitFigures { topic, value in publishFigure(topic, value, omitsZero: true, at: now) }
     guard let allocationCount else { return }
-    let afterReady = allocationCount() &- allocationsAtStart
-    guard afterReady != publishedAllocations else { return }
-    if publishedAllocations == nil {
-      publishFigure("$SYS/tapline/memory/allocations_at_start", allocationsAtStart, at: now)
-    }
-    publishedAllocations = afterReady
-    publishFigure("$SYS/tapline/memory/allocations_after_ready", afterReady, at: now)
+    publishFigure("$SYS/tapline/memory/allocations_at_start", figures.allocationsAtStart, at: now)
+    publishFigure(
+      "$SYS/tapline/memory/allocations_after_ready", allocationCount() &- figures.allocationsAtStart, at: now)
+  }
+
+  /// Visits the numbers of the log: topic under $SYS, and value.
+  private func visitFigures(_ visit: (StaticString, UInt64) -> Void) {
+    visit("$SYS/tapline/log/lines", log.counters.written)
+    visit("$SYS/tapline/log/repeated", log.counters.repeated)
+    visit("$SYS/tapline/log/suppressed", log.counters.suppressed)
+    visit("$SYS/tapline/log/lost", log.counters.lost)
   }
 
   /// `tapline version 0.1.0`, once: a client that looks there first learns what it speaks to.
@@ -31,58 +34,40 @@ extension Server {
     var writer = gateway.scratch.writer()
     writer.write("tapline version ")
     writer.write(Version.text)
-    publishFigure("$SYS/broker/version", writer.written, at: now)
+    publishText("$SYS/broker/version", writer.written, at: now)
   }
 
-  func publishFigure(_ topic: StaticString, _ value: UInt64, at now: Instant) {
-    var writer = gateway.scratch.writer()
-    writer.writeDecimal(value)
-    publishFigure(topic, writer.written, at: now)
+  func publishFigure(_ topic: StaticString, _ value: UInt64, omitsZero: Bool = false, at now: Instant) {
+    callBroker { $0.publishFigure(topic, value, omitsZero: omitsZero, at: now) }
   }
 
-  private func publishFigure(_ topic: StaticString, _ payload: Bytes, at now: Instant) {
+  private func publishText(_ topic: StaticString, _ payload: Bytes, at now: Instant) {
     gateway.publishOwn(topic: Bytes(topic), payload: payload, retain: true, runsTaps: false, at: now)
-  }
-
-  func publishCounter(_ topic: StaticString, _ value: UInt64, _ before: UInt64, at now: Instant) {
-    guard value != before else { return }
-    publishFigure(topic, value, at: now)
   }
 
   // MARK: Taps and rules
 
-  /// When changed figures are due; they are published once a second at most.
-  var tapCountersDeadline: Instant {
-    gateway.handlerCounters == publishedHandlerCounters && gateway.rules.counters == publishedRuleCounters
-      ? .never : tapCountersAt
+  /// When the gateway's changed figures are due: once a second at most.
+  var gatewayFiguresDeadline: Instant {
+    gateway.handlerCounters == figures.toldHandlers && gateway.rules.counters == figures.toldRules
+      ? .never : figures.gatewayAt
   }
 
-  /// `$SYS/tapline/taps/...` and `$SYS/tapline/rules/...`, where they have changed.
-  func publishTapCounters(at now: Instant) {
-    guard tapCountersDeadline <= now else { return }
-    tapCountersAt = now.adding(seconds: 1)
-    publishHandlerCounters(at: now)
-    publishRuleCounters(at: now)
+  func publishGatewayFigures(at now: Instant) {
+    figures.gatewayAt = now.adding(seconds: 1)
+    (figures.toldHandlers, figures.toldRules) = (gateway.handlerCounters, gateway.rules.counters)
+    gateway.visitFigures { topic, value in publishFigure(topic, value, omitsZero: true, at: now) }
   }
+}
 
-  private func publishHandlerCounters(at now: Instant) {
-    let (new, old) = (gateway.handlerCounters, publishedHandlerCounters)
-    publishCounter("$SYS/tapline/taps/overruns", new.overruns, old.overruns, at: now)
-    publishCounter("$SYS/tapline/taps/quarantines", new.quarantines, old.quarantines, at: now)
-    publishCounter("$SYS/tapline/taps/quarantined_skipped", new.quarantinedSkipped, old.quarantinedSkipped, at: now)
-    publishCounter("$SYS/tapline/taps/decoupled_dropped", new.decoupledDropped, old.decoupledDropped, at: now)
-    publishedHandlerCounters = new
-  }
-
-  private func publishRuleCounters(at now: Instant) {
-    let (new, old) = (gateway.rules.counters, publishedRuleCounters)
-    publishCounter("$SYS/tapline/rules/fired", new.fired, old.fired, at: now)
-    publishCounter("$SYS/tapline/rules/cut", new.cut, old.cut, at: now)
-    publishCounter("$SYS/tapline/rules/refused", new.refused, old.refused, at: now)
-    publishCounter("$SYS/tapline/rules/dropped", new.dropped, old.dropped, at: now)
-    publishCounter("$SYS/tapline/rules/not_comparable", new.notComparable, old.notComparable, at: now)
-    publishedRuleCounters = new
-  }
+/// When figures are published, and what has been told of the gateway's.
+struct FigureTimes {
+  var loopAt = Instant.never
+  var gatewayAt = Instant(nanoseconds: 0)
+  var toldHandlers = HandlerCounters()
+  var toldRules = RuleCounters()
+  var turnTimes = TurnTimes()
+  var allocationsAtStart: UInt64 = 0
 }
 
 /// How many turns of the loop took how long, from the end of one wait to the beginning of the next.

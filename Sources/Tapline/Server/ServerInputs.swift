@@ -69,9 +69,9 @@ extension Server {
     var rounds = 16  // x 64: the kernel keeps 1024 edges at most
     while rounds > 0 {
       rounds -= 1
-      let count = try request.readEdges(into: edges)
+      let count = try request.readEdges(into: board.edges)
       for index in 0..<count {
-        let edge = edges[index]
+        let edge = board.edges[index]
         let at = Instant(nanoseconds: max(0, edge.timestampNanoseconds &+ bootOffset))
         advance(owner, to: at, at: now)
         let told = LineEdge(
@@ -85,7 +85,7 @@ extension Server {
           board.stateChanged(at: now)
         }
       }
-      if count < edges.capacity { return }
+      if count < board.edges.capacity { return }
     }
   }
 

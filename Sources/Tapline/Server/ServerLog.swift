@@ -78,19 +78,6 @@ extension Server {
     peer.write(to: &line, withPort: withPort)
   }
 
-  // MARK: Figures
-
-  /// `$SYS/tapline/log/...`, where they have changed.
-  func publishLogCounters(at now: Instant) {
-    let (new, old) = (log.counters, publishedLog)
-    guard new != old else { return }
-    publishCounter("$SYS/tapline/log/lines", new.written, old.written, at: now)
-    publishCounter("$SYS/tapline/log/repeated", new.repeated, old.repeated, at: now)
-    publishCounter("$SYS/tapline/log/suppressed", new.suppressed, old.suppressed, at: now)
-    publishCounter("$SYS/tapline/log/lost", new.lost, old.lost, at: now)
-    publishedLog = new
-  }
-
   /// For SIGUSR1.
   func reportPools() {
     for index in 0..<Broker.poolCount {

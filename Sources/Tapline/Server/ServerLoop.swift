@@ -66,7 +66,7 @@ extension Server {
     publishVersion(at: now)
     gateway.advance(to: now)
     MappedMemory.trim()
-    if let nanoseconds = service.watchdogNanoseconds { watchdogAt = now.adding(nanoseconds: nanoseconds / 2) }
+    keepAlive(at: now)
     log.line(.notice, .server) { line in
       line.write("tapline: ready, ")
       line.writeDecimal(UInt64(memory.byteCount / 1024))
@@ -79,8 +79,8 @@ extension Server {
       line.write(" sensors")
     }
     service.ready()
-    figuresAt = now
-    allocationsAtStart = allocationCount?() ?? 0
+    figures.loopAt = now
+    figures.allocationsAtStart = allocationCount?() ?? 0
   }
 
   /// `before` is now; when the turn is over it is what is returned.
@@ -94,42 +94,14 @@ extension Server {
       index += 1
     }
     takeStreams(at: now)
-    advancePorts(at: now)
     reportStreams()
     gateway.advance(to: now)
-    advanceBoard(at: now)
+    ringAlarms(at: now)
     flushReady(at: now)
     tellNotices()
-    log.advance(to: now)
     let ended = Clock.now()
-    turnTimes.add(nanoseconds: ended.since(now))
+    figures.turnTimes.add(nanoseconds: ended.since(now))
     return ended
-  }
-
-  private var nextDeadline: Instant {
-    var deadline = Instant.earliest(gateway.nextDeadline, taps.nextSensorDeadline, taps.nextInputDeadline)
-    for retry in board.retryAt { deadline = min(deadline, retry) }
-    for press in presses { deadline = min(deadline, press.nextAt) }
-    deadline = .earliest(deadline, streams.nextDeadline, admission.nextDeadline, nextPortDeadline)
-    return .earliest(
-      deadline, watchdogAt, log.nextDeadline, tapCountersDeadline, figuresAt, board.stateKeeper?.dueAt ?? .never)
-  }
-
-  private func advanceBoard(at now: Instant) {
-    retryLevels(at: now)
-    takeDueSensors(at: now)
-    advanceInputs(at: now)
-    advancePresses(at: now)
-    advanceState(at: now)
-    publishTapCounters(at: now)
-    publishFigures(at: now)
-    for line in 0..<board.retryAt.count where board.retryAt[line] <= now { openLine(line, at: now) }
-    streams.advance(to: now)
-    closeSilentStreams(at: now)
-    if watchdogAt <= now, let nanoseconds = service.watchdogNanoseconds {
-      service.keepAlive()
-      watchdogAt = now.adding(nanoseconds: nanoseconds / 2)
-    }
   }
 
   func poll(_ fd: Int32, _ kind: TokenKind, _ low: Int) {

@@ -7,16 +7,6 @@ import Taps
 
 /// Sensors: read on slow lanes, published here.
 extension Server {
-  static func startSlowLanes(_ counts: [Int], sysfsRoot: [UInt8]) throws(LinuxError) -> [SlowLane] {
-    var lanes: [SlowLane] = []
-    for count in counts { lanes.append(try slowLane(requestsMax: count, sysfsRoot)) }
-    return lanes
-  }
-
-  private static func slowLane(requestsMax: Int, _ sysfsRoot: [UInt8]) throws(LinuxError) -> SlowLane {
-    try sysfsRoot.lend { root throws(LinuxError) in try SlowLane(requestsMax: requestsMax, sysfsRoot: root) }
-  }
-
   func takeDueSensors(at now: Instant) {
     while let action = taps.takeDueSensor(at: now, wallNanoseconds: Clock.wallNanoseconds()) {
       switch action {
@@ -27,7 +17,7 @@ extension Server {
   }
 
   private func submit(_ sensor: Int, at now: Instant) {
-    let slowLane = slowLanes[sensorLanes.lane(of: sensor)]
+    let slowLane = slowLanes.lane(of: sensor)
     let number = UInt32(sensor)
     let isTaken: Bool
     switch configuration.taps.sensors[sensor].source {
@@ -53,7 +43,7 @@ extension Server {
   }
 
   func takeReadings(lane: Int, at now: Instant) {
-    while let result = slowLanes[lane].takeResult() {
+    while let result = slowLanes.lanes[lane].takeResult() {
       let sensor = Int(result.sensor)
       let wall = Clock.wallNanoseconds()
       let update: TapUpdate
@@ -82,4 +72,23 @@ extension Server {
     }
     gateway.publish(update, at: now)
   }
+}
+
+/// The threads that read sensors, and which of them reads which.
+struct SlowLanes {
+  let lanes: [SlowLane]
+  private let places: SensorLanes
+
+  /// Starts them.
+  init(_ sensors: [SensorSettings], sysfsRoot: [UInt8]) throws(LinuxError) {
+    places = SensorLanes(sensors)
+    var lanes: [SlowLane] = []
+    for count in places.counts {
+      lanes.append(
+        try sysfsRoot.lend { root throws(LinuxError) in try SlowLane(requestsMax: count, sysfsRoot: root) })
+    }
+    self.lanes = lanes
+  }
+
+  func lane(of sensor: Int) -> SlowLane { lanes[places.lane(of: sensor)] }
 }

@@ -25,12 +25,6 @@ extension Server {
     }
   }
 
-  var nextPortDeadline: Instant {
-    var deadline = Instant.never
-    for port in ports { deadline = min(deadline, port.nextDeadline) }
-    return deadline
-  }
-
   private func open(_ port: SerialPort, _ index: Int, at now: Instant) {
     port.retryAt = .never
     let fd: Int32
@@ -41,11 +35,11 @@ extension Server {
     let owner = Speaker.port(index).bits
     guard let stream = streams.add(fd, .terminal, owner: owner, from: PeerAddress(serialLine: index)) else {
       Streams.close(unserved: fd)
-      unreportedRefusals += 1
-      isReportDue = true
+      streamsReport.refusedCount += 1
+      streamsReport.isDue = true
       return failed(port, Bytes("no connection is free; raise limits: connections"), at: now)
     }
-    isReportDue = true
+    streamsReport.isDue = true
     port.stream = stream
     port.isMissingTold = false
     log.line(.notice, .server) { line in

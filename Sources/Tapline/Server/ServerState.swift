@@ -33,8 +33,8 @@ extension Server {
 
   /// Once for each kind of failure in a row.
   private func tell(_ outcome: (isSaved: Bool, error: LinuxError?), of keeper: StateKeeper) {
-    let before = stateError
-    stateError = outcome.error
+    let before = keeper.toldError
+    keeper.toldError = outcome.error
     guard before != outcome.error else { return }
     log.line(outcome.isSaved ? .notice : .error, .state) { line in
       line.write("tapline: state file ")

@@ -35,13 +35,13 @@ extension Server {
       opened = open()
       return opened?.bits
     }
-    isReportDue = true
+    streamsReport.isDue = true
     if let opened {
       tellOfConnection(opened)
     } else if let refusal, refusal != .full {
       callBroker { $0.streamRefused(refusal, from: source) }
     } else {
-      unreportedRefusals += 1
+      streamsReport.refusedCount += 1
     }
     return opened
   }
@@ -51,7 +51,7 @@ extension Server {
     let speaker = Speaker(bits: streams.owner(of: stream))
     admission.leave(stream.bits)
     streams.close(stream)
-    isReportDue = true
+    streamsReport.isDue = true
     switch speaker {
     case .mqtt(let id): brokerTurn(at: now) { $0.detach(id, at: now) }  // a Will may run taps
     case .port(let index): portClosed(index, at: now)

@@ -18,6 +18,8 @@ struct StateRoom: ~Copyable {
 /// The state file while the daemon lives: read once at start, written when something changed, at most once in the
 /// configured interval, and at the end. What cannot be read is set aside, and never keeps the daemon from starting.
 final class StateKeeper {
+  /// The failure that the log tells of, until a write succeeds.
+  var toldError: LinuxError?
   let file: [UInt8]
   /// Entries that the last life has left; see `TapSettings.savedEntries`.
   let previousEntries: [SavedEntry]
