@@ -15,18 +15,21 @@ public struct Body: BitwiseCopyable, Equatable {
 /// Bytes in blocks of one size, chained; a body is stored once and counted, whatever the number of owners. Blocks of a
 /// body that follow each other in memory are read and written as one piece.
 ///
-/// Invariant: every block is free or in exactly one chain; a head block's count is its owners; no word of `taken` before
-/// `lowest` has a free block.
+/// Invariant: every block is free or in exactly one chain; a head block's count is twice its references, and 1 more while its
+/// lender has it; `referencedCount` is the blocks of bodies with references; no word of `taken` before `lowest` has a free
+/// block.
 public struct BlockPool: ~Copyable {
   public let blockBytes: Int
   @usableFromInline let base: UnsafeMutableRawPointer
   @usableFromInline let links: UnsafeMutablePointer<UInt32>  // next block + 1 in a chain
-  let owners: UnsafeMutablePointer<UInt32>  // of bodies, by head block; for others a mark
+  let owners: UnsafeMutablePointer<UInt32>  // of bodies, by head block: 2 a reference, 1 the lender; for others a mark
   /// A bit for each block. The lowest free ones are lent first, so that those of a body mostly follow each other, in
   /// whatever order they came back.
   private let taken: UnsafeMutablePointer<UInt64>
   private var lowest = 0
   public var gauge: Gauge
+  /// Blocks of bodies that queues refer to, whoever else has them.
+  public private(set) var referencedCount = 0
   private let pinned = Pinned()
 
   public init(blockCount: Int, blockBytes: Int, name: StaticString, in reservation: inout Reservation) {
@@ -118,18 +121,32 @@ public struct BlockPool: ~Copyable {
     return Body(head: head, length: UInt32(byteCount))
   }
 
-  public mutating func retain(_ body: Body) {
-    precondition(owners[index(body.head)] > 0)
-    owners[index(body.head)] += 1
-  }
-
-  /// Gives up one ownership; the last one frees the blocks.
-  public mutating func release(_ body: Body) {
+  /// Adds a reference, which keeps the body when its lender gives it up.
+  public mutating func refer(to body: Body) {
     let head = index(body.head)
     precondition(owners[head] > 0)
+    if owners[head] == 1 { referencedCount += blockCount(for: body.byteCount) }
+    owners[head] += 2
+  }
+
+  /// Takes a reference away.
+  public mutating func unrefer(_ body: Body) {
+    let head = index(body.head)
+    precondition(owners[head] > 1)
+    owners[head] -= 2
+    guard owners[head] <= 1 else { return }
+    referencedCount -= blockCount(for: body.byteCount)
+    if owners[head] == 0 { giveBackChain(from: body.head) }
+  }
+
+  public func isReferenced(_ body: Body) -> Bool { owners[index(body.head)] > 1 }
+
+  /// The lender gives it up; without references its blocks are free.
+  public mutating func release(_ body: Body) {
+    let head = index(body.head)
+    precondition(owners[head] & 1 == 1)
     owners[head] -= 1
-    guard owners[head] == 0 else { return }
-    giveBackChain(from: body.head)
+    if owners[head] == 0 { giveBackChain(from: body.head) }
   }
 
   mutating func giveBackChain(from head: UInt32) {

@@ -6,6 +6,8 @@ public struct ByteQueue: BitwiseCopyable {
   /// Of all, many of which may refer to the same large body.
   public private(set) var byteCount = 0
   private var chunks: UInt32 = 0
+  /// Bodies that it refers to, each as often as it does.
+  public internal(set) var referenceCount: UInt32 = 0
   var holdsReserve = false
   /// The pool's lent bytes are this queue's last.
   public internal(set) var holdsLent = false
@@ -191,11 +193,24 @@ public struct ByteQueuePool: ~Copyable {
     }
     if queue.holdsLent { settle(&queue) }
     addChunk(to: &queue, use: .data, isReference: true)
-    bodies.retain(body)
+    bodies.refer(to: body)
     reference(queue.tail).initialize(
       to: Reference(body: body, start: UInt32(position), end: UInt32(body.byteCount)))
     queue.count(bytes: body.byteCount - position)
+    queue.referenceCount += 1
     return true
+  }
+
+  /// Whether the queue may refer to the body in place of a copy. All queues together keep at most half of `blockCount` blocks
+  /// from others, and a queue that refers to a body already gets another one only while they keep less than an eighth. So
+  /// readers that are stuck keep what they had, and those that read go on.
+  public func mayRefer(
+    _ queue: ByteQueue, to body: Body, in bodies: borrowing BlockPool, ofBlocks blockCount: Int
+  ) -> Bool {
+    let isFirst = queue.referenceCount == 0
+    if isFirst, bodies.isReferenced(body) { return true }
+    let more = bodies.isReferenced(body) ? 0 : bodies.blockCount(for: body.byteCount)
+    return bodies.referencedCount + more <= blockCount / (isFirst ? 2 : 8)
   }
 
   private mutating func addChunk(to queue: inout ByteQueue, use: Use, isReference: Bool) {
@@ -321,7 +336,7 @@ public struct ByteQueuePool: ~Copyable {
     guard queue.head != 0 else { return }
     var chunk = queue.head
     while chunk != 0 {
-      if state(chunk).isReference { bodies.release(reference(chunk).pointee.body) }
+      if state(chunk).isReference { bodies.unrefer(reference(chunk).pointee.body) }
       chunk = chunks.next(chunk)
     }
     if ByteQueuePool.ordinaryCount(queue) > 0 { holderCount -= 1 }
@@ -333,7 +348,10 @@ public struct ByteQueuePool: ~Copyable {
   private mutating func dropHead(_ queue: inout ByteQueue, bodies: inout BlockPool) {
     let chunk = queue.head
     let state = state(chunk)
-    if state.isReference { bodies.release(reference(chunk).pointee.body) }
+    if state.isReference {
+      bodies.unrefer(reference(chunk).pointee.body)
+      queue.referenceCount -= 1
+    }
     queue.count(chunks: -1)
     if state.isReserve {
       queue.holdsReserve = false

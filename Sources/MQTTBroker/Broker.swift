@@ -57,9 +57,11 @@ public struct Broker: ~Copyable {
   var subscriptions: SubscriptionStore
   var taps: FixedArray<TapEntry>
   var tapCount = 0
+  var repeated: RepeatedMessages
   var messages: MessageStore
   var retained: RetainedStore
   var deliveries: DeliveryStore
+  let holders: Holders
   var outboxes: Outboxes
   var acks: AckGate
   /// Packets that have arrived in part; one that is complete is put together in `assembled`.
@@ -92,9 +94,11 @@ public struct Broker: ~Copyable {
     topics = TopicTree(limits: limits, seed: seed, in: &reservation)
     subscriptions = SubscriptionStore(limits: limits, in: &reservation)
     taps = FixedArray(count: limits.tapsMax, name: "taps", in: &reservation)
+    repeated = RepeatedMessages(seed: seed, in: &reservation)
     messages = MessageStore(limits: limits, in: &reservation)
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)
+    holders = Holders(limits: limits, in: &reservation)
     outboxes = Outboxes(limits: limits, in: &reservation)
     acks = AckGate(capacity: limits.connectionsMax, chunkBytes: limits.outboxChunkBytes, in: &reservation)
     partials = BlockPool(
@@ -102,7 +106,7 @@ public struct Broker: ~Copyable {
       in: &reservation)
     assembled = Scratch(byteCount: limits.packetBytesMax, name: "  one in one piece", in: &reservation)
     timers = TimerWheel(
-      capacity: limits.connectionsMax + limits.sessionsMax + 2, name: "timers", in: &reservation)
+      capacity: limits.connectionsMax + limits.sessionsMax + 3, name: "timers", in: &reservation)
     notices = Ring(capacity: 32, name: "notices", in: &reservation)
 
     receivers = Receivers(limits: limits, in: &reservation)

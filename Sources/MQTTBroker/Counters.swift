@@ -26,12 +26,16 @@ public struct Counters: BitwiseCopyable, Sendable {
   public internal(set) var queueRefusals: UInt64 = 0
   /// Messages that a session's full queue lost: the oldest, or the new one, by `limits.queueFull`.
   public internal(set) var queuedDropped: UInt64 = 0
+  /// Those of them that were given up as a pool had no room left for others' messages.
+  public internal(set) var gaveWay: UInt64 = 0
   /// Messages over a client's Maximum Packet Size (§3.1.2.11.4).
   public internal(set) var oversizeDropped: UInt64 = 0
   public internal(set) var expired: UInt64 = 0
   /// Wills, retained messages and own publications that found no room.
   public internal(set) var internalDropped: UInt64 = 0
   public internal(set) var tapsRun: UInt64 = 0
+  /// Messages that a client has sent again and that taps have run for already: acknowledged, and no more.
+  public internal(set) var repeatsIgnored: UInt64 = 0
   public internal(set) var tapRefusals: UInt64 = 0
   public internal(set) var controlPacketsDropped: UInt64 = 0
   public internal(set) var malformedClosed: UInt64 = 0

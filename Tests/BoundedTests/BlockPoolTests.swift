@@ -5,7 +5,8 @@ struct BlockPoolTests {
   private struct Owned {
     let body: Body
     let bytes: [UInt8]
-    var owners: Int
+    var references: Int
+    var isLent = true
   }
 
   private func read(_ pool: borrowing BlockPool, _ body: Body, at position: Int, most: () -> Int) -> [UInt8] {
@@ -52,17 +53,25 @@ struct BlockPoolTests {
             rest = rest.dropFirst(part.count)
             check(cursor.remaining == rest.count)
           }
-          model.append(Owned(body: body, bytes: bytes, owners: 1))
+          model.append(Owned(body: body, bytes: bytes, references: 0))
         case 3 where !model.isEmpty:
           let index = generator.below(model.count)
-          pool.retain(model[index].body)
-          model[index].owners += 1
+          let referenced = model.reduce(0) { $0 + ($1.references > 0 ? ($1.bytes.count + 63) / 64 : 0) }
+          check(pool.referencedCount == referenced)
+          check(pool.isReferenced(model[index].body) == (model[index].references > 0))
+          pool.refer(to: model[index].body)
+          model[index].references += 1
         default:
           if model.isEmpty || step / 150 % 2 == 0 && generator.oneIn(2) { break }
           let index = generator.below(model.count)
-          pool.release(model[index].body)
-          model[index].owners -= 1
-          if model[index].owners == 0 { model.remove(at: index) }
+          if model[index].isLent, model[index].references == 0 || generator.oneIn(2) {
+            pool.release(model[index].body)
+            model[index].isLent = false
+          } else {
+            pool.unrefer(model[index].body)
+            model[index].references -= 1
+          }
+          if model[index].references == 0, !model[index].isLent { model.remove(at: index) }
         }
         check(pool.gauge.refused == refused)
         check(pool.gauge.used == model.reduce(0) { $0 + ($1.bytes.count + 63) / 64 })
@@ -72,8 +81,11 @@ struct BlockPoolTests {
           check(read(pool, owned.body, at: position, most: { most }) == Array(owned.bytes[position...]))
         }
       }
-      for owned in model { for _ in 0..<owned.owners { pool.release(owned.body) } }
-      check(pool.gauge.used == 0 && refused > 0)
+      for owned in model {
+        for _ in 0..<owned.references { pool.unrefer(owned.body) }
+        if owned.isLent { pool.release(owned.body) }
+      }
+      check(pool.gauge.used == 0 && pool.referencedCount == 0 && refused > 0)
     }
   }
 
@@ -219,7 +231,7 @@ struct BlockPoolTests {
         var pool = BlockPool(blockCount: 2, blockBytes: 64, name: "blocks", in: &reservation)
         let body = pool.lend(byteCount: 1, keepingFree: 0)!
         pool.release(body)
-        pool.retain(body)
+        pool.refer(to: body)
       }
     }
     await #expect(processExitsWith: .failure) {  // written past its end

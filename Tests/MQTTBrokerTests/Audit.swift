@@ -54,6 +54,7 @@ struct Audit {
       let queued = deliveries(broker, session.outgoing.queued, "\(name): queue") { $0 == .queued }
       let inflight = deliveries(broker, session.outgoing.inflight, "\(name): in flight") { $0 != .queued }
       check(queued.count <= broker.limits.queuedMax, "\(name): queue of \(queued.count)")
+      held(broker, session.outgoing, queued, inflight, name)
       check(inflight.count <= broker.limits.inflightMax, "\(name): \(inflight.count) in flight")
       inFlight(broker, session, inflight, name)
       subscriptions(broker, handle, session, name)
@@ -103,7 +104,10 @@ struct Audit {
       isDeliveryListed[next.index] = true
       let delivery = broker.deliveries[next]
       check(isRight(delivery.state), "\(name): state \(delivery.state)")
-      check(delivery.message.isNull == (delivery.state == .awaitingPubComp), "\(name): message and state")
+      check(
+        delivery.state == .awaitingPubComp
+          ? delivery.message.isNull : !delivery.message.isNull || delivery.state != .queued,
+        "\(name): message and state")
       if !delivery.message.isNull { own(broker, delivery.message, name) }
       var cell = delivery.moreIdentifiers
       while !cell.isNull {
@@ -116,6 +120,28 @@ struct Audit {
     }
     check(found.count == list.count && last == list.tail, "\(name): count or tail")
     return found
+  }
+
+  /// What a session holds is the sum over its deliveries.
+  private mutating func held(
+    _ broker: borrowing Broker, _ outgoing: Outgoing, _ queued: [Delivery], _ inflight: [Delivery], _ name: String
+  ) {
+    var byteCount: UInt32 = 0
+    var units: UInt32 = 0
+    for delivery in queued { byteCount += UInt32(broker.messages[delivery.message].body.byteCount) }
+    for delivery in queued + inflight where !delivery.message.isNull {
+      units += broker.messages.heldUnits(broker.messages[delivery.message].body)
+    }
+    check(byteCount == outgoing.queuedByteCount && units == outgoing.heldUnits, "\(name): what it holds")
+    var cells: UInt32 = 0
+    for delivery in queued + inflight {
+      var cell = delivery.moreIdentifiers
+      while !cell.isNull {
+        cells += 1
+        cell = broker.deliveries[cell].next
+      }
+    }
+    check(cells == outgoing.cellCount, "\(name): its identifier cells")
   }
 
   private mutating func inFlight(
@@ -244,6 +270,11 @@ struct Audit {
     check(pending == broker.pendingCount, "pending connections")
     if broker.timers.isArmed(broker.limits.connectionsMax + broker.limits.sessionsMax) { armedTimers += 1 }
     if broker.timers.isArmed(broker.sweepTimer) { armedTimers += 1 }
+    if broker.timers.isArmed(broker.queueSweepTimer) { armedTimers += 1 }
+    check(
+      broker.timers.isArmed(broker.queueSweepTimer)
+        || broker.deliveries.sweep.position == 0 && broker.deliveries.sweep.nextExpiry == .never,
+      "queues are never swept")
     check(
       broker.timers.isArmed(broker.sweepTimer)
         || broker.retained.sweep.position == 0 && broker.retained.sweep.nextExpiry == .never,
@@ -296,7 +327,7 @@ struct Audit {
     var next = queue.head
     while next != 0, chunks <= queue.chunkCount {
       let state = broker.outboxes.chunks.state(next)
-      if state.isReference { bodyOwners[Int(broker.outboxes.chunks.reference(next).pointee.body.head) - 1] += 1 }
+      if state.isReference { bodyOwners[Int(broker.outboxes.chunks.reference(next).pointee.body.head) - 1] += 2 }
       if state.isReserve { reserves += 1 }
       bytes += broker.outboxes.chunks.byteCountOf(next)
       chunks += 1

@@ -49,18 +49,23 @@ import Testing
 
   @Test func refusedQoS2IsANewMessageNextTime() {  // 4.3.3-9
     var limits = Limits.forTests
-    limits.deliveriesMax = 1
-    let world = World(clients: ["pub", "sub"], limits: limits)
+    limits.queuedMax = 1
+    limits.queueFull = .refuse
+    let world = World(clients: ["pub"], limits: limits)
+    world.connect("sub", receiveMaximum: 1)
     world.subscribe("sub", "t", qos: 1)
+    world.send("pub", .publish(topic: "t", payload: "0", qos: 1, packetID: 1))
+    world.expect("pub", .pubAck(1))
     world.send("pub", .publish(topic: "t", payload: "1", qos: 1, packetID: 1))
     world.send("pub", .publish(topic: "t", payload: "2", qos: 2, packetID: 5))
     world.expect("pub", .pubAck(1), .pubRec(5, .quotaExceeded))
     world.send("sub", .pubAck(1))
     world.send("pub", .publish(topic: "t", payload: "3", qos: 2, packetID: 5), .pubRel(5))
     world.expect("pub", .pubRec(5), .pubComp(5))
+    world.send("sub", .pubAck(2))
     world.expect(
-      "sub", .publish(topic: "t", payload: "1", qos: 1, packetID: 1),
-      .publish(topic: "t", payload: "3", qos: 1, packetID: 2))
+      "sub", .publish(topic: "t", payload: "0", qos: 1, packetID: 1),
+      .publish(topic: "t", payload: "1", qos: 1, packetID: 2), .publish(topic: "t", payload: "3", qos: 1, packetID: 3))
     world.finish()
   }
 

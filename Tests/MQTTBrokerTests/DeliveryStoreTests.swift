@@ -32,17 +32,17 @@ import Testing
         stores.deliveries.assignPacketID(session, stores.sessions)
         let id = stores.deliveries[stores.sessions[session].outgoing.queued.head].packetID
         #expect(id != 0 && !inflight.contains { $0.packetID == id })
-        stores.deliveries.sent(session, stores.sessions)
+        stores.deliveries.sent(session, stores.sessions, stores.messages)
         inflight.append(ModelDelivery(message: queued.removeFirst().message, packetID: id))
       case 3:
         guard !inflight.isEmpty else { break }
         let entry = inflight.remove(at: random.below(inflight.count))
         let delivery = stores.deliveries.find(entry.packetID, of: session, stores.sessions)!
         if stores.deliveries[delivery].state == .awaitingPubRec {
-          stores.deliveries.received(delivery, &stores.messages)
+          stores.deliveries.received(delivery, of: session, stores.sessions, &stores.messages)
           #expect(stores.messages.isLent(entry.message) == false)
           #expect(stores.deliveries[delivery].state == .awaitingPubComp)
-          stores.deliveries.received(delivery, &stores.messages)  // a second PUBREC releases nothing
+          stores.deliveries.received(delivery, of: session, stores.sessions, &stores.messages)  // a second PUBREC releases nothing
         }
         stores.deliveries.finish(delivery, of: session, stores.sessions, &stores.messages)
         #expect(stores.deliveries.find(entry.packetID, of: session, stores.sessions) == nil)
@@ -71,10 +71,10 @@ import Testing
       stores.queue(message, for: receiver, qos: .atLeastOnce)
       stores.messages.release(message)
       stores.deliveries.assignPacketID(session, stores.sessions)
-      stores.deliveries.sent(session, stores.sessions)
+      stores.deliveries.sent(session, stores.sessions, stores.messages)
     }
     #expect(stores.deliveries.sentHereCount(session, stores.sessions) == 3)
-    stores.deliveries.beginRedelivery(session, stores.sessions)
+    stores.deliveries.beginRedelivery(session, stores.sessions, &stores.messages)
     #expect(stores.deliveries.sentHereCount(session, stores.sessions) == 0)
     var sent: [UInt16] = []
     while !stores.sessions[session].outgoing.redelivery.isNull {

@@ -23,6 +23,8 @@ final class ModelSession {
     var state: Delivery.State
     /// Its client has got it.
     var isReceived = false
+    /// Its message was given up for others' while it was in flight.
+    var hasGivenWay = false
   }
   struct OrderKey: Hashable {
     let topic: [UInt8]
@@ -121,8 +123,12 @@ extension Simulation {
     }
     if changes.vanished > dropped { fail("\(changes.vanished) deliveries vanished, \(dropped) were counted") }
     if case .publish(let publication) = cause {
-      let isTaken = isAccepted(answer) && after.publishesRefused == before.publishesRefused
-      checkReceivers(publication, isTaken: isTaken, changes, dropped: dropped - changes.vanished)
+      // A repeat of what taps have run for is acknowledged, and goes no further.
+      let isRepeated = after.repeatsIgnored != before.repeatsIgnored
+      let isTaken = isAccepted(answer) && after.publishesRefused == before.publishesRefused && !isRepeated
+      // What a tap has taken and changed is not refused: for lack of room its receivers, all of them, lose it.
+      let isLost = after.tapsRun != before.tapsRun && after.internalDropped != before.internalDropped
+      checkReceivers(publication, isTaken: isTaken, changes, dropped: isLost ? .max : dropped - changes.vanished)
       if isTaken, publication.retain, after.tapsRun == before.tapsRun { checkRetained(publication) }
     }
     return answer
@@ -220,6 +226,10 @@ extension Simulation {
         held.append(old[found])
         held[held.count - 1].packetID = entry.packetID
         held[held.count - 1].state = entry.state
+        if broker.deliveries.hasGivenWay(delivery), !old[found].hasGivenWay {
+          held[held.count - 1].hasGivenWay = true
+          changes.vanished += 1
+        }
         checkState(old[found], entry, model, cause)
       } else {
         isNew = true
@@ -239,7 +249,7 @@ extension Simulation {
 
   private func gone(_ old: ModelSession.Held, _ model: ModelSession, _ cause: Cause, _ changes: inout Changes) {
     guard isAnswered(old, model, cause) else {
-      changes.vanished += 1
+      if !old.hasGivenWay { changes.vanished += 1 }
       return
     }
     if model.isTrusted, !old.isReceived { fail("\(old.serial) is done with, but its client never got it") }

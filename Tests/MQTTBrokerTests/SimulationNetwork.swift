@@ -250,8 +250,8 @@ extension Simulation {
     let (serial, publisher) = readSerial(message.payload.first(min(12, message.payload.count)).array())
     if message.qos != .atMostOnce {
       line.replies.append(Line.Reply(type: message.qos == .atLeastOnce ? .pubAck : .pubRec, id: message.packetID))
-      // The last bytes of a session that has ended are not followed.
-      let isCurrent = sessions[session.handle.index] === session
+      // The last bytes of a session or a connection that has ended are not followed.
+      let isCurrent = sessions[session.handle.index] === session && session.connection == line.id
       if session.isTrusted, isCurrent { checkIsOwed(message, serial, session) }
     }
     checkOrder(message, topic, serial, publisher, session)

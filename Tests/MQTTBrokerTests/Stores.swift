@@ -62,7 +62,7 @@ final class Stores {
 
   func retain(_ topic: String, _ payload: String, expiresAt: Instant = .never) -> Handle<Retained> {
     withInbound(topic, payload, expiresAt: expiresAt) { message in
-      let slot = retained.prepare(message, &topics)!
+      let slot = retained.prepare(message, &topics, messages)!
       let stored = messages.store(message, keepingFree: 0)!
       _ = retained.commit(slot, stored, &messages)
       messages.release(stored)

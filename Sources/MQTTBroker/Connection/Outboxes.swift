@@ -73,6 +73,14 @@ struct Outboxes: ~Copyable {
     chunks.append(bytes, to: &outbox.queue, use: use)
   }
 
+  /// Whether the outbox may refer to the body in place of a copy.
+  func mayRefer(
+    _ outbox: Outbox, to body: Body, _ messages: borrowing MessageStore, _ retained: borrowing RetainedStore
+  ) -> Bool {
+    chunks.mayRefer(
+      outbox.queue, to: body, in: messages.bodies, ofBlocks: messages.bodies.gauge.capacity - retained.blockCount)
+  }
+
   /// Refers to a body from `position` on instead of copying it.
   mutating func append(
     _ body: Body, from position: Int, to outbox: inout Outbox, _ messages: inout MessageStore

@@ -7,8 +7,8 @@ extension Broker {
 
   // MARK: Queue
 
-  /// Puts a stored message into a session's queue, or not when that is full (`limits.queueFull`). The room for it
-  /// was reserved by `route` or `replay`.
+  /// Puts a stored message into a session's queue, or not when that is full (`limits.queueFull`). Room for it was made by
+  /// `reserve`, or seen by `replay`; a session for which there is none loses its own oldest message, or this one.
   mutating func enqueue(
     _ receiver: Receiver, _ message: Handle<Message>, qos: QoS, retain: Bool
   ) {
@@ -19,7 +19,23 @@ extension Broker {
       // What is sent already is never given up.
       deliveries.dropQueued(receiver.session, sessions, &messages)
     }
+    let cellCount = receiver.hasIdentifier ? subscriptions.extraIdentifierCount(receiver) : 0
+    if !deliveries.hasRoom(for: 1, identifierCells: cellCount) {
+      deliveries.countRefused()
+      counters.queuedDropped &+= 1
+      sessions.countDropped(receiver.session)
+      guard sessions[receiver.session].outgoing.queued.count > 0 else { return }
+      deliveries.dropQueued(receiver.session, sessions, &messages)
+      guard deliveries.hasRoom(for: 1, identifierCells: cellCount) else {
+        counters.queuedDropped &+= 1
+        sessions.countDropped(receiver.session)
+        return
+      }
+    }
     deliveries.queue(message, for: receiver, qos: qos, retain: retain, subscriptions, sessions, &messages)
+    holders.grew(receiver.session, sessions[receiver.session])
+    let expiresAt = messages[message].expiresAt
+    if expiresAt != .never, let due = deliveries.sweep.expect(expiresAt) { timers.arm(queueSweepTimer, at: due) }
   }
 
   func isQueueFull(_ session: Handle<Session>) -> Bool { sessions[session].outgoing.queued.count >= limits.queuedMax }
@@ -72,7 +88,7 @@ extension Broker {
         deliveries.dropQueued(session, sessions, &messages)
         counters.oversizeDropped &+= 1
       case .sent:
-        deliveries.sent(session, sessions)
+        deliveries.sent(session, sessions, messages)
       }
     }
   }
@@ -83,6 +99,10 @@ extension Broker {
   private mutating func redeliver(_ session: Handle<Session>, on id: ConnectionID, at now: Instant) -> Bool {
     while !sessions[session].outgoing.redelivery.isNull {
       let delivery = sessions[session].outgoing.redelivery
+      if deliveries.hasGivenWay(delivery) {
+        deliveries.finish(delivery, of: session, sessions, &messages)
+        continue
+      }
       if deliveries[delivery].state == .awaitingPubComp {
         guard sendRelease(deliveries[delivery].packetID, on: id) else { return waitForRoom(id) }
       } else {
@@ -159,7 +179,9 @@ extension Broker {
 
     let bodyStart = head.version == .v5 ? topicByteCount : entry.payloadStart
     let bodyByteCount = entry.body.byteCount - bodyStart
-    let byReference = bodyByteCount >= limits.referenceBytesMin
+    let byReference =
+      bodyByteCount >= limits.referenceBytesMin
+      && outboxes.mayRefer(connections[id].outbox, to: entry.body, messages, retained)
     let copied = writer.count + (byReference ? 0 : bodyByteCount)
     guard outboxes.hasRoom(connections[id].outbox, for: copied, references: byReference ? 1 : 0, use: .data) else {
       return .noRoom

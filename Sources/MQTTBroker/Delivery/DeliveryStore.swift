@@ -9,6 +9,7 @@ struct Delivery: BitwiseCopyable {
     case awaitingPubRec
     case awaitingPubComp  // its message is given up, only the packet id is still taken
   }
+  /// Null when it is received, or has given way to others: only the packet id is still taken then.
   fileprivate(set) var message: Handle<Message>
   fileprivate(set) var next: Handle<Delivery> = .null
   fileprivate(set) var packetID: UInt16 = 0
@@ -65,6 +66,12 @@ struct Outgoing: BitwiseCopyable {
   fileprivate(set) var inflight = DeliveryList()
   /// The next delivery in flight to be sent again on this connection.
   fileprivate(set) var redelivery: Handle<Delivery> = .null
+  /// Bytes of its messages that wait.
+  fileprivate(set) var queuedByteCount: UInt32 = 0
+  /// What its messages take of the pools, waiting and in flight, in units of 32 bytes: at least a block each.
+  fileprivate(set) var heldUnits: UInt32 = 0
+  /// Cells of further subscription identifiers that its deliveries have.
+  fileprivate(set) var cellCount: UInt32 = 0
   /// The packet id given last, and how many after it are surely not in flight.
   fileprivate var lastPacketID: UInt16
   fileprivate var unusedPacketIDs: UInt16 = 0
@@ -75,11 +82,13 @@ struct Outgoing: BitwiseCopyable {
 /// Deliveries: each session's queue and what it has in flight (§4.3, §4.4, §4.6).
 ///
 /// Invariant: a delivery is in its session's queue (`queued`) or in flight (any other state), once. It owns its message
-/// except while it awaits PUBCOMP, and its identifier cells. Packet ids in flight are not 0, each once a session.
-/// `redelivery` is null or in flight.
+/// except while it awaits PUBCOMP or has given way, and its identifier cells. Packet ids in flight are not 0, each once a
+/// session. `redelivery` is null or in flight. A session's counts are the sums over its deliveries.
 struct DeliveryStore: ~Copyable {
   private var deliveries: Slab<Delivery>
   private var identifierCells: Slab<IdentifierCell>
+  /// Over all sessions, for messages in their queues that have expired.
+  var sweep = ExpirySweep()
 
   init(limits: Limits, in reservation: inout Reservation) {
     deliveries = Slab(capacity: limits.deliveriesMax, name: "deliveries", in: &reservation)
@@ -100,12 +109,13 @@ struct DeliveryStore: ~Copyable {
   var hasRoom: Bool { deliveries.hasRoom }
   func isLent(_ delivery: Handle<Delivery>) -> Bool { deliveries.isLent(delivery) }
 
-  /// Whether there is room for so many deliveries and further identifiers; `false` is counted.
-  mutating func hasRoom(for count: Int, identifierCells cellCount: Int) -> Bool {
-    if deliveries.gauge.free >= count, identifierCells.gauge.free >= cellCount { return true }
-    deliveries.gauge.refused &+= 1
-    return false
+  /// Whether there is room for so many deliveries and further identifiers.
+  func hasRoom(for count: Int, identifierCells cellCount: Int) -> Bool {
+    deliveries.gauge.free >= count && identifierCells.gauge.free >= cellCount
   }
+
+  /// A delivery for which no room could be made.
+  mutating func countRefused() { deliveries.gauge.refused &+= 1 }
 
   // MARK: Queue
 
@@ -123,20 +133,61 @@ struct DeliveryStore: ~Copyable {
         first = identifier
       } else if identifier != 0, let cell = identifierCells.lend(IdentifierCell(identifier: identifier, next: more)) {
         more = cell
+        sessions[receiver.session].outgoing.cellCount &+= 1
       }
       subscription = subscriptions.nextMatched(subscription, of: receiver)
     }
     let entry = Delivery(message: message, qos: qos, retain: retain, identifier: first, moreIdentifiers: more)
     let delivery = deliveries.lend(entry)!  // reserved
     messages.retain(message)
-    append(delivery, to: &sessions[receiver.session].outgoing.queued)
+    let holder = sessions.address(receiver.session)
+    append(delivery, to: &holder.pointee.outgoing.queued)
+    let body = messages[message].body
+    holder.pointee.outgoing.queuedByteCount &+= UInt32(truncatingIfNeeded: body.byteCount)
+    holder.pointee.outgoing.heldUnits &+= messages.heldUnits(body)
   }
 
   /// Gives up the first of the queue, which was not sent.
   mutating func dropQueued(
     _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore
   ) {
-    free(popFirst(&sessions[session].outgoing.queued), &messages)
+    let holder = sessions.address(session)
+    let first = popFirst(&holder.pointee.outgoing.queued)
+    countSent(first, &holder.pointee.outgoing, messages)
+    free(first, &holder.pointee.outgoing, &messages)
+  }
+
+  /// It does not wait any more.
+  private func countSent(_ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: borrowing MessageStore) {
+    outgoing.queuedByteCount &-= UInt32(truncatingIfNeeded: messages[deliveries[delivery].message].body.byteCount)
+  }
+
+  /// Gives up the oldest message in flight that the session still holds; `false`: there is none. While the client is here
+  /// the packet id stays taken until it is answered.
+  mutating func dropInflight(
+    _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore
+  ) -> Bool {
+    let holder = sessions.address(session)
+    var delivery = holder.pointee.outgoing.inflight.head
+    while !delivery.isNull, deliveries[delivery].message.isNull { delivery = deliveries[delivery].next }
+    guard !delivery.isNull else { return false }
+    if sessions[session].connection.isNull {
+      finish(delivery, of: session, sessions, &messages)
+    } else {
+      giveUpMessage(delivery, &holder.pointee.outgoing, &messages)
+    }
+    return true
+  }
+
+  /// The delivery goes on without its message.
+  private mutating func giveUpMessage(
+    _ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: inout MessageStore
+  ) {
+    let message = deliveries[delivery].message
+    guard !message.isNull else { return }
+    outgoing.heldUnits &-= messages.heldUnits(messages[message].body)
+    messages.release(message)
+    deliveries[delivery].message = .null
   }
 
   /// Gives the first of the queue the packet id with which it is to be sent.
@@ -146,11 +197,15 @@ struct DeliveryStore: ~Copyable {
   }
 
   /// The first of the queue was sent: from now on it is in flight.
-  mutating func sent(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
-    let delivery = popFirst(&sessions[session].outgoing.queued)
+  mutating func sent(
+    _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: borrowing MessageStore
+  ) {
+    let holder = sessions.address(session)
+    let delivery = popFirst(&holder.pointee.outgoing.queued)
+    countSent(delivery, &holder.pointee.outgoing, messages)
     deliveries[delivery].isSentHere = true
     deliveries[delivery].state = deliveries[delivery].qos == .atLeastOnce ? .awaitingPubAck : .awaitingPubRec
-    append(delivery, to: &sessions[session].outgoing.inflight)
+    append(delivery, to: &holder.pointee.outgoing.inflight)
   }
 
   private func unusedPacketID(_ outgoing: inout Outgoing) -> UInt16 {
@@ -187,10 +242,12 @@ struct DeliveryStore: ~Copyable {
   }
 
   /// PUBREC: the client has the message, which is given up; the packet id stays taken until PUBCOMP (§4.3.3).
-  func received(_ delivery: Handle<Delivery>, _ messages: inout MessageStore) {
+  mutating func received(
+    _ delivery: Handle<Delivery>, of session: Handle<Session>, _ sessions: borrowing SessionStore,
+    _ messages: inout MessageStore
+  ) {
     guard deliveries[delivery].state == .awaitingPubRec else { return }
-    messages.release(deliveries[delivery].message)
-    deliveries[delivery].message = .null
+    giveUpMessage(delivery, &sessions.address(session).pointee.outgoing, &messages)
     deliveries[delivery].state = .awaitingPubComp
   }
 
@@ -211,30 +268,88 @@ struct DeliveryStore: ~Copyable {
       if next.isNull { sessions[session].outgoing.inflight.tail = before }
     }
     sessions[session].outgoing.inflight.count -= 1
-    free(delivery, &messages)
+    free(delivery, &sessions.address(session).pointee.outgoing, &messages)
   }
 
   /// Gives up everything that waits or is in flight: the session ends.
   mutating func drop(_ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore) {
-    while sessions[session].outgoing.queued.count > 0 {
-      free(popFirst(&sessions[session].outgoing.queued), &messages)
+    while sessions[session].outgoing.queued.count > 0 { dropQueued(session, sessions, &messages) }
+    let holder = sessions.address(session)
+    while holder.pointee.outgoing.inflight.count > 0 {
+      free(popFirst(&holder.pointee.outgoing.inflight), &holder.pointee.outgoing, &messages)
     }
-    while sessions[session].outgoing.inflight.count > 0 {
-      free(popFirst(&sessions[session].outgoing.inflight), &messages)
+    holder.pointee.outgoing.redelivery = .null
+  }
+
+  // MARK: Expiry
+
+  /// Gives up queued messages that have expired, of some sessions a turn. Answers how many, and when the sweep goes on or is
+  /// due again.
+  mutating func sweepExpired(
+    _ sessions: borrowing SessionStore, _ messages: inout MessageStore, at now: Instant
+  ) -> (dropped: Int, next: Instant) {
+    sweep.begin()
+    var dropped = 0
+    var steps = 0
+    while sweep.position < sessions.gauge.capacity, steps < ExpirySweep.stepsPerTurn {
+      steps += 1
+      if let session = sessions.handle(at: sweep.position) {
+        steps += sessions[session].outgoing.queued.count
+        dropped += dropExpired(session, sessions, &messages, at: now)
+      }
+      sweep.position += 1
     }
-    sessions[session].outgoing.redelivery = .null
+    return (dropped, sweep.pause(of: sessions.gauge.capacity, at: now))
+  }
+
+  private mutating func dropExpired(
+    _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore, at now: Instant
+  ) -> Int {
+    let holder = sessions.address(session)
+    var dropped = 0
+    var before = Handle<Delivery>.null
+    var delivery = holder.pointee.outgoing.queued.head
+    while !delivery.isNull {
+      let next = deliveries[delivery].next
+      if messages.hasExpired(deliveries[delivery].message, at: now) {
+        countSent(delivery, &holder.pointee.outgoing, messages)
+        if before.isNull {
+          holder.pointee.outgoing.queued.head = next
+        } else {
+          deliveries[before].next = next
+        }
+        if next.isNull { holder.pointee.outgoing.queued.tail = before }
+        holder.pointee.outgoing.queued.count -= 1
+        free(delivery, &holder.pointee.outgoing, &messages)
+        dropped += 1
+      } else {
+        sweep.keep(messages[deliveries[delivery].message].expiresAt)
+        before = delivery
+      }
+      delivery = next
+    }
+    return dropped
   }
 
   // MARK: Redelivery
 
-  /// A client is back: everything in flight is to be sent again, in order (§4.4).
-  func beginRedelivery(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
-    sessions[session].outgoing.redelivery = sessions[session].outgoing.inflight.head
+  /// A client is back: everything in flight is to be sent again, in order (§4.4). What has given way is over.
+  mutating func beginRedelivery(
+    _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore
+  ) {
     var delivery = sessions[session].outgoing.inflight.head
     while !delivery.isNull {
+      let next = deliveries[delivery].next
       deliveries[delivery].isSentHere = false
-      delivery = deliveries[delivery].next
+      if hasGivenWay(delivery) { finish(delivery, of: session, sessions, &messages) }
+      delivery = next
     }
+    sessions[session].outgoing.redelivery = sessions[session].outgoing.inflight.head
+  }
+
+  /// Its message was given up before its client had it.
+  func hasGivenWay(_ delivery: Handle<Delivery>) -> Bool {
+    deliveries[delivery].message.isNull && deliveries[delivery].state != .awaitingPubComp
   }
 
   func markDuplicate(_ delivery: Handle<Delivery>) { deliveries[delivery].isDuplicate = true }
@@ -297,12 +412,15 @@ struct DeliveryStore: ~Copyable {
     return first
   }
 
-  private mutating func free(_ delivery: Handle<Delivery>, _ messages: inout MessageStore) {
-    if !deliveries[delivery].message.isNull { messages.release(deliveries[delivery].message) }
+  private mutating func free(
+    _ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: inout MessageStore
+  ) {
+    giveUpMessage(delivery, &outgoing, &messages)
     var cell = deliveries[delivery].moreIdentifiers
     while !cell.isNull {
       let next = identifierCells[cell].next
       identifierCells.giveBack(cell)
+      outgoing.cellCount &-= 1
       cell = next
     }
     deliveries.giveBack(delivery)

@@ -65,6 +65,16 @@ struct MessageStore: ~Copyable {
   func isLent(_ message: Handle<Message>) -> Bool { messages.isLent(message) }
   func handle(at index: Int) -> Handle<Message>? { messages.handle(at: index) }
 
+  /// What a holder of a message is charged, in units of 32 bytes: its bytes, and a block for what is around them.
+  @inline(__always) func heldUnits(_ body: Body) -> UInt32 {
+    UInt32(truncatingIfNeeded: (body.byteCount &+ bodies.blockBytes) &>> 5)
+  }
+
+  /// Whether `store` would find room.
+  func hasRoom(for message: Inbound, keepingFree: Int) -> Bool {
+    messages.hasRoom && bodies.hasRoom(for: message.byteCount, keepingFree: keepingFree)
+  }
+
   // MARK: Storing
 
   /// Stores a copy, with one owner. `nil`, counted as refused, when there is no room.

@@ -10,27 +10,22 @@ struct Retained: BitwiseCopyable {
   fileprivate(set) var age: UInt32 = 0
 }
 
-/// A walk over all retained messages for those that have expired.
-struct RetainedSweep: BitwiseCopyable {
-  static var slotsPerTurn: Int { 256 }
-  /// The next slot of the walk that is under way; 0: there is none.
-  fileprivate(set) var position = 0
-  /// The earliest expiry of those that the walk under way does not look at any more, or of all.
-  fileprivate(set) var nextExpiry = Instant.never
-  fileprivate(set) var notBefore = Instant(nanoseconds: 0)
-}
-
 /// One retained message a topic (§3.3.1.3): kept, replaced, removed, and swept when its time is over.
 ///
 /// Invariant: a slot and its topic's node name each other; a slot owns its message; no slot is older than `age`; a
-/// message that expires is before the sweep under way or counted in `sweep.nextExpiry`.
+/// message that expires is before the sweep under way or counted in `sweep.nextExpiry`; `blockCount` is the sum over the
+/// slots' messages.
 struct RetainedStore: ~Copyable {
   private var slots: Slab<Retained>
   /// Of the message that was retained last.
   private(set) var age: UInt32 = 0
-  private(set) var sweep = RetainedSweep()
+  private(set) var sweep = ExpirySweep()
+  /// Blocks of their messages, and how many there may be: others are sure of the rest.
+  private(set) var blockCount = 0
+  private let blockCountMax: Int
 
   init(limits: Limits, in reservation: inout Reservation) {
+    blockCountMax = limits.blockCount - limits.blocksKeptForQoS
     slots = Slab(capacity: limits.retainedMax, name: "retained", in: &reservation)
   }
 
@@ -46,10 +41,17 @@ struct RetainedStore: ~Copyable {
 
   /// A slot for the topic's retained message, made where it is missing; `commit` or `abandon` follows. `nil` when there
   /// is no room.
-  mutating func prepare(_ message: Inbound, _ topics: inout TopicTree) -> Handle<Retained>? {
+  mutating func prepare(
+    _ message: Inbound, _ topics: inout TopicTree, _ messages: borrowing MessageStore
+  ) -> Handle<Retained>? {
     guard let node = topics.intern(message.topic) else { return nil }
-    if !topics[node].retained.isNull { return topics[node].retained }
-    guard let slot = slots.lend(Retained(node: node)) else {
+    let blocks = blockCount + messages.bodies.blockCount(for: message.byteCount)
+    if !topics[node].retained.isNull {
+      let slot = topics[node].retained
+      return blocks - oldBlockCount(slot, messages) <= blockCountMax ? slot : nil
+    }
+    guard blocks <= blockCountMax, let slot = slots.lend(Retained(node: node)) else {
+      slots.gauge.refused &+= blocks <= blockCountMax ? 0 : 1  // `lend` counts for itself
       topics.prune(node)
       return nil
     }
@@ -57,12 +59,25 @@ struct RetainedStore: ~Copyable {
     return slot
   }
 
-  /// A retained message can always be replaced: when the pool of messages is full, the old one is released first.
-  mutating func giveWay(_ slot: Handle<Retained>, to message: Inbound, _ messages: inout MessageStore) {
+  private func oldBlockCount(_ slot: Handle<Retained>, _ messages: borrowing MessageStore) -> Int {
     let old = slots[slot].message
-    guard !messages.hasRoom, !old.isNull, messages[old].owners == 1 else { return }
-    guard messages.bodies.hasRoom(for: message.byteCount, keepingFree: 0) else { return }
-    messages.release(old)
+    return old.isNull ? 0 : messages.bodies.blockCount(for: messages[old].body.byteCount)
+  }
+
+  /// Whether the message would find room in place of the one that is kept, if nobody else holds that.
+  func canReplace(_ slot: Handle<Retained>, with message: Inbound, _ messages: borrowing MessageStore) -> Bool {
+    let old = slots[slot].message
+    guard !old.isNull, messages[old].owners == 1 else { return false }
+    // Blocks that an outbox refers to stay taken.
+    let body = messages[old].body
+    let freed = messages.bodies.isReferenced(body) ? 0 : messages.bodies.blockCount(for: body.byteCount)
+    return messages.bodies.blockCount(for: message.byteCount) <= messages.bodies.gauge.free + freed
+  }
+
+  /// Releases the message that is kept, for one that is stored next and committed.
+  mutating func giveWay(_ slot: Handle<Retained>, _ messages: inout MessageStore) {
+    blockCount -= oldBlockCount(slot, messages)
+    messages.release(slots[slot].message)
     slots[slot].message = .null
   }
 
@@ -75,13 +90,14 @@ struct RetainedStore: ~Copyable {
   mutating func commit(
     _ slot: Handle<Retained>, _ message: Handle<Message>, _ messages: inout MessageStore
   ) -> Instant? {
-    if !slots[slot].message.isNull { messages.release(slots[slot].message) }
+    if !slots[slot].message.isNull { giveWay(slot, &messages) }
     messages.retain(message)
     slots[slot].message = message
+    blockCount += messages.bodies.blockCount(for: messages[message].body.byteCount)
     if age == .max { beginAges(at: 0) }
     age += 1
     slots[slot].age = age
-    return expectSweep(messages[message].expiresAt)
+    return sweep.expect(messages[message].expiresAt)
   }
 
   /// Forgets the ages. A replay that is under way may send one twice then: that it came live, too.
@@ -93,7 +109,7 @@ struct RetainedStore: ~Copyable {
   /// The topic has no retained message any more.
   mutating func remove(_ slot: Handle<Retained>, _ topics: inout TopicTree, _ messages: inout MessageStore) {
     let node = slots[slot].node
-    if !slots[slot].message.isNull { messages.release(slots[slot].message) }
+    if !slots[slot].message.isNull { giveWay(slot, &messages) }
     topics.hang(Handle<Retained>.null, on: node)
     slots.giveBack(slot)
     topics.prune(node)
@@ -101,21 +117,14 @@ struct RetainedStore: ~Copyable {
 
   // MARK: Expiry
 
-  /// The sweep is due when the first of them expires, but at most once a second.
-  private mutating func expectSweep(_ expiresAt: Instant) -> Instant? {
-    guard expiresAt < sweep.nextExpiry else { return nil }
-    sweep.nextExpiry = expiresAt
-    return sweep.position == 0 ? max(expiresAt, sweep.notBefore) : nil
-  }
-
   /// Removes retained messages that have expired, so that they do not keep their place from others; some a turn.
   /// Answers how many, and when the sweep goes on or is due again.
   mutating func sweepExpired(
     _ topics: inout TopicTree, _ messages: inout MessageStore, at now: Instant
   ) -> (removed: Int, next: Instant) {
-    if sweep.position == 0 { sweep.nextExpiry = .never }
+    sweep.begin()
     var removed = 0
-    let end = min(sweep.position + RetainedSweep.slotsPerTurn, slots.capacity)
+    let end = min(sweep.position + ExpirySweep.stepsPerTurn, slots.capacity)
     while sweep.position < end {
       if let slot = slots.handle(at: sweep.position) {
         let expiresAt = messages[slots[slot].message].expiresAt
@@ -123,14 +132,11 @@ struct RetainedStore: ~Copyable {
           remove(slot, &topics, &messages)
           removed += 1
         } else {
-          sweep.nextExpiry = min(sweep.nextExpiry, expiresAt)
+          sweep.keep(expiresAt)
         }
       }
       sweep.position += 1
     }
-    if end < slots.capacity { return (removed, now.adding(milliseconds: 1)) }
-    sweep.position = 0
-    sweep.notBefore = now.adding(seconds: 1)
-    return (removed, max(sweep.nextExpiry, sweep.notBefore))
+    return (removed, sweep.pause(of: slots.capacity, at: now))
   }
 }

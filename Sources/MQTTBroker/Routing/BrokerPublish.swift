@@ -49,10 +49,14 @@ extension Broker {
       expiresAt: .never, publisher: session)
     if let seconds = packet.messageExpirySeconds { message.expiresAt = now.adding(seconds: Int64(seconds)) }
 
-    let outcome = publish(message, at: now)
+    let ran = counters.tapsRun
+    let outcome = isRepeated(packet, topic, session) ? .accept : publish(message, at: now)
     guard !outcome.reason.isError else {
       refusePublish(packet, outcome.reason, outcome.reasonString, on: id, at: now)
       return
+    }
+    if packet.qos != .atMostOnce, counters.tapsRun != ran {
+      repeated.add(repeated.mark(packet, topic: topic, clientID: sessions.clientID(session)))
     }
     switch packet.qos {
     case .atMostOnce:
@@ -63,6 +67,15 @@ extension Broker {
       packetIDs.take(packet.packetID, of: session, sessions)
       sendAck(.pubRec, packet.packetID, outcome.reason, after: acks.written, on: id)
     }
+  }
+
+  /// Whether taps have run for this very message already.
+  private mutating func isRepeated(_ packet: Publish, _ topic: Bytes, _ session: Handle<Session>) -> Bool {
+    guard packet.dup, packet.qos != .atMostOnce, tapCount > 0,
+      repeated.contains(repeated.mark(packet, topic: topic, clientID: sessions.clientID(session)))
+    else { return false }
+    counters.repeatsIgnored &+= 1
+    return true
   }
 
   /// Why a client may not publish to a topic, as far as its name tells.
@@ -107,29 +120,49 @@ extension Broker {
     let message = Inbound(
       topic: topic, forwarded: properties, payload: payload, qos: qos, retain: retain, expiresAt: expiresAt,
       publisher: .null)
-    let reason = runsTaps ? publish(message, at: now).reason : route(message, at: now, matched: false)
+    let reason = runsTaps ? publish(message, at: now).reason : route(message, at: now)
     if reason == .quotaExceeded { counters.internalDropped &+= 1 }
     return reason
   }
 
-  /// Taps first, then the subscribers.
+  /// Reserves what the message needs, runs taps, then routes: nothing moves for a message that is refused, and what a tap
+  /// has taken is not refused any more.
   mutating func publish(_ message: Inbound, at now: Instant) -> TapVerdict {
     topics.match(message.topic)
-    guard tapCount > 0 else { return TapVerdict(reason: route(message, at: now, matched: true)) }
+    guard let reserved = reserve(message, at: now) else { return TapVerdict(reason: .quotaExceeded) }
+    guard tapCount > 0 else { return TapVerdict(reason: commit(message, reserved, at: now)) }
     let ran = counters.tapsRun
     let verdict = runTaps(
       TapMessage(
         topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
         forwardedProperties: message.forwarded,
         clientID: message.publisher.isNull ? .empty : sessions.clientID(message.publisher), now: now))
-    if verdict.reason.isError { return verdict }
-    var message = message
-    message.qos = verdict.qos ?? message.qos
-    message.retain = verdict.retain ?? message.retain
-    if let seconds = verdict.expirySeconds { message.expiresAt = now.adding(seconds: Int64(seconds)) }
-    let reason = route(message, at: now, matched: true)
-    let isTaken = reason == .noMatchingSubscribers && counters.tapsRun != ran
-    return TapVerdict(reason: isTaken ? .success : reason)
+    if verdict.reason.isError {
+      giveBack(reserved)
+      return verdict
+    }
+    guard counters.tapsRun != ran else { return TapVerdict(reason: commit(message, reserved, at: now)) }
+    var routed = message
+    routed.qos = verdict.qos ?? message.qos
+    routed.retain = verdict.retain ?? message.retain
+    if let seconds = verdict.expirySeconds { routed.expiresAt = now.adding(seconds: Int64(seconds)) }
+    if routed.qos == message.qos, routed.retain == message.retain, routed.expiresAt == message.expiresAt {
+      _ = commit(message, reserved, at: now)
+    } else {
+      giveBack(reserved)
+      reroute(routed, at: now)
+    }
+    return TapVerdict(reason: .success)
+  }
+
+  /// Routes a message that a tap has taken and changed. It is not refused, whatever its subscribers get of it.
+  private mutating func reroute(_ message: Inbound, at now: Instant) {
+    guard route(message, at: now) == .quotaExceeded else { return }
+    counters.internalDropped &+= 1
+    guard message.retain else { return }
+    var live = message
+    live.retain = false
+    _ = route(live, at: now)
   }
 
   // MARK: Acknowledgements
@@ -167,7 +200,7 @@ extension Broker {
       pump(session, at: now)
       return
     }
-    deliveries.received(delivery, &messages)
+    deliveries.received(delivery, of: session, sessions, &messages)
     sendAck(.pubRel, ack.packetID, .success, after: acks.written, on: id)
   }
 

@@ -1,14 +1,34 @@
 import Bounded
 import MQTTWire
 
+/// What a message needs, reserved: nothing can be missing any more when it is acted on and routed. Then `commit` follows, or
+/// `giveBack`.
+struct Reserved: BitwiseCopyable {
+  /// Null: nobody holds the message beyond this call.
+  fileprivate var stored = Handle<Message>.null
+  /// Of the topic's retained message; null: it is not retained.
+  fileprivate var slot = Handle<Retained>.null
+  /// It has room when the retained message that it replaces is gone.
+  fileprivate var replacesFirst = false
+  /// A QoS 0 message for which no room was found.
+  fileprivate var isLost = false
+}
+
 /// From one message to all its receivers (§3.3.4). Everything that they need is reserved before anything is changed, so
 /// a message is refused as a whole or kept as a whole, and its acknowledgement tells which.
 extension Broker {
-  /// `matched`: the tree has just been matched for this topic.
-  mutating func route(_ message: Inbound, at now: Instant, matched: Bool) -> ReasonCode {
-    if !matched { topics.match(message.topic) }
-    receivers.collect(publisher: message.publisher, topics, subscriptions, sessions)
+  /// Reserves and routes.
+  mutating func route(_ message: Inbound, at now: Instant) -> ReasonCode {
+    topics.match(message.topic)
+    guard let reserved = reserve(message, at: now) else { return .quotaExceeded }
+    return commit(message, reserved, at: now)
+  }
 
+  /// Reserves what the message needs, for the receivers that the last match leads to. `nil`: it is refused for what its
+  /// publisher lacks, a retained message's place or room for its bytes, or by `queue_full: refuse`. Receivers that lack
+  /// room lose their own.
+  @inline(__always) mutating func reserve(_ message: Inbound, at now: Instant) -> Reserved? {
+    receivers.collect(publisher: message.publisher, topics, subscriptions, sessions)
     var needed = 0
     var cellsNeeded = 0
     var position = 0
@@ -17,54 +37,86 @@ extension Broker {
       if min(receiver.qos, message.qos) != .atMostOnce {
         if limits.queueFull == .refuse, isQueueFull(receiver.session) {
           counters.queueRefusals &+= 1
-          return .quotaExceeded
+          return nil
         }
         needed += 1
         if receiver.hasIdentifier { cellsNeeded += subscriptions.extraIdentifierCount(receiver) }
       }
       position += 1
     }
-    guard deliveries.hasRoom(for: needed, identifierCells: cellsNeeded) else { return .quotaExceeded }
-
-    var slot = Handle<Retained>.null
-    if message.retain {
-      guard let prepared = prepareRetained(message) else { return .quotaExceeded }
-      slot = prepared
-      if !slot.isNull { retained.giveWay(slot, to: message, &messages) }
+    if needed > 0, !deliveries.hasRoom(for: needed, identifierCells: cellsNeeded) {
+      makeRoom(forDeliveries: needed, identifierCells: cellsNeeded, at: now)
     }
-    let keepsRetained = !slot.isNull
-    let isShared = message.payload.count >= limits.referenceBytesMin && receivers.count > 0 && !goesStraightOut(message)
-    var stored = Handle<Message>.null
-    if needed > 0 || keepsRetained || isShared {
-      let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
-      let alsoKept = needed > 0 || keepsRetained ? 0 : limits.blocksKeptForQoS
-      let isSmall = keepsRetained || message.byteCount <= 8 * limits.blockBytes
-      let keptForSmall = isSmall ? 0 : limits.blocksKeptForSmall
-      guard let handle = messages.store(message, keepingFree: kept + alsoKept + keptForSmall) else {
-        if keepsRetained { retained.abandon(slot, &topics, &messages) }
-        // QoS 0 alone may be lost, with its counter; a promise may not.
-        guard needed == 0, !keepsRetained else { return .quotaExceeded }
-        counters.qos0Dropped &+= UInt64(receivers.count)
-        return .success
-      }
-      stored = handle
-    }
-
-    // From here on nothing fails.
-    if keepsRetained, let due = retained.commit(slot, stored, &messages) { timers.arm(sweepTimer, at: due) }
-    deliver(message, stored, at: now)
-    if !stored.isNull { messages.release(stored) }
-    return receivers.count > 0 || keepsRetained ? .success : .noMatchingSubscribers
+    let keepsRetained = message.retain && !message.payload.isEmpty
+    guard
+      needed > 0 || keepsRetained
+        || message.payload.count >= limits.referenceBytesMin && receivers.count > 0 && !goesStraightOut(message)
+    else { return Reserved() }
+    return reserveBody(message, isPromised: needed > 0, keepsRetained: keepsRetained, at: now)
   }
 
-  /// A slot for the topic's retained message; null when the message removes it; nil when there is no room.
-  private mutating func prepareRetained(_ message: Inbound) -> Handle<Retained>? {
-    guard message.payload.isEmpty else { return retained.prepare(message, &topics) }
-    // §3.3.1.3: an empty payload removes it
-    if let node = topics.find(message.topic), !topics[node].retained.isNull {
-      retained.remove(topics[node].retained, &topics, &messages)
+  /// - Parameter isPromised: a receiver gets it with QoS 1 or 2.
+  private mutating func reserveBody(
+    _ message: Inbound, isPromised: Bool, keepsRetained: Bool, at now: Instant
+  ) -> Reserved? {
+    var reserved = Reserved()
+    if keepsRetained {
+      guard let slot = retained.prepare(message, &topics, messages) else { return nil }
+      reserved.slot = slot
     }
-    return .null
+    let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
+    let alsoKept = isPromised || keepsRetained ? 0 : limits.blocksKeptForQoS
+    let isSmall = keepsRetained || message.byteCount <= 8 * limits.blockBytes
+    let keepingFree = kept + alsoKept + (isSmall ? 0 : limits.blocksKeptForSmall)
+    if isPromised || keepsRetained { makeRoom(for: message, keepingFree: keepingFree, at: now) }
+    if let handle = messages.store(message, keepingFree: keepingFree) {
+      reserved.stored = handle
+      return reserved
+    }
+    if keepsRetained {
+      // A retained message can always be replaced by one that is not larger.
+      reserved.replacesFirst = retained.canReplace(reserved.slot, with: message, messages)
+      if reserved.replacesFirst { return reserved }
+      retained.abandon(reserved.slot, &topics, &messages)
+      return nil
+    }
+    // QoS 0 alone may be lost, with its counter; a promise may not.
+    reserved.isLost = !isPromised
+    return isPromised ? nil : reserved
+  }
+
+  /// The message is not routed after all: a tap has refused it.
+  mutating func giveBack(_ reserved: Reserved) {
+    if !reserved.slot.isNull { retained.abandon(reserved.slot, &topics, &messages) }
+    if !reserved.stored.isNull { messages.release(reserved.stored) }
+  }
+
+  /// Routes a message to those for whom it was reserved. Nothing fails here.
+  @inline(__always) mutating func commit(_ message: Inbound, _ reserved: Reserved, at now: Instant) -> ReasonCode {
+    if reserved.isLost {
+      counters.qos0Dropped &+= UInt64(receivers.count)
+      return .success
+    }
+    var stored = reserved.stored
+    if message.retain { keep(message, reserved, &stored) }
+    deliver(message, stored, at: now)
+    if !stored.isNull { messages.release(stored) }
+    return receivers.count > 0 || !reserved.slot.isNull ? .success : .noMatchingSubscribers
+  }
+
+  private mutating func keep(_ message: Inbound, _ reserved: Reserved, _ stored: inout Handle<Message>) {
+    guard !reserved.slot.isNull else {
+      // §3.3.1.3: an empty payload removes it
+      if let node = topics.find(message.topic), !topics[node].retained.isNull {
+        retained.remove(topics[node].retained, &topics, &messages)
+      }
+      return
+    }
+    if reserved.replacesFirst {
+      retained.giveWay(reserved.slot, &messages)
+      stored = messages.store(message, keepingFree: 0)!  // the room was seen
+    }
+    if let due = retained.commit(reserved.slot, stored, &messages) { timers.arm(sweepTimer, at: due) }
   }
 
   /// Whether a large message has one receiver, which takes its bytes as fast as they come: one copy into large chunks
@@ -219,7 +271,9 @@ extension Broker {
     head.write(topic: topic, into: &writer)
     if head.identifiersByteCount > 0 { subscriptions.writeIdentifiers(receiver, into: &writer) }
     let forwarded = version == .v5 ? message.forwarded : .empty
-    let byReference = !stored.isNull && message.payload.count >= limits.referenceBytesMin
+    let byReference =
+      !stored.isNull && message.payload.count >= limits.referenceBytesMin
+      && outboxes.mayRefer(connections[id].outbox, to: messages[stored].body, messages, retained)
     let copied = writer.count + forwarded.count + (byReference ? 0 : message.payload.count)
     guard outboxes.hasRoom(connections[id].outbox, for: copied, references: byReference ? 1 : 0, use: .data) else {
       dropQoS0(receiver.session)

@@ -110,7 +110,7 @@ extension Broker {
     if connect.clientID.isEmpty { answer.assignedClientID = sessions.clientID(session) }
     sendConnAck(answer, on: id)
 
-    deliveries.beginRedelivery(session, sessions)
+    deliveries.beginRedelivery(session, sessions, &messages)
     pump(session, at: now)
   }
 
@@ -224,6 +224,7 @@ extension Broker {
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
   mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
     sessions.disconnect(session, at: now)
+    holders.grew(session, sessions[session])
     if !publishesWill { dropWill(session) }
     guard sessions[session].expirySeconds > 0 else {
       endSession(session, at: now)

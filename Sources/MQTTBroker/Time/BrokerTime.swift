@@ -15,6 +15,8 @@ extension Broker {
         if let session = sessions.handle(at: timer - limits.connectionsMax) { sessionDue(session, at: now) }
       } else if timer == sweepTimer {
         sweepRetained(at: now)
+      } else if timer == queueSweepTimer {
+        sweepQueues(at: now)
       } else {
         publishSys(at: now)
         timers.arm(timer, at: now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds))))
@@ -90,7 +92,7 @@ extension Broker {
     armSession(session)
   }
 
-  // MARK: Retained messages
+  // MARK: Expired messages
 
   private mutating func sweepRetained(at now: Instant) {
     let (removed, next) = retained.sweepExpired(&topics, &messages, at: now)
@@ -98,6 +100,14 @@ extension Broker {
     timers.arm(sweepTimer, at: next)
   }
 
-  /// The last of the timers.
+  /// Removes expired messages from queues, so that those of clients that are away do not keep their room from others.
+  mutating func sweepQueues(at now: Instant) {
+    let (dropped, next) = deliveries.sweepExpired(sessions, &messages, at: now)
+    counters.expired &+= UInt64(dropped)
+    timers.arm(queueSweepTimer, at: next)
+  }
+
+  /// The last two of the timers.
   var sweepTimer: Int { limits.connectionsMax + limits.sessionsMax + 1 }
+  var queueSweepTimer: Int { limits.connectionsMax + limits.sessionsMax + 2 }
 }

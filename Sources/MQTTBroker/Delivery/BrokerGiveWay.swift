@@ -1,0 +1,91 @@
+import Bounded
+import MQTTWire
+
+/// Who gives way when a pool runs short that sessions share: the one that holds the most beyond its share, sessions without a
+/// client before those with one, and expired messages before all. It gives up its own oldest message, counted. What a
+/// session holds within its share stays.
+struct Holders: ~Copyable {
+  /// By what they hold of `deliveries` and `subscription_id_cells`, and of `messages` and `blocks`.
+  fileprivate let byEntries: HeaviestFinder
+  fileprivate let byBytes: HeaviestFinder
+  /// Half of each pool, divided among all sessions: who holds no more never gives way to others.
+  fileprivate let entryShare: Int
+  fileprivate let byteShare: Int
+
+  init(limits: Limits, in reservation: inout Reservation) {
+    byEntries = HeaviestFinder(count: limits.sessionsMax, name: "holders of deliveries", in: &reservation)
+    byBytes = HeaviestFinder(count: limits.sessionsMax, name: "holders of blocks", in: &reservation)
+    entryShare = limits.deliveriesMax / (2 * limits.sessionsMax)
+    byteShare = limits.blockCount * limits.blockBytes / (2 * limits.sessionsMax)
+  }
+
+  /// Sessions without a client give way first.
+  private static var absent: UInt32 { 1 << 31 }
+
+  /// What it can give up of deliveries, if it holds more than its share; 0: nothing.
+  fileprivate func entryWeight(_ session: Session) -> UInt32 {
+    let isAbsent = session.connection.isNull
+    let outgoing = session.outgoing
+    // The packet ids in flight to a client that is here stay taken.
+    let count = outgoing.queued.count + Int(outgoing.cellCount) + (isAbsent ? outgoing.inflight.count : 0)
+    guard count > entryShare, isAbsent || outgoing.queued.count > 0 else { return 0 }
+    return UInt32(truncatingIfNeeded: count) | (isAbsent ? Holders.absent : 0)
+  }
+
+  /// What it can give up of blocks, in units of 32 bytes, if it holds more than its share; 0: nothing.
+  fileprivate func byteWeight(_ session: Session) -> UInt32 {
+    let units = session.outgoing.heldUnits
+    guard Int(units) * 32 > byteShare else { return 0 }
+    return units | (session.connection.isNull ? Holders.absent : 0)
+  }
+
+  /// The session holds more than before, or its client has gone.
+  @inline(__always) func grew(_ session: Handle<Session>, _ entry: borrowing Session) {
+    byEntries.raise(session.index, to: entryWeight(entry))
+    byBytes.raise(session.index, to: byteWeight(entry))
+  }
+}
+
+extension Broker {
+  /// Makes room for so many deliveries and identifier cells, as far as holders beyond their share have any to give up.
+  mutating func makeRoom(forDeliveries count: Int, identifierCells cellCount: Int, at now: Instant) {
+    sweepQueuesIfDue(at: now)
+    while !deliveries.hasRoom(for: count, identifierCells: cellCount) {
+      guard
+        let index = holders.byEntries.heaviest({ index in
+          sessions.handle(at: index).map { holders.entryWeight(sessions[$0]) } ?? 0
+        }), giveWay(sessions.handle(at: index)!)
+      else { return }
+    }
+  }
+
+  /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up.
+  mutating func makeRoom(for message: Inbound, keepingFree: Int, at now: Instant) {
+    guard !messages.hasRoom(for: message, keepingFree: keepingFree) else { return }
+    sweepQueuesIfDue(at: now)
+    while !messages.hasRoom(for: message, keepingFree: keepingFree) {
+      guard
+        let index = holders.byBytes.heaviest({ index in
+          sessions.handle(at: index).map { holders.byteWeight(sessions[$0]) } ?? 0
+        }), giveWay(sessions.handle(at: index)!)
+      else { return }
+    }
+  }
+
+  private mutating func sweepQueuesIfDue(at now: Instant) {
+    if deliveries.sweep.nextExpiry < now { sweepQueues(at: now) }
+  }
+
+  /// The session gives up the oldest message that was not sent, else the oldest in flight; `false`: it has none.
+  private mutating func giveWay(_ session: Handle<Session>) -> Bool {
+    if sessions[session].outgoing.queued.count > 0 {
+      deliveries.dropQueued(session, sessions, &messages)
+    } else if !deliveries.dropInflight(session, sessions, &messages) {
+      return false
+    }
+    counters.queuedDropped &+= 1
+    counters.gaveWay &+= 1
+    sessions.countDropped(session)
+    return true
+  }
+}

@@ -1,0 +1,43 @@
+import Bounded
+import MQTTWire
+
+/// The messages with QoS 1 and 2 that taps have run for lately. A client that has not seen the acknowledgement sends a message
+/// again, with DUP (§4.4), also in a new session: then it is acknowledged, and nothing moves a second time.
+///
+/// Invariant: a mark is never 0; the newest stands before `next`, and each new one takes the oldest one's place.
+struct RepeatedMessages: ~Copyable {
+  private let marks: FixedArray<UInt64>
+  private let seed: UInt64
+  private var next = 0
+
+  /// More than all clients of a board have under way at a time, as clients that send commands wait for their answer.
+  static var count: Int { 128 }
+
+  init(seed: UInt64, in reservation: inout Reservation) {
+    marks = FixedArray(count: RepeatedMessages.count, name: "repeated messages", in: &reservation)
+    self.seed = seed
+  }
+
+  /// What makes a repeat: the same client, packet identifier, topic and payload.
+  func mark(_ packet: Publish, topic: Bytes, clientID: Bytes) -> UInt64 {
+    let client = clientID.hash(seed: seed) ^ UInt32(packet.packetID)
+    let body =
+      topic.hash(seed: seed &+ 1) &* 31 &+ packet.payload.first(min(packet.payload.count, 256)).hash(seed: seed)
+    let length = UInt64(truncatingIfNeeded: packet.payload.count) &<< 2 | UInt64(packet.qos.rawValue)
+    return (UInt64(client) &<< 32 | UInt64(body)) ^ length &* 0x9E37_79B9_7F4A_7C15 | 1
+  }
+
+  func contains(_ mark: UInt64) -> Bool {
+    var index = 0
+    while index < marks.count {
+      if marks[index] == mark { return true }
+      index += 1
+    }
+    return false
+  }
+
+  mutating func add(_ mark: UInt64) {
+    marks[next] = mark
+    next = (next + 1) % marks.count
+  }
+}

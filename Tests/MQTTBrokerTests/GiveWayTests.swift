@@ -1,0 +1,151 @@
+import Bounded
+import MQTTWire
+import Testing
+
+@testable import MQTTBroker
+
+@Suite("Who holds the most beyond its share gives way; nobody else is refused or loses anything")
+struct GiveWayTests {
+  /// Clients that take room and do not give it back.
+  enum Hoarder: String, CaseIterable, Sendable {
+    case absent, absentInFlight, neverAcknowledging, notReading, manyIdentifiers
+
+    func join(_ world: World, _ name: String, _ version: ProtocolVersion) {
+      let isAbsent = self != .neverAcknowledging && self != .notReading
+      world.connect(
+        name, version, cleanStart: version == .v5 || !isAbsent, sessionExpiry: version == .v5 && isAbsent ? 1000 : nil)
+      if self == .manyIdentifiers, version == .v5 {
+        for id in 0..<UInt32(40) {
+          let levels = ["z", "a", "b", "c", "d"].enumerated().map { id >> $0.offset & 1 == 0 ? $0.element : "+" }
+          world.subscribe(name, levels.joined(separator: "/") + (id < 32 ? "/+" : "/#"), qos: 1, id: id + 1)
+        }
+      } else {
+        world.subscribe(name, "#", qos: 1)
+      }
+      if self == .notReading { world.read(name, bytesPerFlush: 0) }
+      if isAbsent, self != .absentInFlight { world.lose(name) }
+    }
+  }
+
+  /// Ten of them, at default limits: each message of every publisher is taken, and a subscriber that reads gets all.
+  @Test(arguments: Hoarder.allCases, [16, 300, 3000, 30_000])
+  func hoardersSilenceNobody(hoarder: Hoarder, payloadByteCount: Int) {
+    let world = World(clients: ["live"], limits: Limits())
+    for version in [ProtocolVersion.v5, .v311] {
+      for index in 0..<5 { hoarder.join(world, "h\(version)\(index)", version) }
+    }
+    if hoarder == .absentInFlight {
+      // Each has as many in flight as its window takes, and goes.
+      world.connect("first")
+      for index in 0..<32 {
+        world.send("first", .publish(topic: "z/a/b/c/d/\(index)", payload: "x", qos: 1, packetID: 1))
+      }
+      for version in [ProtocolVersion.v5, .v311] { for index in 0..<5 { world.lose("h\(version)\(index)") } }
+    }
+    world.subscribe("live", "z/#", qos: 1)
+    world.connect("p5", .v5)
+    world.connect("p4", .v311)
+    let payload = String(repeating: "x", count: payloadByteCount)
+    for index in 0..<2000 / (1 + payloadByteCount / 3000) {
+      let name = index % 2 == 0 ? "p5" : "p4"
+      let qos = UInt8(1 + index / 2 % 2)
+      world.send(
+        name, .publish(topic: "z/a/b/c/d/\(index % 20)", payload: payload, qos: qos, packetID: 1),
+        qos == 2 ? .pubRel(1) : .pingReq)
+      world.expect(name, qos == 2 ? .pubRec(1) : .pubAck(1))
+      world.expect(name, qos == 2 ? .pubComp(1) : .pingResp)
+      guard case .publish(_, payload, 1, let id, false, false, _)? = world.takeFirst("live") else {
+        Issue.record("message \(index) did not arrive")
+        return
+      }
+      world.send("live", .pubAck(id))
+    }
+    #expect(world.broker.counters.publishesRefused == 0)
+    #expect(world.broker.counters.gaveWay > 0 || hoarder == .notReading || hoarder == .neverAcknowledging)
+  }
+
+  @Test func whoHoldsItsShareKeepsIt() {
+    let world = World(clients: ["pub"], limits: Limits())
+    for name in ["modest", "greedy"] {
+      world.connect(name, sessionExpiry: 1000)
+      world.subscribe(name, name + "/#", qos: 1)
+      world.lose(name)
+    }
+    for index in 0..<5 { world.send("pub", .publish(topic: "modest/a", payload: "\(index)", qos: 1, packetID: 1)) }
+    let payload = String(repeating: "x", count: 300)
+    for _ in 0..<2000 { world.send("pub", .publish(topic: "greedy/a", payload: payload, qos: 1, packetID: 1)) }
+    #expect(world.takeAll("pub").allSatisfy { $0 == .pubAck(1) || $0 == .pubAck(1, .noMatchingSubscribers) })
+    world.connect("modest", cleanStart: false, sessionExpiry: 1000)
+    #expect(world.takeAll("modest").map(\.payload) == (0..<5).map { "\($0)" })
+    world.finish()
+  }
+
+  /// Of two that hold too much the one without a client gives way, though it holds less.
+  @Test func absentOnesGiveWayFirst() {
+    var limits = Limits()
+    limits.queuedMax = 3000
+    let world = World(clients: ["pub"], limits: limits)
+    world.connect("here", receiveMaximum: 1)
+    world.connect("absent", sessionExpiry: 1000)
+    for name in ["here", "absent"] { world.subscribe(name, name, qos: 1) }
+    world.lose("absent")
+    for (topic, count) in [("absent", 800), ("here", 2600)] {
+      for index in 0..<count { world.send("pub", .publish(topic: topic, payload: "\(index)", qos: 1, packetID: 1)) }
+    }
+    #expect(world.takeAll("pub").allSatisfy { $0 == .pubAck(1) })
+    // 1536 messages; the absent one is left its share.
+    #expect(world.broker.counters.gaveWay == 800 + 2600 - 1536)
+    world.connect("absent", cleanStart: false, sessionExpiry: 1000)
+    let kept = world.takeAll("absent").compactMap(\.payload)
+    #expect(kept.count <= 32 && kept.last == "799")
+    world.finish()
+  }
+
+  /// Expired messages in the queues of clients that are away make room by themselves.
+  @Test func expiredOnesAreSweptFromQueues() {
+    let world = World(clients: ["pub"], limits: Limits())
+    for index in 0..<4 {
+      world.connect("away\(index)", sessionExpiry: 1000)
+      world.subscribe("away\(index)", "#", qos: 1)
+      world.lose("away\(index)")
+    }
+    for index in 0..<700 {
+      let expiry = Prop.expiry(UInt32(index % 2 + 1))
+      world.send(
+        "pub", .publish(topic: "t", payload: "x", qos: 1, packetID: 1, properties: index % 10 == 0 ? [] : [expiry]))
+    }
+    #expect(world.pool("deliveries").used == 2800)
+    world.advance(seconds: 4)
+    #expect(world.pool("deliveries").used == 280)
+    #expect(world.pool("messages").used == 70)
+    world.connect("away0", cleanStart: false, sessionExpiry: 1000)
+    #expect(world.takeAll("away0").count == 32)  // its window
+    world.finish()
+  }
+
+  /// A message in flight whose bytes were given up ends with its acknowledgement, and is not sent again.
+  @Test(arguments: [UInt8(1), 2]) func inFlightWithoutItsMessage(qos: UInt8) {
+    var limits = Limits.forTests
+    limits.packetBytesMax = 8192
+    limits.inflightMax = 100
+    limits.blockCount = 256
+    limits.blocksKeptForQoS = 16
+    limits.blocksKeptForRetained = 16
+    let world = World(clients: ["pub"], limits: limits)
+    world.connect("slow", sessionExpiry: 1000)
+    world.subscribe("slow", "t", qos: qos)
+    let payload = String(repeating: "x", count: 1000)
+    for _ in 0..<100 where world.broker.counters.gaveWay == 0 {
+      world.send("pub", .publish(topic: "t", payload: payload, qos: 1, packetID: 1))
+      world.expect("pub", .pubAck(1))
+    }
+    #expect(world.broker.counters.gaveWay == 1)
+    let sent = world.takeAll("slow")
+    world.lose("slow")
+    world.connect("slow", cleanStart: false, sessionExpiry: 1000)
+    let again = world.takeAll("slow").filter { if case .publish(_, _, _, _, _, true, _) = $0 { true } else { false } }
+    #expect(again.count == sent.count - 1)
+    #expect(again.first?.packetID == sent[1].packetID)
+    world.finish()
+  }
+}
