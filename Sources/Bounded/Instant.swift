@@ -1,4 +1,4 @@
-/// A moment on the clock that counts from boot, suspended time included (CLOCK_BOOTTIME). Always a parameter:
+/// A point on the clock that counts from boot, suspended time included (CLOCK_BOOTTIME). Always a parameter:
 /// the core has no clock.
 public struct Instant: BitwiseCopyable, Sendable, Equatable, Comparable {
   /// Nanoseconds since boot, 0 or more.
@@ -42,6 +42,23 @@ public struct Instant: BitwiseCopyable, Sendable, Equatable, Comparable {
   /// Whole milliseconds, rounded up, so that a deadline is never met early.
   @inlinable public var millisecondsRoundedUp: Int64 {
     nanoseconds / 1_000_000 &+ (nanoseconds % 1_000_000 > 0 ? 1 : 0)
+  }
+}
+
+/// The clock that counts from boot and the wall clock, read together: deadlines go by the first, people by the second.
+public struct Moment: BitwiseCopyable, Sendable {
+  public var at: Instant
+  /// Nanoseconds since 1970-01-01T00:00:00Z, negative before it. They jump when the wall clock is set.
+  public var wallNanoseconds: Int64
+
+  @inlinable public init(at: Instant, wallNanoseconds: Int64) {
+    self.at = at
+    self.wallNanoseconds = wallNanoseconds
+  }
+
+  /// So much later on both clocks; `at` saturates at `never`.
+  @inlinable public func adding(nanoseconds: Int64) -> Moment {
+    Moment(at: at.adding(nanoseconds: nanoseconds), wallNanoseconds: wallNanoseconds &+ nanoseconds)
   }
 }
 

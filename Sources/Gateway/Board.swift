@@ -4,10 +4,8 @@ import Taps
 
 /// What the gateway asks of the board. The loop's thread makes every call, and each answers before it returns.
 public protocol Board: AnyObject {
-  /// The moment now: what a line or a driver does takes its time, so this is later than the turn's beginning.
-  var now: Instant { get }
-  /// Nanoseconds since 1970 UTC.
-  var wallNanoseconds: Int64 { get }
+  /// The clocks now: what a line or a driver does takes its time, so this is later than the turn's beginning.
+  var moment: Moment { get }
 
   /// Sets an output's line. False, with the reason for people in `reason`, when the line does not do it; the board has
   /// then given the line back and tries to get it again.

@@ -16,9 +16,11 @@ extension Gateway {
 
   private func set(_ set: LineSet, at now: Instant) -> Bool {
     var reason = scratch.writer()
-    let wall = board.wallNanoseconds
-    guard board.set(line: taps.outputs[set.output].lineIndex, active: set.active, reason: &reason) else {
-      let update = taps.lineFailed(output: set.output, reason.written, at: now, wallNanoseconds: wall)
+    let isDone = board.set(line: taps.outputs[set.output].lineIndex, active: set.active, reason: &reason)
+    // The turn began a while ago, and some drivers take theirs: dead times count from the line.
+    let moment = board.moment
+    guard isDone else {
+      let update = taps.lineFailed(output: set.output, reason.written, at: moment)
       if update.fault != nil {  // once, not with every retry
         board.tell(.fault(tap: taps.settings.outputs[set.output].name, reason: reason.written))
       }
@@ -26,19 +28,18 @@ extension Gateway {
       return false
     }
     board.tell(.switched(output: set.output, active: set.active, by: set.by))
-    // The turn began a while ago, and some drivers take theirs: dead times count from the line.
-    taps.tellLater(.output(set.output), taps.lineSet(set, at: board.now, wallNanoseconds: wall))
+    taps.tellLater(.output(set.output), taps.lineSet(set, at: moment))
     board.stateChanged(at: now)
     return true
   }
 
   /// Timers that are due: ends of pulses, dead times, leases; and figures.
-  func advanceOutputs(at now: Instant) {
-    while let sets = taps.takeDueOutput(at: now) {
-      _ = set(sets, at: now)
-      settle(at: now)
+  func advanceOutputs(at moment: Moment) {
+    while let sets = taps.takeDueOutput(at: moment.at) {
+      _ = set(sets, at: moment.at)
+      settle(at: moment.at)
     }
-    while let stats = taps.takeDueStats(at: now, wallNanoseconds: board.wallNanoseconds) { publish(stats, at: now) }
+    while let stats = taps.takeDueStats(at: moment) { publish(stats, at: moment.at) }
   }
 
   // MARK: Levels
@@ -47,18 +48,19 @@ extension Gateway {
   func write(_ set: LevelSet, level index: Int, by: Bytes, at now: Instant) -> Bool {
     var reason = scratch.writer()
     let isDone = board.write(level: index, share: taps.levels[index].share(of: set.level), reason: &reason)
-    let wall = board.wallNanoseconds
+    // The timers of a level count from the turn's beginning.
+    let moment = Moment(at: now, wallNanoseconds: board.moment.wallNanoseconds)
     let update =
       isDone
-      ? taps.levels[index].written(set, by: by, at: now, wallNanoseconds: wall)
-      : fail(level: index, reason.written, at: now)
+      ? taps.levels[index].written(set, by: by, at: moment)
+      : fail(level: index, reason.written, at: moment)
     taps.tellLater(.level(index), update)
     if isDone { board.stateChanged(at: now) }
     return isDone
   }
 
-  private func fail(level index: Int, _ reason: Bytes, at now: Instant) -> TapUpdate {
-    let update = taps.levels[index].failed(reason, at: now, wallNanoseconds: board.wallNanoseconds)
+  private func fail(level index: Int, _ reason: Bytes, at moment: Moment) -> TapUpdate {
+    let update = taps.levels[index].failed(reason, at: moment)
     if update.fault != nil {  // once, not with every retry
       board.tell(.fault(tap: taps.settings.levels[index].name, reason: reason))
     }
@@ -66,13 +68,13 @@ extension Gateway {
   }
 
   /// The board has opened the device, at start or after a fault, and it drives what the tap has.
-  public func levelOpened(_ index: Int, at now: Instant) {
-    publish(taps.levels[index].opened(at: now, wallNanoseconds: board.wallNanoseconds), at: now)
+  public func levelOpened(_ index: Int, at moment: Moment) {
+    publish(taps.levels[index].opened(at: moment), at: moment.at)
   }
 
   /// The device cannot be opened, or a write that had been given up has failed; `reason` is for people.
-  public func levelFailed(_ index: Int, _ reason: Bytes, at now: Instant) {
-    publish(fail(level: index, reason, at: now), at: now)
+  public func levelFailed(_ index: Int, _ reason: Bytes, at moment: Moment) {
+    publish(fail(level: index, reason, at: moment), at: moment.at)
   }
 
   func advanceLevels(at now: Instant) {
@@ -95,9 +97,7 @@ extension Gateway {
       settle(at: now)
     }
     for output in 0..<taps.outputs.count {
-      if let stats = taps.stats(output: output, at: now, wallNanoseconds: board.wallNanoseconds) {
-        publish(stats, at: now)
-      }
+      if let stats = taps.stats(output: output, at: board.moment) { publish(stats, at: now) }
       board.giveBack(
         line: taps.outputs[output].lineIndex, letsGo: taps.settings.outputs[output].onExit == .release)
     }
@@ -116,9 +116,8 @@ extension Gateway {
       guard settings[index].onExit == .safe else { return }
       let update =
         isDone
-        ? taps.levels[index].written(
-          LevelSet(settings[index].safe), by: Bytes("safe"), at: now, wallNanoseconds: board.wallNanoseconds)
-        : fail(level: index, reason, at: now)
+        ? taps.levels[index].written(LevelSet(settings[index].safe), by: Bytes("safe"), at: board.moment)
+        : fail(level: index, reason, at: board.moment)
       publish(update, at: now)
     }
   }

@@ -65,7 +65,7 @@ extension Gateway {
     var verdict = TapVerdict(retain: false)  // a retained command would switch the pin at every restart
     let by = origin(of: message).by
     let (output, action) = taps.commandReceived(
-      place: place, message.payload, isRetained: message.retain, by: by, at: board.now)
+      place: place, message.payload, isRetained: message.retain, by: by, at: board.moment.at)
     switch action {
     case .refuse(let reason, let text):
       verdict.reason = reason
@@ -90,7 +90,7 @@ extension Gateway {
     if message.payload.isEmpty, message.retain { return verdict }
     if let refusal = refusal(ofRetained: message) { return refusal }
     switch taps.counters[index].commandReceived(
-      message.payload, wallNanoseconds: board.wallNanoseconds, by: origin(of: message).by)
+      message.payload, wallNanoseconds: board.moment.wallNanoseconds, by: origin(of: message).by)
     {
     case .set(let update):
       taps.tellLater(.counter(index), update)

@@ -202,7 +202,7 @@ public final class Gateway<TheBoard: Board> {
   public func publish(topic: Bytes, payload: Bytes, qos: QoS, retain: Bool) -> Bool {
     guard isWithinLimits(topic) else { return false }
     guard isCalled else {
-      let now = board.now
+      let now = board.moment.at
       let reason = publishOwn(topic: topic, payload: payload, qos: qos, retain: retain, at: now)
       settle(at: now)
       return !reason.isError
@@ -225,12 +225,13 @@ public final class Gateway<TheBoard: Board> {
 
   /// Does what is due of the broker, of rules, and of outputs and levels; when the end has begun, of the broker only. A
   /// level that is to be opened is the board's.
-  public func advance(to now: Instant) {
+  public func advance(to moment: Moment) {
+    let now = moment.at
     brokerTurn(at: now) { $0.advance(to: now) }  // a Will may run taps
     guard !isStopping else { return }  // a timer asks, too
     rules.advance(to: now)
     settle(at: now)
-    advanceOutputs(at: now)
+    advanceOutputs(at: moment)
     advanceLevels(at: now)
     advanceHomeAssistant(at: now)
   }

@@ -40,7 +40,9 @@ extension Gateway {
     switch action {
     case .output(let index, let command):
       // The line may have changed since the turn began, by the rule before in the chain.
-      guard case .set(let sets) = taps.perform(command, output: index, by: by, at: board.now) else { return false }
+      guard case .set(let sets) = taps.perform(command, output: index, by: by, at: board.moment.at) else {
+        return false
+      }
       return set(sets, at: now) == nil
     case .level(let index, let command):
       guard case .write(let set) = taps.levels[index].perform(command, at: now) else { return false }

@@ -188,17 +188,17 @@ public final class TapTable {
 
   // MARK: Sensors
 
-  /// Takes one sensor whose deadline is not after `now`; call until nil. Never two reads of a sensor at a time.
-  public func takeDueSensor(at now: Instant, wallNanoseconds: Int64) -> SensorAction? {
+  /// Takes one sensor whose deadline is not after `moment`; call until nil. Never two reads of a sensor at a time.
+  public func takeDueSensor(at moment: Moment) -> SensorAction? {
     for index in 0..<sensors.count {
-      if sensors[index].nextReadAt <= now {
-        switch sensors[index].deadlinePassed(at: now) {
+      if sensors[index].nextReadAt <= moment.at {
+        switch sensors[index].deadlinePassed(at: moment.at) {
         case .read:
           return .read(index)
         case .simulate:
-          return .publish(index, sensors[index].simulatedReading(at: now, wallNanoseconds: wallNanoseconds))
+          return .publish(index, sensors[index].simulatedReading(at: moment))
         case .overdue:
-          return .publish(index, sensors[index].readOverdue(at: now, wallNanoseconds: wallNanoseconds))
+          return .publish(index, sensors[index].readOverdue(at: moment))
         case .wait:
           break
         }

@@ -38,7 +38,7 @@ final class ModelBoard: Board {
   }
 
   var now: Instant
-  var wallNanoseconds: Int64 { now.nanoseconds }
+  var moment: Moment { Moment(at: now, wallNanoseconds: now.nanoseconds) }
   /// A clock of its own, so that a handler's time is what the test says.
   var monotonicNanoseconds: Int64 = 0
 

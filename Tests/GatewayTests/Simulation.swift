@@ -240,12 +240,12 @@ final class Simulation {
     case 2:
       world.board.now = world.now.adding(milliseconds: Int64(random.below(4000)))
       model.now = world.now
-      let moment = world.now
+      let moment = world.board.moment
       world.presence.removeAll(keepingCapacity: true)
       model.begin()
       world.gateway.advance(to: moment)
       world.flush()
-      takeKeepAlives(at: moment)
+      takeKeepAlives(at: moment.at)
       model.settle()
       model.advance()
     default: publish()
@@ -259,7 +259,7 @@ final class Simulation {
     check("all connections are closed")
     world.closeAll()
     world.board.now = world.now.adding(seconds: 1000)
-    world.gateway.advance(to: world.now)
+    world.gateway.advance(to: world.board.moment)
     world.flush()
     let retained = world.pool("retained").used
     for (name, used) in [

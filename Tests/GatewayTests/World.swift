@@ -82,7 +82,7 @@ final class World {
 
   /// As a server starts.
   private func start(previous: [String]) {
-    gateway.publish(taps.status(online: true, wallNanoseconds: board.wallNanoseconds), at: now)
+    gateway.publish(taps.status(online: true, wallNanoseconds: board.moment.wallNanoseconds), at: now)
     gateway.startDiscovery(previous: previous.map { utf8($0) }, at: now)
     gateway.rulesMustWait = true
     for line in 0..<taps.lineCount { openLine(line) }
@@ -95,7 +95,7 @@ final class World {
   /// What a turn of the loop does beside what came in.
   func turn() {
     lastTurn = now
-    gateway.advance(to: now)
+    gateway.advance(to: board.moment)
     let turn = now
     for index in 0..<taps.levels.count where taps.levels[index].retryAt <= turn { openLevel(index) }
     for line in board.retryAt.indices where board.retryAt[line] <= turn { openLine(line) }
@@ -104,7 +104,7 @@ final class World {
 
   /// Requests a line, as at start and again after a fault.
   func openLine(_ line: Int) {
-    let wall = board.wallNanoseconds
+    let moment = board.moment
     let isBroken = board.isBroken[line]
     let update: TapUpdate
     switch taps.owner(ofLine: line) {
@@ -113,22 +113,22 @@ final class World {
       if !isBroken { board.request(line: line, active: active) }
       update =
         isBroken
-        ? taps.lineFailed(output: output, Bytes("broken"), at: now, wallNanoseconds: wall)
-        : taps.lineHealed(output: output, active: active, at: now, wallNanoseconds: wall)
+        ? taps.lineFailed(output: output, Bytes("broken"), at: moment)
+        : taps.lineHealed(output: output, active: active, at: moment)
     case .input(let input):
       if !isBroken { board.request(line: line, active: board.lines[line]) }
       update =
         isBroken
-        ? taps.inputs[input].lineFailed(Bytes("broken"), wallNanoseconds: wall)
+        ? taps.inputs[input].lineFailed(Bytes("broken"), wallNanoseconds: moment.wallNanoseconds)
         : taps.inputs[input].lineHealed(
-          active: board.lines[line], isDebounced: false, isPolled: false, at: now, wallNanoseconds: wall)
+          active: board.lines[line], isDebounced: false, isPolled: false, at: moment)
     case .counter(let counter):
       if !isBroken { board.request(line: line, active: board.lines[line]) }
       update =
         isBroken
-        ? taps.counters[counter].lineFailed(Bytes("broken"), wallNanoseconds: wall)
+        ? taps.counters[counter].lineFailed(Bytes("broken"), wallNanoseconds: moment.wallNanoseconds)
         : taps.counters[counter].lineHealed(
-          isHigh: board.lines[line], seesBothEdges: true, at: now, wallNanoseconds: wall)
+          isHigh: board.lines[line], seesBothEdges: true, at: moment)
     }
     if isBroken { board.lose(line: line) }
     gateway.publish(update, at: now)
@@ -139,9 +139,9 @@ final class World {
     taps.levels[index].tried()
     if case .hangs = board.drivers[index] { return }
     if board.open(level: index, share: taps.levels[index].share(of: taps.levels[index].level)) {
-      gateway.levelOpened(index, at: now)
+      gateway.levelOpened(index, at: board.moment)
     } else {
-      gateway.levelFailed(index, Bytes("refused"), at: now)
+      gateway.levelFailed(index, Bytes("refused"), at: board.moment)
     }
   }
 

@@ -16,7 +16,7 @@ private struct Meter {
     note(
       tap[0].lineHealed(
         isHigh: isHigh, seesBothEdges: seesBothEdges ?? tap[0].needsBothEdges(isCounted: true),
-        at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+        at: Instant(nanoseconds: 0).moment))
     #expect(told == ["0 water/total=\(tap[0].valueText.text)"])
     told = []
   }
@@ -35,7 +35,7 @@ private struct Meter {
     let at = Instant(milliseconds: milliseconds)
     tap[0].edgeReceived(
       LineEdge(
-        at: at, wallNanoseconds: at.nanoseconds, isRising: isRising, sequence: isCounted ? sequence : nil))
+        at: Moment(at: at, wallNanoseconds: at.nanoseconds), isRising: isRising, sequence: isCounted ? sequence : nil))
     wait(until: milliseconds)
   }
 
@@ -80,7 +80,7 @@ private struct Meter {
     settings.digits = digits
     let tap = board(counters: [settings]).counters
     tap[0].restore(pulses: pulses)
-    _ = tap[0].lineHealed(isHigh: false, seesBothEdges: false, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+    _ = tap[0].lineHealed(isHigh: false, seesBothEdges: false, at: Instant(nanoseconds: 0).moment)
     #expect(tap[0].valueText.text == text)
   }
 
@@ -174,9 +174,9 @@ private struct Meter {
     let kept: UInt64 = 9_007_199_254_740_993
     let tap = board(base: "b", counters: [counter()]).counters
     tap[0].restore(pulses: kept)
-    _ = tap[0].lineHealed(isHigh: false, seesBothEdges: false, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+    _ = tap[0].lineHealed(isHigh: false, seesBothEdges: false, at: Instant(nanoseconds: 0).moment)
     #expect(tap[0].valueText.text == "9007199254740993")
-    tap[0].edgeReceived(LineEdge(at: Instant(nanoseconds: 0), wallNanoseconds: 0, isRising: true, sequence: 1))
+    tap[0].edgeReceived(LineEdge(at: Instant(nanoseconds: 0).moment, isRising: true, sequence: 1))
     #expect(tap[0].pulses == kept + 1)
     guard case .set(let update) = tap[0].commandReceived(Bytes(" 42 "), wallNanoseconds: 0, by: Bytes("me")) else {
       Issue.record("refused")
@@ -235,7 +235,7 @@ private struct Meter {
     meter.edge(at: 2)  // left over
     #expect(meter.tap[0].pulses == 1 && meter.tap[0].lostCount == 1)
     meter.note(
-      meter.tap[0].lineHealed(isHigh: false, seesBothEdges: false, at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+      meter.tap[0].lineHealed(isHigh: false, seesBothEdges: false, at: Instant(nanoseconds: 0).moment))
     #expect(meter.takeTold() == ["0 water/fault=gone", "0 water/fault=", "0 water/total=1"])
     meter.sequence = 0
     meter.edge(at: 3)

@@ -12,7 +12,7 @@ private let start = Instant(nanoseconds: 0)
     messages(
       inputs[0].edgeReceived(
         LineEdge(
-          at: Instant(nanoseconds: wallNanoseconds), wallNanoseconds: wallNanoseconds, isRising: isRising,
+          at: Moment(at: Instant(nanoseconds: wallNanoseconds), wallNanoseconds: wallNanoseconds), isRising: isRising,
           sequence: sequence)))
   }
 
@@ -23,9 +23,10 @@ private let start = Instant(nanoseconds: 0)
 
   @Test func levelAtStartThenEdges() throws {
     #expect(inputs[0].needsResync)
-    #expect(messages(inputs[0].lineHealed(active: false, at: start, wallNanoseconds: 0)) == ["home/cellar/button=OFF"])
+    #expect(messages(inputs[0].lineHealed(active: false, at: start.moment)) == ["home/cellar/button=OFF"])
     #expect(!inputs[0].needsResync)
-    let update = inputs[0].edgeReceived(LineEdge(at: start, wallNanoseconds: 5_000, isRising: true, sequence: 1))
+    let update = inputs[0].edgeReceived(
+      LineEdge(at: Moment(at: start, wallNanoseconds: 5_000), isRising: true, sequence: 1))
     #expect(messages(update) == ["home/cellar/button=ON"])
     #expect(try userProperties(try #require(update.state)) == ["ts=1970-01-01T00:00:00.000005Z", "seq=1"])
     #expect(edge(false, 2) == ["home/cellar/button=OFF"])
@@ -60,7 +61,7 @@ private let start = Instant(nanoseconds: 0)
       what: "largest gap", edges: [(true, 0x7FFF_FFFF)], lost: 0x7FFF_FFFE, needsResync: true, isActive: true),
     Row(what: "beyond it goes back", edges: [(true, 0x8000_0000)], lost: 1, needsResync: true, isActive: true),
   ]) func edges(row: Row) {
-    _ = inputs[0].lineHealed(active: false, at: start, wallNanoseconds: 0)
+    _ = inputs[0].lineHealed(active: false, at: start.moment)
     for each in row.edges { _ = edge(each.rising, each.sequence) }
     #expect(inputs[0].lostCount == row.lost)
     #expect(inputs[0].needsResync == row.needsResync)
@@ -68,7 +69,7 @@ private let start = Instant(nanoseconds: 0)
   }
 
   @Test func countGoesAround() {
-    _ = inputs[0].lineHealed(active: false, at: start, wallNanoseconds: 0)
+    _ = inputs[0].lineHealed(active: false, at: start.moment)
     var rising = true
     for sequence: UInt32 in [0x7FFF_FFFF, 0xFFFF_FFFD] {  // in two steps, neither of which goes back
       _ = edge(rising, sequence)
@@ -88,29 +89,29 @@ private let start = Instant(nanoseconds: 0)
   }
 
   @Test func lossIsPublishedWithTheNextStateOrTheResync() throws {
-    _ = inputs[0].lineHealed(active: false, at: start, wallNanoseconds: 0)
+    _ = inputs[0].lineHealed(active: false, at: start.moment)
     _ = edge(true, 1)
     #expect(edge(true, 2) == [])  // the level is the same
-    let update = inputs[0].levelRead(active: true, at: start, wallNanoseconds: 0)
+    let update = inputs[0].levelRead(active: true, at: start.moment)
     #expect(messages(update) == ["home/cellar/button=ON"])
     #expect(try userProperties(try #require(update.state)) == ["ts=1970-01-01T00:00:00.000000Z", "lost=1"])
-    #expect(messages(inputs[0].levelRead(active: true, at: start, wallNanoseconds: 0)) == [])
-    let next = inputs[0].edgeReceived(LineEdge(at: start, wallNanoseconds: 0, isRising: false, sequence: 5))
+    #expect(messages(inputs[0].levelRead(active: true, at: start.moment)) == [])
+    let next = inputs[0].edgeReceived(LineEdge(at: start.moment, isRising: false, sequence: 5))
     #expect(try userProperties(try #require(next.state)) == ["ts=1970-01-01T00:00:00.000000Z", "seq=5", "lost=3"])
-    #expect(messages(inputs[0].levelRead(active: false, at: start, wallNanoseconds: 0)) == [])
+    #expect(messages(inputs[0].levelRead(active: false, at: start.moment)) == [])
   }
 
   @Test func edgeOlderThanTheLevelReadIsNoLoss() {
-    _ = inputs[0].lineHealed(active: false, at: start, wallNanoseconds: 0)
+    _ = inputs[0].lineHealed(active: false, at: start.moment)
     #expect(edge(true, nil) == ["home/cellar/button=ON"])
-    #expect(messages(inputs[0].levelRead(active: false, at: start, wallNanoseconds: 0)) == ["home/cellar/button=OFF"])
+    #expect(messages(inputs[0].levelRead(active: false, at: start.moment)) == ["home/cellar/button=OFF"])
     #expect(edge(false, nil) == [])
     #expect(inputs[0].lostCount == 0)
   }
 
   @Test func faultAndHealing() {
     let gone = StaticString("line GPIO27 is gone")
-    _ = inputs[0].lineHealed(active: false, at: start, wallNanoseconds: 0)
+    _ = inputs[0].lineHealed(active: false, at: start.moment)
     _ = edge(true, 1)
     #expect(messages(inputs[0].lineFailed(Bytes(gone), wallNanoseconds: 0)) == ["home/cellar/button/fault=\(gone)"])
     #expect(messages(inputs[0].lineFailed(Bytes(gone), wallNanoseconds: 0)) == [])
@@ -121,7 +122,7 @@ private let start = Instant(nanoseconds: 0)
     #expect(inputs[0].state == .faulted)
     // Unchanged, but published again so that the fault's end is seen on the state topic too.
     #expect(
-      messages(inputs[0].lineHealed(active: true, at: start, wallNanoseconds: 0))
+      messages(inputs[0].lineHealed(active: true, at: start.moment))
         == ["home/cellar/button/fault=", "home/cellar/button=ON"])
     #expect(edge(false, 1) == ["home/cellar/button=OFF"])  // counted from 1 again
     #expect(inputs[0].lostCount == 1)
@@ -143,7 +144,7 @@ private let start = Instant(nanoseconds: 0)
       check(published != (state.payload.text == "ON") || state.lostCount > 0)
       published = state.payload.text == "ON"
     }
-    note(inputs[0].lineHealed(active: level, at: start, wallNanoseconds: 0))
+    note(inputs[0].lineHealed(active: level, at: start.moment))
     for _ in 0..<2_000 {
       for _ in 0..<random.below(7) {
         level.toggle()
@@ -158,11 +159,11 @@ private let start = Instant(nanoseconds: 0)
       for each in queue.prefix(taken) {
         note(
           inputs[0].edgeReceived(
-            LineEdge(at: start, wallNanoseconds: 0, isRising: each.rising, sequence: each.sequence)))
+            LineEdge(at: start.moment, isRising: each.rising, sequence: each.sequence)))
       }
       queue.removeFirst(taken)
       if inputs[0].needsResync || queue.isEmpty && random.oneIn(9) {
-        note(inputs[0].levelRead(active: level, at: start, wallNanoseconds: 0))
+        note(inputs[0].levelRead(active: level, at: start.moment))
       }
       if queue.isEmpty {
         check(inputs[0].isActive == level, "seed \(seed)")

@@ -15,7 +15,7 @@ private struct Line {
     var settings = input("button")
     change(&settings)
     tap = board(base: "b", inputs: [settings]).inputs
-    note(tap[0].lineHealed(active: false, at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+    note(tap[0].lineHealed(active: false, at: Instant(nanoseconds: 0).moment))
     told = []
   }
 
@@ -51,7 +51,7 @@ private struct Line {
     while let update = tap[0].advance(to: at) { note(update) }
     note(
       tap[0].edgeReceived(
-        LineEdge(at: at, wallNanoseconds: at.nanoseconds, isRising: isRising, sequence: sequence)))
+        LineEdge(at: Moment(at: at, wallNanoseconds: at.nanoseconds), isRising: isRising, sequence: sequence)))
   }
 
   /// Time goes on, with the level read whenever it is due.
@@ -61,7 +61,7 @@ private struct Line {
       let now = tap[0].nextDeadline
       while let update = tap[0].advance(to: now) { note(update) }
       guard tap[0].levelIsDue(at: now) else { continue }
-      note(tap[0].levelRead(active: level, at: now, wallNanoseconds: now.nanoseconds))
+      note(tap[0].levelRead(active: level, at: Moment(at: now, wallNanoseconds: now.nanoseconds)))
     }
   }
 
@@ -191,7 +191,7 @@ private struct Line {
   @Test func pain4TheStateIsThereFromTheStart() {
     let tap = board(inputs: [input("door")]).inputs
     #expect(
-      messages(tap[0].lineHealed(active: true, at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+      messages(tap[0].lineHealed(active: true, at: Instant(nanoseconds: 0).moment))
         == ["home/cellar/door=ON"])
   }
 
@@ -201,7 +201,7 @@ private struct Line {
     settings.onDelayNanoseconds = 60_000_000_000
     settings.debounceMicroseconds = 1_000_000
     let tap = board(inputs: [settings]).inputs
-    let update = tap[0].lineHealed(active: true, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+    let update = tap[0].lineHealed(active: true, at: Instant(nanoseconds: 0).moment)
     #expect(messages(update) == ["home/cellar/door=ON"])
     #expect(update.state?.retain == true)
     #expect(tap[0].isActive == true)
@@ -257,7 +257,7 @@ private struct Line {
 
   @Test func aLineWithoutEdgesIsPolled() {
     var line = Line { $0.debounceMicroseconds = 50_000 }
-    line.note(line.tap[0].lineHealed(active: false, isPolled: true, at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+    line.note(line.tap[0].lineHealed(active: false, isPolled: true, at: Instant(nanoseconds: 0).moment))
     line.wait(until: 100)
     line.level = true
     line.wait(until: 139)
@@ -272,7 +272,7 @@ private struct Line {
 
   @Test func kernelDebounceIsNotDoneTwice() {
     var line = Line { $0.debounceMicroseconds = 50_000 }
-    line.note(line.tap[0].lineHealed(active: false, isDebounced: true, at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+    line.note(line.tap[0].lineHealed(active: false, isDebounced: true, at: Instant(nanoseconds: 0).moment))
     line.edges(100, 150)
     #expect(line.takeTold() == ["100 button=ON", "150 button=OFF"])
   }
@@ -304,7 +304,8 @@ private struct Line {
     #expect(line.tap[0].nextDeadline == .never)
     _ = line.takeTold()
     line.note(
-      line.tap[0].lineHealed(active: false, at: Instant(milliseconds: 5000), wallNanoseconds: 5_000_000_000))
+      line.tap[0].lineHealed(active: false, at: Moment(at: Instant(milliseconds: 5000), wallNanoseconds: 5_000_000_000))
+    )
     #expect(line.takeTold() == ["5000 button/fault=", "5000 button=OFF"])
   }
 }
@@ -386,7 +387,7 @@ private struct Line {
 
   @Test func aButtonHeldAtStartWasNotPressed() {
     var line = button()
-    line.note(line.tap[0].lineHealed(active: true, at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+    line.note(line.tap[0].lineHealed(active: true, at: Instant(nanoseconds: 0).moment))
     line.level = true
     line.wait(until: 2000)
     line.edges(2500, 3000, 3100)
@@ -402,11 +403,12 @@ private struct Line {
         return settings
       }()
     ]).inputs
-    _ = tap[0].lineHealed(active: false, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
-    _ = tap[0].edgeReceived(LineEdge(at: Instant(nanoseconds: 0), wallNanoseconds: 0, isRising: true, sequence: 1))
+    _ = tap[0].lineHealed(active: false, at: Instant(nanoseconds: 0).moment)
+    _ = tap[0].edgeReceived(LineEdge(at: Instant(nanoseconds: 0).moment, isRising: true, sequence: 1))
     let update = tap[0].edgeReceived(
       LineEdge(
-        at: Instant(milliseconds: 132), wallNanoseconds: 1_795_380_086_123_456_000, isRising: false, sequence: 2))
+        at: Moment(at: Instant(milliseconds: 132), wallNanoseconds: 1_795_380_086_123_456_000), isRising: false,
+        sequence: 2))
     let event = try #require(update.event)
     #expect(event.topic.text == "home/cellar/bell/event")
     #expect(

@@ -113,13 +113,13 @@ struct LevelTests {
     table.levels[0].tried()
     #expect(table.levels[0].retryAt == .never)
     #expect(
-      messages(table.levels[0].failed(Bytes("no PWM chip"), at: start, wallNanoseconds: 0))
+      messages(table.levels[0].failed(Bytes("no PWM chip"), at: start.moment))
         == ["home/strip/fault=no PWM chip"])
     #expect(table.levels[0].retryAt == start.adding(seconds: 5))
     #expect(Self.answer(table, "5") == "0x83 no PWM chip")
     #expect(Self.answer(table, "x").hasPrefix("0x99"))
     // Once, not with every retry.
-    #expect(messages(table.levels[0].failed(Bytes("no PWM chip"), at: start, wallNanoseconds: 0)) == [])
+    #expect(messages(table.levels[0].failed(Bytes("no PWM chip"), at: start.moment)) == [])
     #expect(table.levels[0].level == 2000)
     #expect(
       messages(table.levels[0].written(2000, by: .empty, wallNanoseconds: 0))

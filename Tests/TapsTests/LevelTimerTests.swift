@@ -23,10 +23,10 @@ private final class World {
   /// The device answers, at start or after a fault.
   func open() {
     table.levels[0].tried()
-    _ = table.levels[0].opened(at: now, wallNanoseconds: 0)
+    _ = table.levels[0].opened(at: now.moment)
   }
 
-  func fail() { _ = table.levels[0].failed(Bytes("gone"), at: now, wallNanoseconds: 0) }
+  func fail() { _ = table.levels[0].failed(Bytes("gone"), at: now.moment) }
 
   @discardableResult func set(_ payload: String, by: StaticString = "me") -> Bool {
     withLent(payload) { payload in
@@ -59,7 +59,7 @@ private final class World {
   }
 
   private func write(_ set: LevelSet, by: Bytes) {
-    let update = table.levels[0].written(set, by: by, at: now, wallNanoseconds: 0)
+    let update = table.levels[0].written(set, by: by, at: now.moment)
     log.append("\(update.state?.payload.text ?? "nothing") by=\(by.text)")
   }
 }

@@ -83,7 +83,7 @@ import Testing
       settings.outputs = [output("door") { $0.pulseNanoseconds = seconds(1) }]
       settings.retainedSet = policy
       let table = makeTable(settings, at: Instant(milliseconds: 1))
-      _ = table.lineHealed(output: 0, active: false, at: Instant(milliseconds: 1), wallNanoseconds: 0)
+      _ = table.lineHealed(output: 0, active: false, at: Instant(milliseconds: 1).moment)
       func send(_ payload: StaticString, isRetained: Bool) -> [Bool] {
         [
           table.setReceived(

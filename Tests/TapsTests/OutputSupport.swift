@@ -40,7 +40,7 @@ final class OutputWorld {
   func open(_ index: Int, found: Bool? = nil) {
     let active = table.requestLevel(output: index, found: found)
     lines[index] = active
-    note(table.lineHealed(output: index, active: active, at: now, wallNanoseconds: 0))
+    note(table.lineHealed(output: index, active: active, at: now.moment))
   }
 
   /// A message on `<tap>/set`; the acknowledgement as text.
@@ -71,12 +71,12 @@ final class OutputWorld {
     for place in 0..<sets.count {
       let set = sets[place]
       if isBroken[set.output] {
-        note(table.lineFailed(output: set.output, Bytes("broken"), at: now, wallNanoseconds: 0))
+        note(table.lineFailed(output: set.output, Bytes("broken"), at: now.moment))
         return false
       }
       now = now.adding(milliseconds: lineMilliseconds)
       lines[set.output] = set.active
-      note(table.lineSet(set, at: now, wallNanoseconds: 0))
+      note(table.lineSet(set, at: now.moment))
     }
     return true
   }
@@ -104,7 +104,7 @@ final class OutputWorld {
 
   private func takeDue() {
     while let sets = table.takeDueOutput(at: now) { _ = carryOut(sets) }
-    while let stats = table.takeDueStats(at: now, wallNanoseconds: 0) {
+    while let stats = table.takeDueStats(at: now.moment) {
       log.append("\(name(stats.topic.text)) \(stats.payload.text)")
     }
   }
@@ -113,7 +113,7 @@ final class OutputWorld {
     for index in lines.indices {
       guard let set = table.exitSet(output: index) else { continue }
       lines[index] = set.active
-      note(table.lineSet(set, at: now, wallNanoseconds: 0))
+      note(table.lineSet(set, at: now.moment))
     }
   }
 

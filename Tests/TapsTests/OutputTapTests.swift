@@ -20,15 +20,15 @@ import Testing
   }
 
   func heal(active: Bool) -> [String] {
-    messages(table.lineHealed(output: 0, active: active, at: now, wallNanoseconds: 0))
+    messages(table.lineHealed(output: 0, active: active, at: now.moment))
   }
 
   func fail(_ reason: Bytes) -> [String] {
-    messages(table.lineFailed(output: 0, reason, at: now, wallNanoseconds: 0))
+    messages(table.lineFailed(output: 0, reason, at: now.moment))
   }
 
   func set(active: Bool, wallNanoseconds: Int64 = 0, by: Bytes = .empty) -> TapUpdate {
-    table.lineSet(LineSet(output: 0, active: active, by: by), at: now, wallNanoseconds: wallNanoseconds)
+    table.lineSet(LineSet(output: 0, active: active, by: by), at: Moment(at: now, wallNanoseconds: wallNanoseconds))
   }
 
   static let notUnderstood = "153: expected ON, OFF, TOGGLE, 1, 0, true or false"

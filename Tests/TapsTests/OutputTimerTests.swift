@@ -173,7 +173,7 @@ import Testing
         "pump/stats {\"cycles\":11,\"on_ms\":75000,\"late\":0}",
         "pump/stats {\"cycles\":11,\"on_ms\":135000,\"late\":0}",
       ])
-    let last = world.table.stats(output: 0, at: world.now, wallNanoseconds: 0)
+    let last = world.table.stats(output: 0, at: world.now.moment)
     #expect(last?.payload.text == "{\"cycles\":11,\"on_ms\":145000,\"late\":0}")
   }
 
@@ -182,7 +182,7 @@ import Testing
     table.outputs[0].restoreFigures(cycleCount: 7, onMilliseconds: 1 << 40)
     #expect(table.outputs[0].cycleCount == 7)
     #expect(table.outputs[0].onMilliseconds(at: Instant(nanoseconds: 0)) == 1 << 40)
-    #expect(table.stats(output: 0, at: Instant(nanoseconds: 0), wallNanoseconds: 0) == nil)
+    #expect(table.stats(output: 0, at: Instant(nanoseconds: 0).moment) == nil)
   }
 }
 

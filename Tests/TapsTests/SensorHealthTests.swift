@@ -38,7 +38,7 @@ private struct Probe {
   mutating func run(until end: Int64) {
     while table.nextSensorDeadline <= at(end) {
       let now = table.nextSensorDeadline
-      while let action = table.takeDueSensor(at: now, wallNanoseconds: now.nanoseconds) {
+      while let action = table.takeDueSensor(at: Moment(at: now, wallNanoseconds: now.nanoseconds)) {
         guard case .read = action else { continue }
         readCount += 1
         let name = withLent(channel) { channel in
@@ -48,13 +48,13 @@ private struct Probe {
         switch files[name] ?? .missing {
         case .text(let text):
           update = withLent(text) {
-            table.sensors[0].readingReceived($0, at: now, wallNanoseconds: now.nanoseconds)
+            table.sensors[0].readingReceived($0, at: Moment(at: now, wallNanoseconds: now.nanoseconds))
           }
         case .failing(let reason):
-          update = table.sensors[0].readingFailed(Bytes(reason), at: now, wallNanoseconds: now.nanoseconds)
+          update = table.sensors[0].readingFailed(Bytes(reason), at: Moment(at: now, wallNanoseconds: now.nanoseconds))
         case .missing:
           update = table.sensors[0].readingFailed(
-            Bytes("no such file"), isMissing: true, at: now, wallNanoseconds: now.nanoseconds)
+            Bytes("no such file"), isMissing: true, at: Moment(at: now, wallNanoseconds: now.nanoseconds))
         }
         for publication in [update.fault, update.state].compactMap({ $0 }) {
           let expiry = publication.expirySeconds.map { " for \($0) s" } ?? ""

@@ -18,7 +18,7 @@ import Testing
   func value(_ settings: SensorSettings, _ text: String) -> String? {
     let sensors = board(sensors: [settings]).sensors
     let update = withLent(text) {
-      sensors[0].readingReceived($0, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+      sensors[0].readingReceived($0, at: Instant(nanoseconds: 0).moment)
     }
     return update.state?.payload.text
   }
@@ -80,7 +80,7 @@ import Testing
     let sensors = board(sensors: [sensor("air")]).sensors
     for attempt in 1...SensorTap.failuresMax {
       let update = withLent(text) {
-        sensors[0].readingReceived($0, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+        sensors[0].readingReceived($0, at: Instant(nanoseconds: 0).moment)
       }
       #expect(messages(update) == (attempt < SensorTap.failuresMax ? [] : ["home/cellar/air/fault=\(fault)"]))
     }
@@ -110,7 +110,7 @@ import Testing
     withLent(text) {
       messages(
         (sensors ?? self.sensors)[0].readingReceived(
-          $0, at: Instant(nanoseconds: 0).adding(seconds: seconds), wallNanoseconds: 0))
+          $0, at: Instant(nanoseconds: 0).adding(seconds: seconds).moment))
     }
   }
 
@@ -152,7 +152,7 @@ import Testing
   @Test func threeFailuresInARowAreAFault() {
     let timeout = StaticString("lm75 temp1_input: Connection timed out")
     func fail() -> [String] {
-      messages(sensors[0].readingFailed(Bytes(timeout), at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+      messages(sensors[0].readingFailed(Bytes(timeout), at: Instant(nanoseconds: 0).moment))
     }
     #expect(read("23500") == ["home/cellar/air=23.5"])
     #expect(fail() == [])
@@ -164,7 +164,7 @@ import Testing
     #expect(fail() == [])
     #expect(sensors[0].state == .faulted)
     #expect(
-      messages(sensors[0].readingFailed(Bytes("no such device"), at: Instant(nanoseconds: 0), wallNanoseconds: 0))
+      messages(sensors[0].readingFailed(Bytes("no such device"), at: Instant(nanoseconds: 0).moment))
         == ["home/cellar/air/fault=no such device"])
     // Unchanged, but published again after the fault.
     #expect(read("23500") == ["home/cellar/air/fault=", "home/cellar/air=23.5"])

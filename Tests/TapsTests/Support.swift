@@ -104,10 +104,15 @@ func userProperties(_ publication: Publication) throws -> [String] {
   return found
 }
 
+extension Instant {
+  /// For taps of which the wall clock does not matter.
+  var moment: Moment { Moment(at: self, wallNanoseconds: 0) }
+}
+
 extension LevelTap {
   /// A level for good, at the beginning of time.
   mutating func written(_ level: Int, by: Bytes, wallNanoseconds: Int64) -> TapUpdate {
-    written(LevelSet(level), by: by, at: Instant(nanoseconds: 0), wallNanoseconds: wallNanoseconds)
+    written(LevelSet(level), by: by, at: Moment(at: Instant(nanoseconds: 0), wallNanoseconds: wallNanoseconds))
   }
 }
 

@@ -33,7 +33,7 @@ import Testing
     let table = board()
     #expect(table.lineCount == 0)
     #expect(table.nextSensorDeadline == .never)
-    #expect(table.takeDueSensor(at: Instant(nanoseconds: .max - 1), wallNanoseconds: 0) == nil)
+    #expect(table.takeDueSensor(at: Instant(nanoseconds: .max - 1).moment) == nil)
   }
 
   @Test func topicsOfEachTap() {
@@ -69,12 +69,12 @@ import Testing
     let table = table(full(), at: Instant(nanoseconds: 0))
     let long = String(repeating: "x", count: 200)
     withLent(long) { reason in
-      _ = table.lineFailed(output: 0, reason, at: Instant(nanoseconds: 0), wallNanoseconds: 0)
-      _ = table.lineFailed(output: 1, Bytes("lamp"), at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+      _ = table.lineFailed(output: 0, reason, at: Instant(nanoseconds: 0).moment)
+      _ = table.lineFailed(output: 1, Bytes("lamp"), at: Instant(nanoseconds: 0).moment)
       _ = table.inputs[0].lineFailed(reason, wallNanoseconds: 0)
       _ = table.inputs[2].lineFailed(Bytes("pir"), wallNanoseconds: 0)
-      for _ in 0..<3 { _ = table.sensors[0].readingFailed(reason, at: Instant(nanoseconds: 0), wallNanoseconds: 0) }
-      _ = table.sensors[1].simulatedReading(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+      for _ in 0..<3 { _ = table.sensors[0].readingFailed(reason, at: Instant(nanoseconds: 0).moment) }
+      _ = table.sensors[1].simulatedReading(at: Instant(nanoseconds: 0).moment)
     }
     #expect(table.outputs[0].faultText.text == String(long.prefix(96)))
     #expect(table.outputs[1].faultText.text == "lamp")
@@ -167,7 +167,7 @@ import Testing
   /// Every action that is due, as text.
   func due(_ table: TapTable, at milliseconds: Int64) -> [String] {
     var actions: [String] = []
-    while let action = table.takeDueSensor(at: at(milliseconds), wallNanoseconds: 0) {
+    while let action = table.takeDueSensor(at: at(milliseconds).moment) {
       switch action {
       case .read(let index): actions.append("read \(index)")
       case .publish(let index, let update): actions.append("publish \(index) \(messages(update))")
@@ -178,13 +178,13 @@ import Testing
   }
 
   func answer(_ table: TapTable, _ index: Int, at milliseconds: Int64) {
-    _ = withLent("20000") { table.sensors[index].readingReceived($0, at: at(milliseconds), wallNanoseconds: 0) }
+    _ = withLent("20000") { table.sensors[index].readingReceived($0, at: at(milliseconds).moment) }
   }
 
   @Test func deadlinesAreMultiplesOfTheInterval() {
     let table = board(sensors: [sensor("a"), sensor("b", intervalMilliseconds: 1500)], at: at(100))
     #expect(table.nextSensorDeadline == at(100))
-    #expect(table.takeDueSensor(at: at(99), wallNanoseconds: 0) == nil)
+    #expect(table.takeDueSensor(at: at(99).moment) == nil)
     #expect(due(table, at: 100) == ["read 0", "read 1"])
     answer(table, 0, at: 150)
     answer(table, 1, at: 150)
@@ -245,7 +245,7 @@ import Testing
     var reads = [UInt64](repeating: 0, count: 3)
     for _ in 0..<3_000 {
       now += Int64(random.below(random.oneIn(50) ? 20_000 : 30))
-      while let action = table.takeDueSensor(at: at(now), wallNanoseconds: 0) {
+      while let action = table.takeDueSensor(at: at(now).moment) {
         if case .read(let index) = action { reads[index] += 1 }
       }
       for index in 0..<3 where table.sensors[index].isReading && random.oneIn(2) { answer(table, index, at: now) }

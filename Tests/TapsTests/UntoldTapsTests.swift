@@ -15,17 +15,17 @@ struct UntoldTapsTests {
     settings.counters = [counter("water")]
     settings.levels = [LevelTests.settings("strip")]
     table = makeTable(settings, at: now)
-    for index in 0..<2 { _ = table.lineHealed(output: index, active: false, at: now, wallNanoseconds: 0) }
+    for index in 0..<2 { _ = table.lineHealed(output: index, active: false, at: now.moment) }
     _ = table.levels[0].written(0, by: .empty, wallNanoseconds: 0)
   }
 
   func set(_ output: Int, active: Bool, by: StaticString = "") {
     let set = LineSet(output: output, active: active, by: Bytes(by))
-    table.tellLater(.output(output), table.lineSet(set, at: now, wallNanoseconds: 0))
+    table.tellLater(.output(output), table.lineSet(set, at: now.moment))
   }
 
   func fail(_ output: Int, _ reason: StaticString) {
-    table.tellLater(.output(output), table.lineFailed(output: output, Bytes(reason), at: now, wallNanoseconds: 0))
+    table.tellLater(.output(output), table.lineFailed(output: output, Bytes(reason), at: now.moment))
   }
 
   /// All that waits, as `topic=payload by`.
@@ -62,7 +62,7 @@ struct UntoldTapsTests {
   @Test func whatWasTakenIsForgotten() {
     fail(0, "gone")
     #expect(told() == ["b/relay/fault=gone"])
-    _ = table.lineHealed(output: 0, active: true, at: now, wallNanoseconds: 0)  // told by its caller
+    _ = table.lineHealed(output: 0, active: true, at: now.moment)  // told by its caller
     set(0, active: false, by: "me")
     #expect(told() == ["b/relay=OFF me"])
   }
@@ -80,7 +80,7 @@ struct UntoldTapsTests {
     set(1, active: true, by: "us")
     let total = table.counters[0].valueText.text
     #expect(told() == ["b/water/total=\(total) me", "b/strip=35 you", "b/pump=ON us"])
-    table.tellLater(.level(0), table.levels[0].failed(Bytes("gone"), at: now, wallNanoseconds: 0))
+    table.tellLater(.level(0), table.levels[0].failed(Bytes("gone"), at: now.moment))
     #expect(told() == ["b/strip/fault=gone"])
   }
 }

@@ -9,6 +9,9 @@ public enum Clock {
   /// CLOCK_REALTIME: nanoseconds since 1970, UTC.
   public static func wallNanoseconds() -> Int64 { clinux_clock(Int32(CLINUX_CLOCK_REALTIME)) }
 
+  /// Both, one right after the other.
+  public static func moment() -> Moment { Moment(at: now(), wallNanoseconds: wallNanoseconds()) }
+
   /// Sleeps for about this long: for commands and for the end, never in the loop's turns.
   public static func sleep(milliseconds: Int64) { clinux_sleep(milliseconds * 1_000_000) }
 

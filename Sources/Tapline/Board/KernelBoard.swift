@@ -45,8 +45,7 @@ final class KernelBoard: Board {
     levelLanes = lanes
   }
 
-  var now: Instant { Clock.now() }
-  var wallNanoseconds: Int64 { Clock.wallNanoseconds() }
+  var moment: Moment { Clock.moment() }
   var monotonicNanoseconds: Int64 { Clock.monotonicNanoseconds() }
 
   // MARK: Lines
@@ -59,7 +58,7 @@ final class KernelBoard: Board {
     } catch {
       reason.write(error.text)
       close(line: line)
-      retryAt[line] = now.adding(seconds: KernelBoard.retrySeconds)
+      retryAt[line] = Clock.now().adding(seconds: KernelBoard.retrySeconds)
       return false
     }
   }

@@ -24,10 +24,10 @@ extension Server {
     return earliest
   }
 
-  func ringAlarms(at now: Instant) {
+  func ringAlarms(at moment: Moment) {
     var number: UInt8 = 0
     while let alarm = Alarm(rawValue: number) {
-      if deadline(of: alarm) <= now { ring(alarm, at: now) }
+      if deadline(of: alarm) <= moment.at { ring(alarm, at: moment) }
       number += 1
     }
   }
@@ -50,17 +50,18 @@ extension Server {
     }
   }
 
-  private func ring(_ alarm: Alarm, at now: Instant) {
+  private func ring(_ alarm: Alarm, at moment: Moment) {
+    let now = moment.at
     switch alarm {
     case .ports: advancePorts(at: now)
     case .levels: retryLevels(at: now)
-    case .sensors: takeDueSensors(at: now)
-    case .inputs: advanceInputs(at: now)
+    case .sensors: takeDueSensors(at: moment)
+    case .inputs: advanceInputs(at: moment)
     case .presses: advancePresses(at: now)
     case .state: advanceState(at: now)
     case .gatewayFigures: publishGatewayFigures(at: now)
     case .figures: publishFigures(at: now)
-    case .lines: for line in 0..<board.retryAt.count where board.retryAt[line] <= now { openLine(line, at: now) }
+    case .lines: for line in 0..<board.retryAt.count where board.retryAt[line] <= now { openLine(line, at: moment) }
     case .listeners: streams.advance(to: now)
     case .silentStreams: closeSilentStreams(at: now)
     case .watchdog: keepAlive(at: now)

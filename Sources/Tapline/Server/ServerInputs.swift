@@ -39,27 +39,27 @@ extension Server {
   private var capabilities: LineCapabilities { board.lines.capabilities }
 
   /// Takes the edges that wait, as many as the kernel keeps for a line; then does what is due of the line's tap.
-  func readEdges(line: Int, at now: Instant) {
+  func readEdges(line: Int, at moment: Moment) {
     let owner = taps.owner(ofLine: line)
     if let request = board.requests[line], request.fd >= 0 {
       do throws(LinuxError) {
-        try takeEdges(of: request, owner, at: now)
+        try takeEdges(of: request, owner, at: moment.at)
       } catch {
-        FixedText<160>(error.text.first(min(error.text.count, 160))).withBytes { failLine(line, $0, at: now) }
+        FixedText<160>(error.text.first(min(error.text.count, 160))).withBytes { failLine(line, $0, at: moment) }
         return
       }
     }
-    advance(owner, to: now, at: now)
-    guard case .input(let input) = owner, taps.inputs[input].levelIsDue(at: now), let request = board.requests[line]
+    advance(owner, to: moment.at, at: moment.at)
+    guard case .input(let input) = owner, taps.inputs[input].levelIsDue(at: moment.at),
+      let request = board.requests[line]
     else {
       return
     }
     guard let isActive = request.get() else {
-      failLine(line, Bytes("line does not answer"), at: now)
+      failLine(line, Bytes("line does not answer"), at: moment)
       return
     }
-    let wall = Clock.wallNanoseconds()
-    gateway.publish(taps.inputs[input].levelRead(active: isActive, at: now, wallNanoseconds: wall), at: now)
+    gateway.publish(taps.inputs[input].levelRead(active: isActive, at: moment), at: moment.at)
   }
 
   private func takeEdges(of request: LineRequest, _ owner: LineOwner, at now: Instant) throws(LinuxError) {
@@ -75,8 +75,8 @@ extension Server {
         let at = Instant(nanoseconds: max(0, edge.timestampNanoseconds &+ bootOffset))
         advance(owner, to: at, at: now)
         let told = LineEdge(
-          at: at, wallNanoseconds: edge.timestampNanoseconds &+ wallOffset, isRising: edge.rising,
-          sequence: isCounted ? edge.sequence : nil)
+          at: Moment(at: at, wallNanoseconds: edge.timestampNanoseconds &+ wallOffset),
+          isRising: edge.rising, sequence: isCounted ? edge.sequence : nil)
         switch owner {
         case .output: break
         case .input(let input): gateway.publish(taps.inputs[input].edgeReceived(told), at: now)
@@ -89,23 +89,23 @@ extension Server {
     }
   }
 
-  private func advance(_ owner: LineOwner, to moment: Instant, at now: Instant) {
+  private func advance(_ owner: LineOwner, to time: Instant, at now: Instant) {
     switch owner {
     case .output: break
     case .input(let input):
-      while let update = taps.inputs[input].advance(to: moment) { gateway.publish(update, at: now) }
+      while let update = taps.inputs[input].advance(to: time) { gateway.publish(update, at: now) }
     case .counter(let counter):
-      while let update = taps.counters[counter].advance(to: moment) { gateway.publish(update, at: now) }
+      while let update = taps.counters[counter].advance(to: time) { gateway.publish(update, at: now) }
     }
   }
 
   /// What is due of all inputs and counters. Edges come first: one that waits may be older than a deadline.
-  func advanceInputs(at now: Instant) {
+  func advanceInputs(at moment: Moment) {
     for index in 0..<taps.inputs.count {
-      if taps.inputs[index].nextDeadline <= now { readEdges(line: taps.inputs[index].lineIndex, at: now) }
+      if taps.inputs[index].nextDeadline <= moment.at { readEdges(line: taps.inputs[index].lineIndex, at: moment) }
     }
     for index in 0..<taps.counters.count {
-      if taps.counters[index].nextDeadline <= now { readEdges(line: taps.counters[index].lineIndex, at: now) }
+      if taps.counters[index].nextDeadline <= moment.at { readEdges(line: taps.counters[index].lineIndex, at: moment) }
     }
   }
 }

@@ -18,7 +18,7 @@ extension Server {
   }
 
   /// The result of a retry, or of a write that took longer than its command waited for.
-  func takeLevelResult(_ index: Int, at now: Instant) {
+  func takeLevelResult(_ index: Int, at moment: Moment) {
     guard let result = board.levelLanes[index].takeResult() else { return }
     // A command that was refused for its late answer must not count after all: back to what the tap has.
     if result.failure == nil, board.levelLanes[index].lastJob == .set {
@@ -28,9 +28,9 @@ extension Server {
     withUnsafeTemporaryAllocation(byteCount: 160, alignment: 8) { room in
       var reason = ByteWriter(room)
       if board.isDone(index, result, &reason) {
-        gateway.levelOpened(index, at: now)
+        gateway.levelOpened(index, at: moment)
       } else {
-        gateway.levelFailed(index, reason.written, at: now)
+        gateway.levelFailed(index, reason.written, at: moment)
       }
     }
   }

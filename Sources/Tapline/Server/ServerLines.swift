@@ -9,9 +9,8 @@ import Taps
 /// The board's lines: opened at start and again when they come back.
 extension Server {
   /// Requests a tap's line and publishes its state; what goes wrong is the tap's fault and is tried again.
-  func openLine(_ line: Int, at now: Instant) {
+  func openLine(_ line: Int, at moment: Moment) {
     board.retryAt[line] = .never
-    let wall = Clock.wallNanoseconds()
     var (pin, settings, name) = request(for: line)
     var consumer = FixedText<80>(Bytes("tapline:"))
     name.lend { _ = consumer.append($0) }
@@ -22,7 +21,7 @@ extension Server {
       if request.fd >= 0 { poll(request.fd, .line, line) }
       let isKnown = settings.direction == .output && !settings.keepsLevel
       guard let isActive = isKnown ? settings.initialActive : request.get() else {
-        failLine(line, Bytes("line does not answer"), at: now)
+        failLine(line, Bytes("line does not answer"), at: moment)
         return
       }
       let update: TapUpdate
@@ -30,25 +29,25 @@ extension Server {
       case .output(let output):
         let isWanted = settings.keepsLevel ? taps.requestLevel(output: output, found: isActive) : isActive
         if isWanted != isActive, (try? request.set(isWanted)) == nil {  // another one of its group is on
-          failLine(line, Bytes("line does not answer"), at: now)
+          failLine(line, Bytes("line does not answer"), at: moment)
           return
         }
-        update = taps.lineHealed(output: output, active: isWanted, at: now, wallNanoseconds: wall)
+        update = taps.lineHealed(output: output, active: isWanted, at: moment)
       case .input(let input):
         update = taps.inputs[input].lineHealed(
-          active: isActive, isDebounced: settings.debounceMicroseconds > 0, isPolled: settings.edges == .none, at: now,
-          wallNanoseconds: wall)
+          active: isActive, isDebounced: settings.debounceMicroseconds > 0, isPolled: settings.edges == .none,
+          at: moment)
       case .counter(let counter):
         update = taps.counters[counter].lineHealed(
-          isHigh: isActive, seesBothEdges: settings.edges == .both, at: now, wallNanoseconds: wall)
+          isHigh: isActive, seesBothEdges: settings.edges == .both, at: moment)
       }
       if update.fault != nil { board.tell(.notice, .taps, tap: name, Bytes("works again")) }
-      gateway.publish(update, at: now)
+      gateway.publish(update, at: moment.at)
     } catch {
       withUnsafeTemporaryAllocation(byteCount: 160, alignment: 8) { room in
         var text = ByteWriter(room)
         error.write(of: pin, into: &text)
-        failLine(line, text.written, at: now)
+        failLine(line, text.written, at: moment)
       }
     }
   }
@@ -86,20 +85,20 @@ extension Server {
   }
 
   /// The line is given back, the tap says why, and the line is tried again.
-  func failLine(_ line: Int, _ reason: Bytes, at now: Instant) {
+  func failLine(_ line: Int, _ reason: Bytes, at moment: Moment) {
     board.close(line: line)
-    board.retryAt[line] = now.adding(seconds: KernelBoard.retrySeconds)
-    let wall = Clock.wallNanoseconds()
+    board.retryAt[line] = moment.at.adding(seconds: KernelBoard.retrySeconds)
     let update: TapUpdate
     switch taps.owner(ofLine: line) {
-    case .output(let output): update = taps.lineFailed(output: output, reason, at: now, wallNanoseconds: wall)
-    case .input(let input): update = taps.inputs[input].lineFailed(reason, wallNanoseconds: wall)
-    case .counter(let counter): update = taps.counters[counter].lineFailed(reason, wallNanoseconds: wall)
+    case .output(let output): update = taps.lineFailed(output: output, reason, at: moment)
+    case .input(let input): update = taps.inputs[input].lineFailed(reason, wallNanoseconds: moment.wallNanoseconds)
+    case .counter(let counter):
+      update = taps.counters[counter].lineFailed(reason, wallNanoseconds: moment.wallNanoseconds)
     }
     if update.fault != nil {  // once, not with every retry
       board.tell(.fault(tap: request(for: line).name, reason: reason))
     }
-    gateway.publish(update, at: now)
+    gateway.publish(update, at: moment.at)
   }
 
   // MARK: The simulated board

@@ -53,18 +53,19 @@ extension Server {
 
   func start() {
     MappedMemory.touchStack(byteCount: Server.stackBytes)
-    let now = Clock.now()
-    gateway.publish(taps.status(online: true, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+    let moment = Clock.moment()
+    let now = moment.at
+    gateway.publish(taps.status(online: true, wallNanoseconds: moment.wallNanoseconds), at: now)
     tellWhatTheKernelKeeps()
     gateway.startDiscovery(previous: board.stateKeeper?.previousEntries.map { $0.name } ?? [], at: now)
     gateway.rulesMustWait = true  // an output that is not requested yet does what no rule wants
-    for line in 0..<taps.lineCount { openLine(line, at: now) }
+    for line in 0..<taps.lineCount { openLine(line, at: moment) }
     gateway.rulesMustWait = false
     gateway.settle(at: now)
     board.stateChanged(at: now)  // so that a file that cannot be written is told of now
     callBroker { $0.startSys(at: now) }
     publishVersion(at: now)
-    gateway.advance(to: now)
+    gateway.advance(to: moment)
     MappedMemory.trim()
     keepAlive(at: now)
     log.line(.notice, .server) { line in
@@ -87,16 +88,17 @@ extension Server {
   func turn(from before: Instant) -> Instant {
     let deadline = broker.hasReady || streams.hasReadable ? before : nextDeadline
     let count = poller.wait(until: deadline, now: before)
-    let now = Clock.now()
+    let moment = Clock.moment()
+    let now = moment.at
     var index = 0
     while index < count {
-      dispatch(poller.event(index), at: now)
+      dispatch(poller.event(index), at: moment)
       index += 1
     }
     takeStreams(at: now)
     reportStreams()
-    gateway.advance(to: now)
-    ringAlarms(at: now)
+    gateway.advance(to: moment)
+    ringAlarms(at: moment)
     flushReady(at: now)
     tellNotices()
     let ended = Clock.now()
@@ -112,15 +114,15 @@ extension Server {
     }
   }
 
-  private func dispatch(_ event: Poller.Event, at now: Instant) {
+  private func dispatch(_ event: Poller.Event, at moment: Moment) {
     let low = Int(event.token & 0xFFFF_FFFF)
     switch TokenKind(rawValue: UInt32(event.token >> 32)) {
-    case .stream, .listener: if let stream = streams.take(event) { flush(stream, at: now) }
-    case .line: readEdges(line: low, at: now)
+    case .stream, .listener: if let stream = streams.take(event) { flush(stream, at: moment.at) }
+    case .line: readEdges(line: low, at: moment)
     case .signals: takeSignals()
-    case .slowLane: takeReadings(lane: low, at: now)
-    case .stateFile: takeStateOutcome(at: now)
-    case .level: takeLevelResult(low, at: now)
+    case .slowLane: takeReadings(lane: low, at: moment)
+    case .stateFile: takeStateOutcome(at: moment.at)
+    case .level: takeLevelResult(low, at: moment)
     case nil: break
     }
   }

@@ -7,16 +7,16 @@ import Taps
 
 /// Sensors: read on slow lanes, published here.
 extension Server {
-  func takeDueSensors(at now: Instant) {
-    while let action = taps.takeDueSensor(at: now, wallNanoseconds: Clock.wallNanoseconds()) {
+  func takeDueSensors(at moment: Moment) {
+    while let action = taps.takeDueSensor(at: moment) {
       switch action {
-      case .read(let sensor): submit(sensor, at: now)
-      case .publish(let sensor, let update): tell(update, of: sensor, at: now)
+      case .read(let sensor): submit(sensor, at: moment)
+      case .publish(let sensor, let update): tell(update, of: sensor, at: moment.at)
       }
     }
   }
 
-  private func submit(_ sensor: Int, at now: Instant) {
+  private func submit(_ sensor: Int, at moment: Moment) {
     let slowLane = slowLanes.lane(of: sensor)
     let number = UInt32(sensor)
     let isTaken: Bool
@@ -36,27 +36,24 @@ extension Server {
       return
     }
     if !isTaken {
-      let update = taps.sensors[sensor].readingFailed(
-        Bytes("slow lane is full"), at: now, wallNanoseconds: Clock.wallNanoseconds())
-      tell(update, of: sensor, at: now)
+      let update = taps.sensors[sensor].readingFailed(Bytes("slow lane is full"), at: moment)
+      tell(update, of: sensor, at: moment.at)
     }
   }
 
-  func takeReadings(lane: Int, at now: Instant) {
+  func takeReadings(lane: Int, at moment: Moment) {
     while let result = slowLanes.lanes[lane].takeResult() {
       let sensor = Int(result.sensor)
-      let wall = Clock.wallNanoseconds()
       let update: TapUpdate
       if let error = result.error {
         // A device without this file; a device that is not there is `noDevice`.
-        update = taps.sensors[sensor].readingFailed(
-          error.text, isMissing: error == .noEntry, at: now, wallNanoseconds: wall)
+        update = taps.sensors[sensor].readingFailed(error.text, isMissing: error == .noEntry, at: moment)
       } else {
         update = result.content.withBytes { text in
-          taps.sensors[sensor].readingReceived(text, at: now, wallNanoseconds: wall)
+          taps.sensors[sensor].readingReceived(text, at: moment)
         }
       }
-      tell(update, of: sensor, at: now)
+      tell(update, of: sensor, at: moment.at)
     }
   }
 

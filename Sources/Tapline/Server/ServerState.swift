@@ -52,10 +52,10 @@ extension Server {
   // MARK: The end
 
   /// What is to be found again, before outputs go to their safe levels: what was commanded, not what the end does.
-  func composeLastState(at now: Instant) {
+  func composeLastState(at moment: Moment) {
     guard let keeper = board.stateKeeper else { return }
-    for index in 0..<taps.counters.count { readEdges(line: taps.counters[index].lineIndex, at: now) }
-    keeper.compose(taps, at: now)
+    for index in 0..<taps.counters.count { readEdges(line: taps.counters[index].lineIndex, at: moment) }
+    keeper.compose(taps, at: moment.at)
   }
 
   /// SD cards are known to take seconds for a sync; with `safeNanoseconds` it is less than a service manager waits

@@ -10,8 +10,9 @@ import Taps
 extension Server {
   func stop() {
     service.stopping()
-    let now = Clock.now()
-    composeLastState(at: now)
+    let moment = Clock.moment()
+    let now = moment.at
+    composeLastState(at: moment)
     isStopping = true
     gateway.leave(at: now)  // before anything that may take its time
     gateway.publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)

@@ -112,15 +112,14 @@ public struct CounterTap: BitwiseCopyable {
       return
     }
     let missed = UInt64(numbers.missed(before: edge.sequence))
-    let moment = LineMoment(edge)
     guard seesBothEdges else {
-      count(1 &+ missed, moment)
+      count(1 &+ missed, at: edge.moment)
       return
     }
     countMissed(missed, before: edge)
     levelIsFromRead = false
     if hasGlitchFilter, debounce.isUndecided, debounce.line != edge.isRising { glitchCount &+= 1 }
-    if let change = debounce.edge(edge.isRising, moment), isPulse(change.level) { count(1, change.moment) }
+    if let counting = debounce.edge(edge), isPulse(counting.isRising) { count(1, at: counting.moment) }
   }
 
   private func isPulse(_ isRising: Bool) -> Bool { edge == .both || isRising == (edge == .rising) }
@@ -140,10 +139,10 @@ public struct CounterTap: BitwiseCopyable {
     // They lasted, as far as anybody knows, and so did the level before them.
     if debounce.isUndecided, isPulse(debounce.line) { found &+= 1 }
     debounce.reset(!edge.isRising)
-    count(found, LineMoment(edge))
+    count(found, at: edge.moment)
   }
 
-  private mutating func count(_ more: UInt64, _ moment: LineMoment) {
+  private mutating func count(_ more: UInt64, at moment: Moment) {
     guard more > 0 else { return }
     pulses &+= more
     wallOffset = moment.wallNanoseconds &- moment.at.nanoseconds
@@ -167,18 +166,16 @@ public struct CounterTap: BitwiseCopyable {
 
   /// The line was requested, at start or after a fault, and has this level. Its edges are counted from 1.
   /// - Parameter seesBothEdges: the line was requested with both.
-  public mutating func lineHealed(
-    isHigh: Bool, seesBothEdges: Bool, at now: Instant, wallNanoseconds: Int64
-  ) -> TapUpdate {
+  public mutating func lineHealed(isHigh: Bool, seesBothEdges: Bool, at moment: Moment) -> TapUpdate {
     numbers.restart()
     debounce.reset(isHigh)
     levelIsFromRead = true
     self.seesBothEdges = seesBothEdges
-    wallOffset = wallNanoseconds &- now.nanoseconds
+    wallOffset = moment.wallNanoseconds &- moment.at.nanoseconds
     state = .counting
-    if rate != nil, rateText.bytes.isEmpty { firstRateAt = now }
-    let cleared = fault.clear(wallNanoseconds: wallNanoseconds)
-    var update = total(mustPublish: cleared != nil, wallNanoseconds: wallNanoseconds)
+    if rate != nil, rateText.bytes.isEmpty { firstRateAt = moment.at }
+    let cleared = fault.clear(wallNanoseconds: moment.wallNanoseconds)
+    var update = total(mustPublish: cleared != nil, wallNanoseconds: moment.wallNanoseconds)
     update.fault = cleared
     return update
   }
@@ -202,7 +199,7 @@ public struct CounterTap: BitwiseCopyable {
 
   /// What has become due up to `now`, one message at a time; call until nil.
   public mutating func advance(to now: Instant) -> TapUpdate? {
-    if let change = debounce.advance(to: now), isPulse(change.level) { count(1, change.moment) }
+    if let counting = debounce.advance(to: now), isPulse(counting.isRising) { count(1, at: counting.moment) }
     let wall = now.nanoseconds &+ wallOffset
     if firstRateAt <= now {
       firstRateAt = .never

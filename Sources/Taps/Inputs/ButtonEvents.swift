@@ -63,13 +63,13 @@ struct ButtonEvents: BitwiseCopyable {
   private let longNanoseconds: Int64
   private let multiNanoseconds: Int64
   /// Since when the button is held; nil: it is not.
-  private var pressed: LineMoment?
+  private var pressed: Moment?
   private var isLong = false
   /// Presses in the present sequence.
   private var count: UInt32 = 0
   /// When a held press becomes a long one, or a sequence is over; counted from `timedFrom`.
   private(set) var deadline = Instant.never
-  private var timedFrom = LineMoment(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+  private var timedFrom = Moment(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
   /// The second event of one press, to be told next.
   private var ongoing: ButtonEvent?
 
@@ -89,11 +89,11 @@ struct ButtonEvents: BitwiseCopyable {
     ongoing = nil
   }
 
-  mutating func levelChanged(_ level: Bool, _ moment: LineMoment) -> ButtonEvent? {
-    level ? pressStarted(moment) : pressEnded(moment)
+  mutating func levelChanged(_ level: Bool, at moment: Moment) -> ButtonEvent? {
+    level ? pressStarted(at: moment) : pressEnded(at: moment)
   }
 
-  private mutating func pressStarted(_ moment: LineMoment) -> ButtonEvent? {
+  private mutating func pressStarted(at moment: Moment) -> ButtonEvent? {
     pressed = moment
     isLong = false
     count = multiNanoseconds > 0 ? count &+ 1 : 1
@@ -103,7 +103,7 @@ struct ButtonEvents: BitwiseCopyable {
     return ButtonEvent(kind: .pressStart, wallNanoseconds: wall)
   }
 
-  private mutating func pressEnded(_ moment: LineMoment) -> ButtonEvent? {
+  private mutating func pressEnded(at moment: Moment) -> ButtonEvent? {
     guard let start = pressed else { return nil }
     pressed = nil
     time(isLong ? 0 : multiNanoseconds, from: moment)
@@ -113,7 +113,7 @@ struct ButtonEvents: BitwiseCopyable {
       heldNanoseconds: max(0, moment.at.since(start.at)))
   }
 
-  private mutating func time(_ nanoseconds: Int64, from moment: LineMoment) {
+  private mutating func time(_ nanoseconds: Int64, from moment: Moment) {
     timedFrom = moment
     deadline = nanoseconds > 0 ? moment.at.adding(nanoseconds: nanoseconds) : .never
   }
@@ -128,10 +128,10 @@ struct ButtonEvents: BitwiseCopyable {
     deadline = .never
     if pressed != nil {
       isLong = true
-      return ButtonEvent(kind: .longPressStart, wallNanoseconds: timedFrom.later(longNanoseconds).wallNanoseconds)
+      return ButtonEvent(kind: .longPressStart, wallNanoseconds: timedFrom.wallNanoseconds &+ longNanoseconds)
     }
     defer { count = 0 }
     return ButtonEvent(
-      kind: .multiPressEnd, wallNanoseconds: timedFrom.later(multiNanoseconds).wallNanoseconds, count: count)
+      kind: .multiPressEnd, wallNanoseconds: timedFrom.wallNanoseconds &+ multiNanoseconds, count: count)
   }
 }

@@ -1,19 +1,17 @@
 public import Bounded
 
-/// One edge as the kernel reports it. `isRising` is in logical terms: to active, whichever level that is.
+/// One edge, as the kernel reports it or as a look at the level has found it.
 public struct LineEdge: BitwiseCopyable {
-  /// When it happened, on the clock of the deadlines.
-  public var at: Instant
-  /// The same in nanoseconds since 1970 UTC.
-  public var wallNanoseconds: Int64
-  public var isRising: Bool
+  /// When it happened.
+  public var moment: Moment
   /// The line's own count from its request on: 1, 2, ... and around after 2^32 - 1; nil where the kernel does
-  /// not count (libgpiod 1.6).
+  /// not count (libgpiod 1.6), and of an edge that it has not reported.
   public var sequence: UInt32?
+  /// In logical terms: to active, whichever level that is.
+  public var isRising: Bool
 
-  public init(at: Instant, wallNanoseconds: Int64, isRising: Bool, sequence: UInt32?) {
-    self.at = at
-    self.wallNanoseconds = wallNanoseconds
+  public init(at moment: Moment, isRising: Bool, sequence: UInt32?) {
+    self.moment = moment
     self.isRising = isRising
     self.sequence = sequence
   }
@@ -36,28 +34,6 @@ struct EdgeNumbers: BitwiseCopyable {
   }
 }
 
-/// When a line took a level, and by which edge.
-struct LineMoment: BitwiseCopyable {
-  var at: Instant
-  var wallNanoseconds: Int64
-  var sequence: UInt32?
-
-  init(at: Instant, wallNanoseconds: Int64, sequence: UInt32? = nil) {
-    self.at = at
-    self.wallNanoseconds = wallNanoseconds
-    self.sequence = sequence
-  }
-
-  init(_ edge: LineEdge) {
-    self.init(at: edge.at, wallNanoseconds: edge.wallNanoseconds, sequence: edge.sequence)
-  }
-
-  /// So many nanoseconds later, which no edge marks.
-  func later(_ nanoseconds: Int64) -> LineMoment {
-    LineMoment(at: at.adding(nanoseconds: nanoseconds), wallNanoseconds: wallNanoseconds &+ nanoseconds)
-  }
-}
-
 /// Makes of a line's edges the level that counts, by their timestamps.
 ///
 ///     line     ──┐┌┐┌─────────────┐┌┐┌──   each edge starts the time again
@@ -66,10 +42,6 @@ struct LineMoment: BitwiseCopyable {
 ///
 /// Invariant: `deadline` is `never` unless the time runs; without a period it always is.
 struct Debounce: BitwiseCopyable {
-  struct Change: BitwiseCopyable {
-    var level: Bool
-    var moment: LineMoment
-  }
   /// 0: every edge counts.
   private(set) var periodNanoseconds: Int64
   private let mode: DebounceMode
@@ -78,7 +50,9 @@ struct Debounce: BitwiseCopyable {
   /// The level that counts.
   private(set) var level = false
   private(set) var deadline = Instant.never
-  private var since = LineMoment(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+  /// The line's last edge, by which it has its level.
+  private var since = LineEdge(
+    at: Moment(at: Instant(nanoseconds: 0), wallNanoseconds: 0), isRising: false, sequence: nil)
 
   init(_ mode: DebounceMode, periodNanoseconds: Int64) {
     self.mode = mode
@@ -95,25 +69,25 @@ struct Debounce: BitwiseCopyable {
     deadline = .never
   }
 
-  /// `advance` to the edge's time comes before.
-  mutating func edge(_ isRising: Bool, _ moment: LineMoment) -> Change? {
-    line = isRising
-    since = moment
+  /// The edge as of which another level counts now; nil: none does. `advance` to the edge's time comes before.
+  mutating func edge(_ edge: LineEdge) -> LineEdge? {
+    line = edge.isRising
+    since = edge
     if periodNanoseconds == 0 { return follow() }
     switch mode {
     case .settle:
-      deadline = moment.at.adding(nanoseconds: periodNanoseconds)
+      deadline = edge.moment.at.adding(nanoseconds: periodNanoseconds)
       return nil
     case .leading:
       guard deadline == .never else { return nil }
-      deadline = moment.at.adding(nanoseconds: periodNanoseconds)
+      deadline = edge.moment.at.adding(nanoseconds: periodNanoseconds)
       return follow()
     }
   }
 
   /// What the end of the time makes count; nil when it has not come or changes nothing. The level is to be looked at
   /// then in any case: the last edge of a bounce may be the one that is missing.
-  mutating func advance(to now: Instant) -> Change? {
+  mutating func advance(to now: Instant) -> LineEdge? {
     guard deadline <= now else { return nil }
     let ended = deadline
     deadline = .never
@@ -122,9 +96,9 @@ struct Debounce: BitwiseCopyable {
     return follow()
   }
 
-  private mutating func follow() -> Change? {
+  private mutating func follow() -> LineEdge? {
     guard isUndecided else { return nil }
     level = line
-    return Change(level: level, moment: since)
+    return since
   }
 }

@@ -42,7 +42,7 @@ public struct InputTap: BitwiseCopyable {
   private let onDelayNanoseconds: Int64
   private let offDelayNanoseconds: Int64
   private var delayDeadline = Instant.never
-  private var delayed = LineMoment(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
+  private var delayed = Moment(at: Instant(nanoseconds: 0), wallNanoseconds: 0)
   private var button: ButtonEvents?
   private var eventText: TextBuffer
 
@@ -89,17 +89,17 @@ public struct InputTap: BitwiseCopyable {
     lostCount &+= UInt64(missed)
     if missed > 0 || edge.sequence == nil {
       needsResync = true
-      levelDueAt = edge.at
+      levelDueAt = edge.moment.at
     }
     levelIsFromRead = false
     isSuspect = false
-    return lineChanged(edge.isRising, LineMoment(edge))
+    return lineChanged(edge)
   }
 
-  private mutating func lineChanged(_ isActive: Bool, _ moment: LineMoment) -> TapUpdate {
-    if state == .waiting { return levelKnown(isActive, moment) }
-    guard let change = debounce.edge(isActive, moment) else { return .none }
-    return levelChanged(change)
+  private mutating func lineChanged(_ edge: LineEdge) -> TapUpdate {
+    if state == .waiting { return levelKnown(edge) }
+    guard let counting = debounce.edge(edge) else { return .none }
+    return levelChanged(counting)
   }
 
   // MARK: The level
@@ -110,25 +110,25 @@ public struct InputTap: BitwiseCopyable {
 
   /// The level as it is now. A level that no edge explains is a missed edge, if it lasts; a loss is published now
   /// if no edge has done so.
-  public mutating func levelRead(active: Bool, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
-    let moment = LineMoment(at: now, wallNanoseconds: wallNanoseconds)
+  public mutating func levelRead(active: Bool, at moment: Moment) -> TapUpdate {
+    let edge = LineEdge(at: moment, isRising: active, sequence: nil)
     if state == .faulted { return .none }
-    if state == .waiting { return levelKnown(active, moment) }
-    levelDueAt = now.adding(nanoseconds: isPolled ? InputTap.pollNanoseconds : InputTap.auditNanoseconds)
+    if state == .waiting { return levelKnown(edge) }
+    levelDueAt = moment.at.adding(nanoseconds: isPolled ? InputTap.pollNanoseconds : InputTap.auditNanoseconds)
     let isExplained = isPolled || needsResync || debounce.line == active
     if !isExplained, !isSuspect {
       isSuspect = true
-      levelDueAt = now.adding(nanoseconds: InputTap.suspectNanoseconds)
+      levelDueAt = moment.at.adding(nanoseconds: InputTap.suspectNanoseconds)
       return .none
     }
     if !isExplained { lostCount &+= 1 }
     needsResync = false
     isSuspect = false
     levelIsFromRead = !isPolled
-    let update = debounce.line == active ? .none : lineChanged(active, moment)
+    let update = debounce.line == active ? .none : lineChanged(edge)
     // With a debounce edges are missed in every bounce; the next state says how many.
     if update.state != nil || lostCount == publishedLostCount || settings.periodNanoseconds > 0 { return update }
-    var told = stateUpdate(moment, mustPublish: true)
+    var told = stateUpdate(at: moment, mustPublish: true)
     told.event = update.event
     return told
   }
@@ -149,25 +149,26 @@ public struct InputTap: BitwiseCopyable {
   ///   - isDebounced: the kernel does the debounce.
   ///   - isPolled: the line has no edges; its level is read again and again.
   public mutating func lineHealed(
-    active: Bool, isDebounced: Bool = false, isPolled: Bool = false, at now: Instant, wallNanoseconds: Int64
+    active: Bool, isDebounced: Bool = false, isPolled: Bool = false, at moment: Moment
   ) -> TapUpdate {
     numbers.restart()
     debounce = isDebounced ? Debounce(.settle, periodNanoseconds: 0) : settings
     self.isPolled = isPolled
-    return levelKnown(active, LineMoment(at: now, wallNanoseconds: wallNanoseconds))
+    return levelKnown(LineEdge(at: moment, isRising: active, sequence: nil))
   }
 
   /// Counts at once: what a line had at start was there before.
-  private mutating func levelKnown(_ active: Bool, _ moment: LineMoment) -> TapUpdate {
+  private mutating func levelKnown(_ edge: LineEdge) -> TapUpdate {
     needsResync = false
     isSuspect = false
     levelIsFromRead = true
-    levelDueAt = moment.at.adding(nanoseconds: isPolled ? InputTap.pollNanoseconds : InputTap.auditNanoseconds)
-    debounce.reset(active)
+    let interval = isPolled ? InputTap.pollNanoseconds : InputTap.auditNanoseconds
+    levelDueAt = edge.moment.at.adding(nanoseconds: interval)
+    debounce.reset(edge.isRising)
     delayDeadline = .never
     button?.reset()
-    state = .known(active: active)
-    return stateUpdate(moment, mustPublish: lostCount != publishedLostCount)
+    state = .known(active: edge.isRising)
+    return stateUpdate(at: edge.moment, edge.sequence, mustPublish: lostCount != publishedLostCount)
   }
 
   // MARK: Time
@@ -203,40 +204,40 @@ public struct InputTap: BitwiseCopyable {
     if debounce.deadline <= min(decided(delayDeadline), buttonDeadline) {
       // However the line bounced, at the end of it its level is looked at.
       levelDueAt = debounce.deadline
-      guard let change = debounce.advance(to: now) else { return .none }
-      return levelChanged(change)
+      guard let counting = debounce.advance(to: now) else { return .none }
+      return levelChanged(counting)
     }
     if buttonDeadline <= decided(delayDeadline) {
       return TapUpdate(event: tell(button?.deadlinePassed()))
     }
     delayDeadline = .never
     state = .known(active: debounce.level)
-    return stateUpdate(delayed, mustPublish: false)
+    return stateUpdate(at: delayed, mustPublish: false)
   }
 
   // MARK: State and events
 
-  private mutating func levelChanged(_ change: Debounce.Change) -> TapUpdate {
-    let event = tell(button?.levelChanged(change.level, change.moment))
-    var update = stateFollows(change)
+  private mutating func levelChanged(_ edge: LineEdge) -> TapUpdate {
+    let event = tell(button?.levelChanged(edge.isRising, at: edge.moment))
+    var update = stateFollows(edge)
     update.event = event
     return update
   }
 
-  private mutating func stateFollows(_ change: Debounce.Change) -> TapUpdate {
+  private mutating func stateFollows(_ edge: LineEdge) -> TapUpdate {
     delayDeadline = .never
-    if state == .known(active: change.level) { return .none }
-    let delay = change.level ? onDelayNanoseconds : offDelayNanoseconds
+    if state == .known(active: edge.isRising) { return .none }
+    let delay = edge.isRising ? onDelayNanoseconds : offDelayNanoseconds
     guard delay == 0 else {
-      delayed = change.moment.later(delay)
+      delayed = edge.moment.adding(nanoseconds: delay)
       delayDeadline = delayed.at
       return .none
     }
-    state = .known(active: change.level)
-    return stateUpdate(change.moment, mustPublish: false)
+    state = .known(active: edge.isRising)
+    return stateUpdate(at: edge.moment, edge.sequence, mustPublish: false)
   }
 
-  private mutating func stateUpdate(_ moment: LineMoment, mustPublish: Bool) -> TapUpdate {
+  private mutating func stateUpdate(at moment: Moment, _ sequence: UInt32? = nil, mustPublish: Bool) -> TapUpdate {
     let cleared = fault.clear(wallNanoseconds: moment.wallNanoseconds)
     guard case .known(let active) = state else { return TapUpdate(fault: cleared) }
     guard published != active || cleared != nil || mustPublish else { return .none }
@@ -245,7 +246,7 @@ public struct InputTap: BitwiseCopyable {
     return TapUpdate(
       state: Publication(
         topic: stateTopic, payload: StateText.bytes(active: active), wallNanoseconds: moment.wallNanoseconds,
-        sequence: moment.sequence, lostCount: lostCount),
+        sequence: sequence, lostCount: lostCount),
       fault: cleared)
   }
 

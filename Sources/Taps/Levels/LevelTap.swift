@@ -140,23 +140,22 @@ public struct LevelTap: BitwiseCopyable {
   }
 
   /// The level is driven, and its timers run. `by`: a client identifier, a rule, `safe`, `timer`, `lease`, or nobody.
-  public mutating func written(_ set: LevelSet, by: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  public mutating func written(_ set: LevelSet, by: Bytes, at moment: Moment) -> TapUpdate {
     state = .driven
     retryAt = .never
     level = set.level
     restAt = set.restAt
     restLevel = set.restLevel
     if level > 0 { levelWhenOn = level }
-    watch(at: now)
+    watch(at: moment.at)
     payload.write { LevelTap.write(level, into: &$0) }
     return TapUpdate(
-      state: stateNow(by: by, wallNanoseconds: wallNanoseconds), fault: fault.clear(wallNanoseconds: wallNanoseconds))
+      state: stateNow(by: by, wallNanoseconds: moment.wallNanoseconds),
+      fault: fault.clear(wallNanoseconds: moment.wallNanoseconds))
   }
 
   /// The device is back, at start or after a fault, and drives what the tap has; a timed set goes on.
-  public mutating func opened(at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
-    written(current, by: .empty, at: now, wallNanoseconds: wallNanoseconds)
-  }
+  public mutating func opened(at moment: Moment) -> TapUpdate { written(current, by: .empty, at: moment) }
 
   private var current: LevelSet {
     var set = LevelSet(level)
@@ -182,10 +181,10 @@ public struct LevelTap: BitwiseCopyable {
   func faultNow(wallNanoseconds: Int64) -> Publication { fault.now(wallNanoseconds: wallNanoseconds) }
 
   /// The device does not do it; `reason` is for people. It is tried again, with the level that it should have.
-  public mutating func failed(_ reason: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  public mutating func failed(_ reason: Bytes, at moment: Moment) -> TapUpdate {
     state = .faulted
-    retryAt = now.adding(seconds: LevelTap.retrySeconds)
-    return TapUpdate(fault: fault.raise(reason, wallNanoseconds: wallNanoseconds))
+    retryAt = moment.at.adding(seconds: LevelTap.retrySeconds)
+    return TapUpdate(fault: fault.raise(reason, wallNanoseconds: moment.wallNanoseconds))
   }
 
   // MARK: Timers

@@ -251,31 +251,31 @@ extension TapTable {
   }
 
   /// The line has this level now.
-  /// - Parameter now: after the line was set, which takes its time: a group's dead time counts from here.
-  public func lineSet(_ set: LineSet, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  /// - Parameter moment: after the line was set, which takes its time: a group's dead time counts from here.
+  public func lineSet(_ set: LineSet, at moment: Moment) -> TapUpdate {
     if !set.active, outputs[set.output].lineActive, let group = outputs[set.output].rules.group {
-      let earliest = now.adding(nanoseconds: group.deadTimeNanoseconds)
+      let earliest = moment.at.adding(nanoseconds: group.deadTimeNanoseconds)
       for rival in 0..<outputs.count where isRival(rival, of: set.output) {
         outputs[rival].delayLonger(until: earliest)
       }
     }
-    let update = outputs[set.output].lineSet(set, at: now, wallNanoseconds: wallNanoseconds)
+    let update = outputs[set.output].lineSet(set, at: moment)
     wake(at: outputs[set.output].nextDeadline)
     return update
   }
 
   /// The line cannot be requested or set; `reason` is for people: "line GPIO17 busy: held by spi0 CS0". Who waited for it
   /// to be off waits no more.
-  public func lineFailed(output index: Int, _ reason: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  public func lineFailed(output index: Int, _ reason: Bytes, at moment: Moment) -> TapUpdate {
     if mayBeActive(index) {
       for rival in 0..<outputs.count where isRival(rival, of: index) { outputs[rival].cancelDelay() }
     }
-    return outputs[index].lineFailed(reason, at: now, wallNanoseconds: wallNanoseconds)
+    return outputs[index].lineFailed(reason, at: moment)
   }
 
   /// The line was requested, at start or after a fault, and has this level.
-  public func lineHealed(output index: Int, active: Bool, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
-    let update = outputs[index].lineHealed(active: active, at: now, wallNanoseconds: wallNanoseconds)
+  public func lineHealed(output index: Int, active: Bool, at moment: Moment) -> TapUpdate {
+    let update = outputs[index].lineHealed(active: active, at: moment)
     wake(at: outputs[index].nextDeadline)
     return update
   }
@@ -290,28 +290,28 @@ extension TapTable {
 
   /// Takes the figures of one output that are due, at most one message a minute of each; call until nil. The payload is
   /// valid until the table's next event.
-  public func takeDueStats(at now: Instant, wallNanoseconds: Int64) -> Publication? {
-    guard outputRoom.nextDeadline <= now else { return nil }
-    for index in 0..<outputs.count where outputs[index].statsDeadline <= now {
-      return stats(output: index, at: now, wallNanoseconds: wallNanoseconds)
+  public func takeDueStats(at moment: Moment) -> Publication? {
+    guard outputRoom.nextDeadline <= moment.at else { return nil }
+    for index in 0..<outputs.count where outputs[index].statsDeadline <= moment.at {
+      return stats(output: index, at: moment)
     }
     return nil
   }
 
   /// `{"cycles":12,"on_ms":3600000,"late":0}` as they are now, for the end; nil without `stats`.
-  public func stats(output index: Int, at now: Instant, wallNanoseconds: Int64) -> Publication? {
+  public func stats(output index: Int, at moment: Moment) -> Publication? {
     guard !outputs[index].statsTopic.isEmpty else { return nil }
-    outputs[index].statsTaken(at: now)
+    outputs[index].statsTaken(at: moment.at)
     wake(at: outputs[index].nextDeadline)
     var writer = ByteWriter(UnsafeMutableRawPointer(outputRoom.text), capacity: OutputRoom.textBytesMax)
     writer.write("{\"cycles\":")
     writer.writeDecimal(outputs[index].cycleCount)
     writer.write(",\"on_ms\":")
-    writer.writeDecimal(outputs[index].onMilliseconds(at: now))
+    writer.writeDecimal(outputs[index].onMilliseconds(at: moment.at))
     writer.write(",\"late\":")
     writer.writeDecimal(outputs[index].lateCount)
     writer.write("}")
     return Publication(
-      topic: outputs[index].statsTopic, payload: writer.written, wallNanoseconds: wallNanoseconds)
+      topic: outputs[index].statsTopic, payload: writer.written, wallNanoseconds: moment.wallNanoseconds)
   }
 }

@@ -121,25 +121,26 @@ public struct OutputTap: BitwiseCopyable {
 
   mutating func forbidRequestedActive() { requestedActive = false }
 
-  mutating func lineSet(_ set: LineSet, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  mutating func lineSet(_ set: LineSet, at moment: Moment) -> TapUpdate {
     if set.active, !lineActive { cycleCount &+= 1 }
     restActive = set.restActive
     restAt = set.restAt
     delayedAt = .never
-    return have(active: set.active, by: set.by, at: now, wallNanoseconds: wallNanoseconds)
+    return have(active: set.active, by: set.by, at: moment)
   }
 
   /// The line was requested, at start or after a fault, and has this level.
-  mutating func lineHealed(active: Bool, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  mutating func lineHealed(active: Bool, at moment: Moment) -> TapUpdate {
     if state == .waiting {
-      changedAt = now
+      changedAt = moment.at
       if active, rules.initial != .keep { cycleCount &+= 1 }
     }
-    return have(active: active, by: .empty, at: now, wallNanoseconds: wallNanoseconds)
+    return have(active: active, by: .empty, at: moment)
   }
 
   /// Published even if it had it before: that is how a client of MQTT 3.1.1 learns that its command was carried out.
-  private mutating func have(active: Bool, by: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  private mutating func have(active: Bool, by: Bytes, at moment: Moment) -> TapUpdate {
+    let now = moment.at
     stopCountingOn(at: now)
     if active != lineActive { changedAt = now }
     state = .driven(active: active)
@@ -157,8 +158,8 @@ public struct OutputTap: BitwiseCopyable {
     }
     watchLease(at: now)
     if !statsTopic.isEmpty { statsAt = max(now, nextStatsAt) }
-    let cleared = fault.clear(wallNanoseconds: wallNanoseconds)
-    return TapUpdate(state: stateNow(by: by, wallNanoseconds: wallNanoseconds), fault: cleared)
+    let cleared = fault.clear(wallNanoseconds: moment.wallNanoseconds)
+    return TapUpdate(state: stateNow(by: by, wallNanoseconds: moment.wallNanoseconds), fault: cleared)
   }
 
   /// The state that the line has now, or had when it was last known; `by` caused it.
@@ -170,11 +171,11 @@ public struct OutputTap: BitwiseCopyable {
   func faultNow(wallNanoseconds: Int64) -> Publication { fault.now(wallNanoseconds: wallNanoseconds) }
 
   /// The last state stays on the state topic.
-  mutating func lineFailed(_ reason: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
-    stopCountingOn(at: now)
+  mutating func lineFailed(_ reason: Bytes, at moment: Moment) -> TapUpdate {
+    stopCountingOn(at: moment.at)
     state = .faulted
     delayedAt = .never
-    return TapUpdate(fault: fault.raise(reason, wallNanoseconds: wallNanoseconds))
+    return TapUpdate(fault: fault.raise(reason, wallNanoseconds: moment.wallNanoseconds))
   }
 
   private mutating func stopCountingOn(at now: Instant) {

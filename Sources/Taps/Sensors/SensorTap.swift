@@ -93,39 +93,35 @@ public struct SensorTap: BitwiseCopyable {
   // MARK: Readings
 
   /// What the file held.
-  public mutating func readingReceived(_ text: Bytes, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  public mutating func readingReceived(_ text: Bytes, at moment: Moment) -> TapUpdate {
     readStartedAt = nil
     do throws(PlainDecimal.ParseError) {
       let number = try PlainDecimal(parsing: text)
       switch filePart {
       case .scale, .sharedScale: deviceScale = number
       case .offset, .sharedOffset: deviceOffset = number
-      case .value: return try measured(number, at: now, wallNanoseconds: wallNanoseconds)
+      case .value: return try measured(number, at: moment)
       }
-      readFollowing(isMissing: false, at: now)
+      readFollowing(isMissing: false, at: moment.at)
       return .none
     } catch {
       switch error {
-      case .empty: return failed(Bytes("empty reading"), .empty, at: now, wallNanoseconds: wallNanoseconds)
-      case .notANumber:
-        return failed(Bytes("not a number: "), text.excerpt, at: now, wallNanoseconds: wallNanoseconds)
-      case .tooLarge:
-        return failed(Bytes("number too large: "), text.excerpt, at: now, wallNanoseconds: wallNanoseconds)
+      case .empty: return failed(Bytes("empty reading"), .empty, at: moment)
+      case .notANumber: return failed(Bytes("not a number: "), text.excerpt, at: moment)
+      case .tooLarge: return failed(Bytes("number too large: "), text.excerpt, at: moment)
       }
     }
   }
 
   /// The file could not be read; `reason` is for people.
   /// - Parameter isMissing: the device is there, and this file of it is not.
-  public mutating func readingFailed(
-    _ reason: Bytes, isMissing: Bool = false, at now: Instant, wallNanoseconds: Int64
-  ) -> TapUpdate {
+  public mutating func readingFailed(_ reason: Bytes, isMissing: Bool = false, at moment: Moment) -> TapUpdate {
     readStartedAt = nil
     if isMissing, filePart != .value {
-      readFollowing(isMissing: true, at: now)
+      readFollowing(isMissing: true, at: moment.at)
       return .none
     }
-    return failed(.empty, reason, at: now, wallNanoseconds: wallNanoseconds)
+    return failed(.empty, reason, at: moment)
   }
 
   private mutating func readFollowing(isMissing: Bool, at now: Instant) {
@@ -134,19 +130,17 @@ public struct SensorTap: BitwiseCopyable {
   }
 
   /// A reading of the simulated source.
-  public mutating func simulatedReading(at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
+  public mutating func simulatedReading(at moment: Moment) -> TapUpdate {
     precondition(isSimulated)
-    let raw = PlainDecimal(mantissa: SimulatedWave.milli(at: now), places: 0)
+    let raw = PlainDecimal(mantissa: SimulatedWave.milli(at: moment.at), places: 0)
     do throws(PlainDecimal.ParseError) {
-      return try measured(raw, at: now, wallNanoseconds: wallNanoseconds)
+      return try measured(raw, at: moment)
     } catch {
-      return failed(Bytes("number too large"), .empty, at: now, wallNanoseconds: wallNanoseconds)
+      return failed(Bytes("number too large"), .empty, at: moment)
     }
   }
 
-  private mutating func measured(
-    _ raw: PlainDecimal, at now: Instant, wallNanoseconds: Int64
-  ) throws(PlainDecimal.ParseError) -> TapUpdate {
+  private mutating func measured(_ raw: PlainDecimal, at moment: Moment) throws(PlainDecimal.ParseError) -> TapUpdate {
     var number = raw
     if isDeviceScaled {
       guard let nano = raw.steps(offset: deviceOffset, scale: deviceScale, digits: 9) else { throw .tooLarge }
@@ -157,10 +151,10 @@ public struct SensorTap: BitwiseCopyable {
       return withUnsafeTemporaryAllocation(byteCount: SensorTap.payloadBytesMax, alignment: 8) { room in
         var writer = ByteWriter(room)
         PlainDecimal.write(steps: steps, digits: digits, into: &writer)
-        return failed(Bytes(label), writer.written, at: now, wallNanoseconds: wallNanoseconds)
+        return failed(Bytes(label), writer.written, at: moment)
       }
     }
-    return valueRead(isBinary ? (steps == 0 ? 0 : 1) : steps, at: now, wallNanoseconds: wallNanoseconds)
+    return valueRead(isBinary ? (steps == 0 ? 0 : 1) : steps, at: moment)
   }
 
   /// Why a value that is a number is no measurement.
@@ -178,12 +172,12 @@ public struct SensorTap: BitwiseCopyable {
     return nil
   }
 
-  private mutating func valueRead(_ steps: Int64, at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
-    let cleared = fault.clear(wallNanoseconds: wallNanoseconds)
+  private mutating func valueRead(_ steps: Int64, at moment: Moment) -> TapUpdate {
+    let cleared = fault.clear(wallNanoseconds: moment.wallNanoseconds)
     state = .working(failuresInARow: 0)
-    guard cleared != nil || isWorthPublishing(steps, at: now) else { return .none }
+    guard cleared != nil || isWorthPublishing(steps, at: moment.at) else { return .none }
     published = steps
-    publishedAt = now
+    publishedAt = moment.at
     let (digits, isBinary) = (digits, isBinary)
     payload.write { writer in
       if isBinary {
@@ -194,7 +188,8 @@ public struct SensorTap: BitwiseCopyable {
     }
     return TapUpdate(
       state: Publication(
-        topic: stateTopic, payload: payload.bytes, wallNanoseconds: wallNanoseconds, expirySeconds: expirySeconds),
+        topic: stateTopic, payload: payload.bytes, wallNanoseconds: moment.wallNanoseconds,
+        expirySeconds: expirySeconds),
       fault: cleared)
   }
 
@@ -214,21 +209,19 @@ public struct SensorTap: BitwiseCopyable {
     return steps != published && (isBinary || (steps - published).magnitude >= deltaSteps.magnitude)
   }
 
-  private mutating func failed(
-    _ label: Bytes, _ reason: Bytes, at now: Instant, wallNanoseconds: Int64
-  ) -> TapUpdate {
+  private mutating func failed(_ label: Bytes, _ reason: Bytes, at moment: Moment) -> TapUpdate {
     failedCount &+= 1
     switch state {
     case .working(let failuresInARow) where failuresInARow + 1 < SensorTap.failuresMax:
       state = .working(failuresInARow: failuresInARow + 1)
-      if !isReading { extraReadAt = now.adding(nanoseconds: SensorTap.retryNanoseconds) }
+      if !isReading { extraReadAt = moment.at.adding(nanoseconds: SensorTap.retryNanoseconds) }
       return .none
     case .working, .faulted:
       // A wrong value that wobbles is told of once.
       if state == .faulted, !label.isEmpty, fault.text.bytes.hasPrefix(label) { return .none }
       state = .faulted
       if isDeviceScaled { filePart = .scale }  // another device may come in its place
-      return TapUpdate(fault: fault.raise(reason, label: label, wallNanoseconds: wallNanoseconds))
+      return TapUpdate(fault: fault.raise(reason, label: label, wallNanoseconds: moment.wallNanoseconds))
     }
   }
 
@@ -258,8 +251,8 @@ public struct SensorTap: BitwiseCopyable {
     return now.since(readStartedAt) >= SensorTap.readNanosecondsMax ? .overdue : .wait
   }
 
-  mutating func readOverdue(at now: Instant, wallNanoseconds: Int64) -> TapUpdate {
-    failed(Bytes("read does not return"), .empty, at: now, wallNanoseconds: wallNanoseconds)
+  mutating func readOverdue(at moment: Moment) -> TapUpdate {
+    failed(Bytes("read does not return"), .empty, at: moment)
   }
 }
 
