@@ -1,0 +1,1 @@
+../MQTTBrokerTests/SimulationRun.swift
