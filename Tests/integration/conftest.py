@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("clients", "daemon", "hostile", "more_clients", "operator_client", "raw", "soak")
+pytest.register_assert_rewrite("abuse", "clients", "daemon", "hostile", "more_clients", "operator_client", "raw", "soak")
 
 from daemon import Binary, Daemon  # noqa: E402
 

@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import full_board
 import raw
 import soak
 from daemon import Binary, Daemon, wait
@@ -219,7 +220,7 @@ def play(daemon, hours, seed=1, tell=lambda text: None):
 
 def start(make_daemon, build):
     """`make_daemon` with everything that a board has, and with limits at which every pool runs out."""
-    return make_daemon(soak.CONFIGURATION, build=build, **soak.LIMITS | LIMITS)
+    return make_daemon(full_board.CONFIGURATION, build=build, **full_board.LIMITS | LIMITS)
 
 
 def settled(daemon):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import full_board
 import soak
 
 KINDS = ["malloc", "calloc", "realloc", "memalign", "mmap", "brk"]
@@ -123,7 +124,7 @@ def make_counted(make_daemon, interposer, tmp_path, build):
 
 @pytest.fixture
 def counted(make_counted):
-    return make_counted(soak.CONFIGURATION, **soak.LIMITS)
+    return make_counted(full_board.CONFIGURATION, **full_board.LIMITS)
 
 
 def check(daemon, name):
@@ -143,7 +144,7 @@ def test_mapped_is_what_was_planned(counted):
 
 def test_daemon_says_that_it_allocates_nothing(make_daemon, note):
     """The binary's own count, on the device's build as well."""
-    daemon = make_daemon(soak.CONFIGURATION, **soak.LIMITS)
+    daemon = make_daemon(full_board.CONFIGURATION, **full_board.LIMITS)
     for work in soak.WORK:
         work(daemon)
         said = daemon.values("$SYS/tapline/memory/#")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import full_board
 import hostile
-import soak
 
 pytestmark = pytest.mark.memory
 
@@ -31,10 +31,10 @@ def anonymous_regions(pid):
     return regions
 
 
-@pytest.mark.parametrize("limits", [{}, {"connections": 200, "sessions": 400, "blocks": 10_000}, soak.LIMITS],
+@pytest.mark.parametrize("limits", [{}, {"connections": 200, "sessions": 400, "blocks": 10_000}, full_board.LIMITS],
                          ids=["default", "large", "small"])
 def test_plan_is_what_is_mapped(make_daemon, build, limits):
-    daemon = make_daemon(soak.CONFIGURATION, build=build, **limits)
+    daemon = make_daemon(full_board.CONFIGURATION, build=build, **limits)
     promised = plan(daemon)
     assert promised["loop_bytes"] == sum(pool["bytes"] for pool in promised["pools"])
     size = (promised["loop_bytes"] + PAGE - 1) // PAGE * PAGE
