@@ -1,0 +1,269 @@
+"""The faults that `Tests/planted` plants: what stands in a file, and what a mistaken programmer might have written there
+instead."""
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    id: str
+    file: str  # in Sources; its first folder is the module
+    right: str  # occurs once in the file
+    wrong: str
+    what: str
+
+    @property
+    def module(self):
+        return self.file.split("/")[0]
+
+
+# By module, as the module is built anew for each row.
+FAULTS = [
+    Fault(
+        "wheel-early",
+        "Bounded/TimerWheel.swift",
+        "let limit = instant.nanoseconds / 1_000_000  // a tick counts once it is over",
+        "let limit = instant.millisecondsRoundedUp  // a tick counts once it is over",
+        "off by one: a timer fires up to a millisecond too early",
+    ),
+    Fault(
+        "blocks-lowest",
+        "Bounded/BlockPool.swift",
+        "    if word < lowest { lowest = word }\n",
+        "",
+        "leak: blocks that are given back are not looked for again",
+    ),
+    Fault(
+        "queue-holders",
+        "Bounded/ByteQueue.swift",
+        "if ByteQueuePool.ordinaryCount(queue) > 0 { holderCount -= 1 }",
+        "if ByteQueuePool.ordinaryCount(queue) > 1 { holderCount -= 1 }",
+        "off by one: a cleared queue of one chunk still counts as holder",
+    ),
+    Fault(
+        "sources-oldest",
+        "Bounded/SourceTable.swift",
+        "entries[place].fullAt < entries[oldest!].fullAt",
+        "entries[place].fullAt > entries[oldest!].fullAt",
+        "swapped comparison: the most active address is forgotten first",
+    ),
+    Fault(
+        "packet-max",
+        "MQTTWire/FixedHeader.swift",
+        "guard index &+ length <= packetBytesMax else",
+        "guard index &+ length < packetBytesMax else",
+        "off by one: a packet of exactly the maximum size is refused",
+    ),
+    Fault(
+        "framer-held",
+        "MQTTWire/PacketFramer.swift",
+        "        held = 0\n        heldCount = 0\n",
+        "        heldCount = 0\n",
+        "forgotten reset: bytes of one header get into the next",
+    ),
+    Fault(
+        "property-twice",
+        "MQTTWire/Properties.swift",
+        "seen = seen.with(property.id)",
+        "seen = PropertySet(property.id)",
+        "only the property just before is remembered as seen",
+    ),
+    Fault(
+        "parent-level",
+        "MQTTWire/Topic.swift",
+        "return index == name.count && byte == slash && at",
+        "return byte == slash && at",
+        "a/# matches names that only begin like its parent",
+    ),
+    Fault(
+        "will-delay-forwarded",
+        "MQTTWire/PropertyID.swift",
+        "PropertySet.all.without(.messageExpiryInterval).without(.topicAlias).without(.subscriptionIdentifier)\n"
+        "      .without(.willDelayInterval)",
+        "PropertySet.all.without(.messageExpiryInterval).without(.topicAlias).without(.subscriptionIdentifier)",
+        "the Will Delay Interval goes on to the receivers",
+    ),
+    Fault(
+        "ack-state",
+        "MQTTBroker/Routing/BrokerPublish.swift",
+        "guard let delivery = deliveries.find(packetID, of: session, sessions), deliveries[delivery].state == state else {",
+        "guard let delivery = deliveries.find(packetID, of: session, sessions) else {",
+        "wrong state transition: PUBACK and PUBCOMP end every delivery",
+    ),
+    Fault(
+        "recent-matches",
+        "MQTTBroker/Routing/TopicTree.swift",
+        "    nodes[parent].childWord += wordInParent(handle)\n    recent.forget()\n",
+        "    nodes[parent].childWord += wordInParent(handle)\n",
+        "stale cache: a new filter does not get topics that matched before",
+    ),
+    Fault(
+        "redelivery-window",
+        "MQTTBroker/Delivery/DeliveryStore.swift",
+        "      deliveries[delivery].isSentHere = false\n",
+        "",
+        "forgotten reset: what an old connection sent fills the window",
+    ),
+    Fault(
+        "retained-newest",
+        "MQTTBroker/Delivery/BrokerReplay.swift",
+        "guard !slot.isNull, retained[slot].age <= subscriptions[subscription].replayAge else",
+        "guard !slot.isNull, retained[slot].age < subscriptions[subscription].replayAge else",
+        "off by one: the newest retained message is not replayed",
+    ),
+    Fault(
+        "packet-id-zero",
+        "MQTTBroker/Delivery/DeliveryStore.swift",
+        "    outgoing.lastPacketID = outgoing.lastPacketID % 65_535 + 1\n    return",
+        "    outgoing.lastPacketID = outgoing.lastPacketID &+ 1\n    return",
+        "after packet id 65535 comes 0",
+    ),
+    Fault(
+        "group-name",
+        "MQTTBroker/Routing/SubscriptionStore.swift",
+        "    groupNames.release(groups[group].name)\n",
+        "",
+        "leak: the name of a shared group is not given back",
+    ),
+    Fault(
+        "starved",
+        "MQTTBroker/Connection/Outboxes.swift",
+        "    if outbox.isEmpty { starved.push(id.index) }\n",
+        "",
+        "lost wake-up: who found no room with an empty outbox is forgotten",
+    ),
+    Fault(
+        "group-turn",
+        "MQTTBroker/Routing/SubscriptionStore.swift",
+        "groups[group].turn = subscriptions[subscription].nextInNode",
+        "groups[group].turn = subscription",
+        "wrong order: one member of a shared group gets everything",
+    ),
+    Fault(
+        "debounce-reset",
+        "Taps/Inputs/InputDebounce.swift",
+        "    self.level = level\n    deadline = .never\n",
+        "    self.level = level\n",
+        "forgotten reset: the time of a bounce runs on after a fault",
+    ),
+    Fault(
+        "edge-numbers",
+        "Taps/Counters/CounterTap.swift",
+        "    numbers.restart()\n",
+        "",
+        "forgotten reset: edge numbers go on after a new request",
+    ),
+    Fault(
+        "rate-window",
+        "Taps/Counters/CounterTap.swift",
+        "    first = last\n    count = 0\n",
+        "    first = nil\n    count = 0\n",
+        "lost edge: the last pulse of a window does not begin the next",
+    ),
+    Fault(
+        "dead-time",
+        "Taps/Outputs/OutputTable.swift",
+        "startAt = max(startAt, outputs[rival].changedAt.adding(nanoseconds: group.deadTimeNanoseconds))",
+        "startAt = max(now, outputs[rival].changedAt.adding(nanoseconds: group.deadTimeNanoseconds))",
+        "of several rivals the last one in the table decides the dead time",
+    ),
+    Fault(
+        "on-time",
+        "Taps/Outputs/OutputTap.swift",
+        "onNanoseconds &+= max(now.since(onSince), 0).magnitude",
+        "onNanoseconds &+= max(onSince.since(now), 0).magnitude",
+        "wrong sign: the time that an output was on is not added up",
+    ),
+    Fault(
+        "lease-and-timer",
+        "Taps/Outputs/OutputTap.swift",
+        "      if restActive != lease.isActiveWhenLost { restAt = .never }\n",
+        "",
+        "a timed set brings back what a lost client's lease has ended",
+    ),
+    Fault(
+        "rule-deadline",
+        "Taps/Rules/RuleTable.swift",
+        "      nextDeadline = min(nextDeadline, rules[index].deadline)\n    }\n",
+        "    }\n",
+        "lost wake-up: of two rules that wait only the first fires",
+    ),
+    Fault(
+        "untold-state",
+        "Taps/UntoldTaps.swift",
+        "    if !waiting.contains(place) {\n"
+        "      entries[place] = Entry(hasState: false, hasFault: false, wallNanoseconds: 0, byByteCount: 0)\n"
+        "    }\n",
+        "    entries[place] = Entry(hasState: false, hasFault: false, wallNanoseconds: 0, byByteCount: 0)\n",
+        "lost message: a fault hides the state before it, not told yet",
+    ),
+    Fault(
+        "lane-full",
+        "LinuxIO/Lanes/Mailbox.swift",
+        "underway < capacity ?",
+        "underway <= capacity ?",
+        "off by one: a full queue overwrites the message being handled",
+    ),
+    Fault(
+        "log-repeats",
+        "LinuxIO/Log/LogGate.swift",
+        "    let count = repeats\n    repeats = 0\n",
+        "    let count = repeats\n",
+        "forgotten reset: repeats of a line are told again and again",
+    ),
+    Fault(
+        "file-left-over",
+        "LinuxIO/Files/FileReplacement.swift",
+        "        if renamed < 0 { _ = clinux_unlink(new) }\n",
+        "",
+        "leak: a write that failed leaves its new file behind",
+    ),
+    Fault(
+        "duration-minutes",
+        "TaplineConfiguration/Document/Values.swift",
+        "return number.times(60_000) }",
+        "return number.times(60) }",
+        "wrong factor: minutes are seconds",
+    ),
+    Fault(
+        "limits-follow",
+        "TaplineConfiguration/Readers/LimitKeys.swift",
+        "sessionsMax = max(sessionsMax, connectionsMax) }",
+        "sessionsMax = max(sessionsMax, Limits().connectionsMax) }",
+        "wrong operand: sessions do not follow connections",
+    ),
+    Fault(
+        "limits-place",
+        "TaplineConfiguration/Readers/LimitKeys.swift",
+        " ?? problem.cause.flatMap { section.entry($0)?.place }",
+        "",
+        "lost place: what follows from a limit is not told at that limit",
+    ),
+    Fault(
+        "stop-level",
+        "Gateway/Commands.swift",
+        "return isStopping ? stopping : commandReceived(level: index, message)",
+        "return commandReceived(level: index, message)",
+        "while the server stops, commands to an LED are carried out",
+    ),
+    Fault(
+        "stop-rule",
+        "Gateway/GatewayRules.swift",
+        "      if isStopping { continue }  // it fired before the end began\n",
+        "",
+        "rules that fired before the end began are carried out after it",
+    ),
+    Fault(
+        "stop-saved",
+        "Tapline/Server/ServerStop.swift",
+        "    composeLastState(at: moment)\n    isStopping = true\n    gateway.leave(at: now)",
+        "    isStopping = true\n    gateway.leave(at: now)\n    composeLastState(at: moment)",
+        "wrong order: safe levels are saved in place of the commanded ones",
+    ),
+    Fault(
+        "stash-room",
+        "Gateway/PublicationStash.swift",
+        "      taken = 0\n      byteCount = 0\n",
+        "      taken = 0\n",
+        "leak: the room for what handlers publish is not given back",
+    ),
+]
