@@ -1,3 +1,14 @@
+// Memory of a fixed size, for every module above.
+//
+// This module owns how memory is taken: once, at the start, from a `Reservation`, which without a region only counts. The
+// containers (`FixedArray`, `Slab`, `Ring`, `BlockPool`, `ByteQueuePool`, `TimerWheel` and the others) keep pointers into
+// the region and never free them; the region belongs to whoever has mapped it. What a pool lends comes back to it. A full
+// pool answers nil or false and counts that in its `Gauge`; a stale `Handle` stops the program.
+//
+// It imports nothing but the standard library. It does no I/O, reads no clock (an `Instant` is its caller's), starts no
+// thread, and knows nothing of MQTT or of a board. Only the rows of a `Reservation` are allocated. Raw pointers stay in
+// types that state their invariant; other modules get `Bytes`, which are checked and lent for a call.
+
 /// One pool's line in the plan: how many entries, how many bytes each, and the sum with alignment.
 public struct ReservationRow {
   public let name: StaticString

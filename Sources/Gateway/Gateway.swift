@@ -10,6 +10,9 @@ public import Taps
 /// and so what they want published waits: states in `UntoldTaps`, messages of handlers and answers in the stash, fired
 /// rules in their queue. Each function that lets the broker run taps returns when all of that has come to rest.
 ///
+/// It imports Taps, MQTTBroker, MQTTWire and Bounded, and nothing of the kernel's side. Its memory is the reservation's,
+/// but for lists that are made at the start (handlers, discovery).
+///
 /// Files: Gateway (the bracket), Board (what is asked of the board), Origin, TapRoute, Commands (messages on command
 /// topics, questions, answers), CarryOut (lines and levels), GatewayRules, Handlers (an embedding program's),
 /// HomeAssistant (discovery), PublicationStash.

@@ -1,4 +1,15 @@
-// The words every packet uses: version, quality of service, who sent it.
+// The bytes of MQTT 3.1.1 and 5.0: what each packet looks like, and where one ends in a stream.
+//
+// This module owns layouts. Each packet has one file, which reads it and writes it, and whose errors are those that the
+// packet alone shows; what depends on a session is the broker's. Names and filters (Topic) are here too, and the two
+// framers: `PacketFramer` for streams, `BurstFramer` for lines that lose bytes.
+//
+// It imports Bounded only: `Bytes` and `ByteWriter`, and a `Reservation` for `BurstFramer`. It does no I/O, reads no
+// clock and allocates nothing. It owns no other memory: packets are read where they lie, and their fields are valid
+// only as long as those bytes; packets are written into a writer of the caller's. Bytes are read through `Bytes`, which
+// checks every access, so a peer's mistake is a `WireError` and never a trap.
+//
+// This file has the words that every packet uses: version, quality of service, who sent it.
 
 /// Protocol Level as it stands in CONNECT (§3.1.2.2).
 public enum ProtocolVersion: UInt8, BitwiseCopyable, Sendable {

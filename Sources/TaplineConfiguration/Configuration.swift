@@ -1,3 +1,15 @@
+// One YAML file becomes settings that are checked, or a list of all its errors with line and column.
+//
+//   Document/  YAML with places, errors, scalars as numbers; a `Section` is a mapping whose keys are known
+//   Readers/   a reader for each list of keys
+//
+// This module owns the keys, what an absent key stands for, and the words of errors. What a setting means, and which
+// settings contradict each other (`problem`), belongs to the module that the setting is for.
+//
+// It imports the modules below for their settings, and CYAML, which `ConfigurationDocument` alone calls; nothing of the
+// server. It reads files through LinuxIO (the configuration, board profiles, the machine's model) and writes none. It
+// runs at the start only and may allocate: what it hands out is values that own their arrays.
+
 import Bounded
 public import LinuxIO
 public import MQTTBroker

@@ -1,3 +1,16 @@
+// The board's taps: outputs, inputs, counters, sensors, levels (PWM channels and LEDs) and rules, a folder a kind.
+//
+// This module owns what each tap is (its state, its timers, its fault) and what an event makes of it. A command, an
+// edge, a reading or a deadline is a method; its answer is an action for the caller or a `Publication`. A tap changes no
+// line: it says what the line should do and is told what the line did. Settings are here with what they must not be
+// (`problem`), and so are the topics of taps, their payloads (Texts/), what Home Assistant is told of them, and the format
+// of the state file.
+//
+// It imports MQTTWire and Bounded, neither the broker nor the kernel's side. It does no I/O and reads no clock: time is a
+// parameter. `TapTable`, `OutputTable` and `RuleTable` take their memory from the reservation and write it once;
+// afterwards nothing allocates. Texts are rewritten in place, so a `Publication` is valid until its tap's next event.
+// Only what runs at the start (settings, discovery, reading a saved state) has arrays.
+
 public import Bounded
 
 /// Taps of one kind in the table's memory.

@@ -1,3 +1,5 @@
+/// Counts calls of malloc and its like, by thread, and passes each of them on to the C library. It keeps the counts and
+/// nothing else, and does no I/O.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,7 @@
 /// GPIO lines through libgpiod, the same for 1.6 and 2.x: which one is chosen by its header at compile time.
-/// Levels and edges are logical: with active_low, 1 and rising mean that the pin went low.
+/// Levels and edges are logical: with active_low, 1 and rising mean that the pin went low. It owns the handles of
+/// libgpiod, each until its close, release or free; what allocates says so. What is requested, and when it is tried again,
+/// is the caller's decision. Only LinuxIO calls it.
 #ifndef CGPIOD_H
 #define CGPIOD_H
 

@@ -1,5 +1,6 @@
 /// The kernel's and the C library's calls that Tapline makes, one a function, with the types of <stdint.h>.
-/// Every function that can fail returns -errno. None allocates unless its comment says so.
+/// Every function that can fail returns -errno. None allocates unless its comment says so. Descriptors and
+/// memory belong to the caller; the process's arguments are all that is kept here.
 #ifndef CLINUX_H
 #define CLINUX_H
 

@@ -1,4 +1,5 @@
-/// libyaml's event parser over bytes in memory: one event a call, with its position. Allocates; for start-up only.
+/// libyaml's event parser over bytes in memory: one event a call, with its position. Allocates; for start-up only. It owns
+/// the parser and the texts of its last event, and reads no file. Only TaplineConfiguration calls it.
 #ifndef CYAML_H
 #define CYAML_H
 

@@ -1,3 +1,15 @@
+// A running server, and the commands that look at a board without one.
+//
+//   Server/  the loop, and what it does with streams, lines, lanes, the state file and the log
+//   Board/   `KernelBoard`: what the gateway asks of lines and levels, done by the kernel
+//   Plan/    what a configuration takes of memory, by the code that takes it
+//   Tools/   listing, setting and watching lines
+//
+// This module owns the order of a turn, the start and the end, and the one mapping that all pools of the loop lie in
+// (`Server.memory`). It imports every module below and joins them; it decides about MQTT and taps only what needs
+// both the gateway and the kernel. All I/O goes through LinuxIO: nothing here calls C. The loop's thread owns all state
+// here; a lane sees only what is handed to it.
+
 import Bounded
 import Gateway
 import LinuxIO
