@@ -79,6 +79,12 @@ public struct Broker: ~Copyable {
   let topicScratch: Scratch
   let filterScratch: Scratch  // a filter, and a name beside it
 
+  /// Of the turn that is under way.
+  public internal(set) var work = Work()
+  var replayEnd = 0  // of the replay that is under way, in steps
+  /// The connection whose input waits for the next turn; null: none.
+  var paused = ConnectionID.null
+
   var startedAt = Instant(nanoseconds: 0)
   /// Connections that have not been accepted yet.
   var pendingCount = 0
@@ -159,6 +165,7 @@ public struct Broker: ~Copyable {
   /// session goes on or ends, its Will fires where it should (§3.1.2.5).
   public mutating func detach(_ id: ConnectionID, at now: Instant) {
     if connections[id].state != .closing { end(id, .lost, publishesWill: true, at: now) }
+    if paused == id { paused = .null }
     outboxes.clear(&connections[id].outbox, &messages)
     timers.cancel(id.index)
     connections.giveBack(id)

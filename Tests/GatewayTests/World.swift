@@ -345,6 +345,7 @@ final class World {
   private func give(_ client: Client) {
     let bytes = client.outgoing
     client.outgoing.removeAll(keepingCapacity: true)
+    gateway.callBroker { $0.beginTurn() }
     bytes.withUnsafeBytes { all in
       var input = Bytes(all)
       while client.isOpen, !gateway.broker.isClosing(client.id) {

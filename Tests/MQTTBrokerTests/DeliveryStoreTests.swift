@@ -155,7 +155,7 @@ import Testing
       stores.subscriptions.beginReplay(subscription, upTo: 4, stores.sessions)
       #expect(stores.sessions[session].subscriptions.replayCount == 1)
     }
-    stores.subscriptions.advanceReplay(subscription)
+    stores.subscriptions.advanceReplay(subscription, to: 1)
     #expect(stores.subscriptions[subscription].replaySlot == 1 && stores.subscriptions[subscription].isReplaying)
     for _ in 0..<2 {
       stores.subscriptions.endReplay(subscription, stores.sessions)

@@ -57,6 +57,11 @@ extension Simulation {
     var isMoving = true
     while isMoving, failure == nil {
       isMoving = false
+      broker.beginTurn()
+      if broker.outboxes.restingCount > 0 {
+        event(.other) { broker.advance(to: now) }
+        isMoving = true
+      }
       for line in lines where give(line) { isMoving = true }
       while let id = broker.nextReady() {
         if !writable.contains(id) { writable.append(id) }

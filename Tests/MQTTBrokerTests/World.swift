@@ -20,6 +20,10 @@ final class World {
   private var writable: [ConnectionID] = []
   private var retainedTopics: Set<String> = []
   private var tapNodeCount = 0
+  /// Turns in which something went on that had used up the steps of the one before.
+  private(set) var turnCount = 0
+  /// The steps of the turn that had most.
+  var mostSteps = 0
 
   /// One network connection as its client sees it.
   final class Client {
@@ -268,7 +272,7 @@ final class World {
   func settle() {
     var isMoving = true
     while isMoving {
-      isMoving = false
+      isMoving = takeTurn()
       // Few of many clients have something to send.
       let senders = clients.filter {
         !$0.value.outgoing.isEmpty || $0.value.isOpen && broker.holdsInput($0.value.id)
@@ -281,6 +285,22 @@ final class World {
       writable = []
       for id in ready where names[id.key] != nil && flush(id) { isMoving = true }
     }
+  }
+
+  /// A turn begins: what waits for it goes on.
+  private func takeTurn() -> Bool {
+    mostSteps = max(mostSteps, broker.work.steps)
+    broker.beginTurn()
+    let paused = broker.takePaused()
+    if let paused {
+      var none = Bytes.empty
+      _ = broker.receive(&none, on: paused, lends: true, at: now)
+      broker.settle()
+    }
+    guard let due = broker.nextDeadline, due.nanoseconds == 0 else { return paused != nil }
+    turnCount += 1
+    broker.advance(to: now)
+    return true
   }
 
   private func receive(_ client: Client) -> Bool {

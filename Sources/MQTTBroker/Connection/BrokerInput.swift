@@ -23,6 +23,10 @@ extension Broker {
     _ input: inout Bytes, on id: ConnectionID, lends: Bool = false, at now: Instant
   ) -> Receipt {
     counters.bytesReceived &+= UInt64(input.count)
+    if paused == id {
+      hold(&input, of: id, at: now)
+      return .done
+    }
     if connections[id].heldByteCount > 0 {
       let receipt = receiveHeld(on: id, at: now)
       if receipt == .done, connections[id].heldByteCount > 0 { hold(&input, of: id, at: now) }
@@ -86,6 +90,12 @@ extension Broker {
         connections[id].packetDeadline = .never
         armConnection(id, at: now)
       }
+      work.did(1)
+      if work.isOver, mayPause(id, input) {
+        hold(&input, of: id, at: now)
+        paused = id
+        return counters.tapsRun != tapsRun ? .tapsRan : .done
+      }
       if counters.tapsRun != tapsRun { return .tapsRan }
     }
   }
@@ -126,7 +136,7 @@ extension Broker {
   /// Whether the connection may go on, and the answers to further packets would find room: only then is the transport to
   /// be read.
   public func wantsInput(_ id: ConnectionID) -> Bool {
-    connections[id].isReading && !acksFill(id) && hasControlRoom(id)
+    connections[id].isReading && !acksFill(id) && hasControlRoom(id) && paused != id
   }
 
   /// An acknowledgement or DISCONNECT without a reason's text is no longer. CONNACK finds an empty outbox; SUBACK, UNSUBACK
@@ -136,6 +146,29 @@ extension Broker {
   /// Room for the next packet's answer behind the acknowledgements that wait.
   @inline(__always) private func hasControlRoom(_ id: ConnectionID) -> Bool {
     outboxes.promisesControl(connections[id].outbox, Broker.controlBytesMax &+ connections[id].acks.byteCount)
+  }
+
+  // MARK: The turn
+
+  /// A turn of the loop begins. Call `resume` next.
+  public mutating func beginTurn() { work.begin() }
+
+  /// Whether more input may be taken in this turn.
+  public var mayGoOn: Bool { !work.isOver && paused.isNull }
+
+  /// The connection whose input waits from the turn before, and is to be given to `receive` without more before anything
+  /// else is read; nil: none. It may wait again.
+  public mutating func takePaused() -> ConnectionID? {
+    let id = paused
+    paused = .null
+    return !id.isNull && connections.isLent(id) && connections[id].heldByteCount > 0 ? id : nil
+  }
+
+  /// Whether the rest of its input can wait: only one connection's does, and where there is room for it.
+  private func mayPause(_ id: ConnectionID, _ input: Bytes) -> Bool {
+    paused.isNull && !input.isEmpty && connections[id].state == .connected
+      && connections[id].partial.byteCount + input.count <= limits.packetBytesMax
+      && partials.gauge.free * partials.blockBytes >= input.count + partials.blockBytes
   }
 
   // MARK: Input that waits

@@ -28,6 +28,8 @@ struct Outboxes: ~Copyable {
   private var ready: IndexQueue
   /// Places of connections whose messages lack room that others hold, with nothing of their own under way.
   private var starved: IndexQueue
+  /// Places of connections whose replay of retained messages goes on in another turn.
+  private var resting: IndexQueue
   /// The packet being taken, if its bytes may be lent to an outbox, and the connection whose outbox has some.
   var lendable = Bytes.empty
   private(set) var lentTo = ConnectionID.null
@@ -46,6 +48,7 @@ struct Outboxes: ~Copyable {
       name: "outbox chunks", in: &reservation)
     ready = IndexQueue(count: limits.connectionsMax, name: "ready connections", in: &reservation)
     starved = IndexQueue(count: limits.connectionsMax, name: "starved connections", in: &reservation)
+    resting = IndexQueue(count: limits.connectionsMax, name: "resting replays", in: &reservation)
     aliasScratch = Scratch(byteCount: limits.topicBytesMax + 1, name: "scratch: alias", in: &reservation)
     aliasMax = limits.topicAliasMax
     aliasBytesMax = limits.topicAliasBytesMax
@@ -132,6 +135,12 @@ struct Outboxes: ~Copyable {
   mutating func waitForRoom(_ id: ConnectionID, _ outbox: Outbox) {
     if outbox.isEmpty { starved.push(id.index) }
   }
+
+  /// The connection's replay has had its steps of this turn.
+  mutating func rest(_ id: ConnectionID) { resting.push(id.index) }
+
+  var restingCount: Int { resting.count }
+  mutating func nextResting() -> Int? { resting.pop() }
 
   var starvedCount: Int { starved.count }
   func isStarved(_ index: Int) -> Bool { starved.contains(index) }

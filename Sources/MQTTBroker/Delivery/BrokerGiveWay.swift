@@ -83,6 +83,7 @@ extension Broker {
     } else if !deliveries.dropInflight(session, sessions, &messages) {
       return false
     }
+    work.did(Work.giveWaySteps)
     counters.queuedDropped &+= 1
     counters.gaveWay &+= 1
     sessions.countDropped(session)

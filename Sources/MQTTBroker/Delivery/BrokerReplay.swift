@@ -4,8 +4,11 @@ import MQTTWire
 /// Retained messages to a new subscription (§3.3.1.3, §3.8.4): by a cursor in the subscription, so that they take no
 /// memory however many match.
 extension Broker {
-  /// Goes on where the last call stopped: constant memory, whatever the number of retained messages.
+  /// Goes on where the last call stopped: constant memory, whatever the number of retained messages, and some steps at a
+  /// time.
   mutating func replay(_ session: Handle<Session>, on id: ConnectionID, at now: Instant) {
+    if work.isOver { return outboxes.rest(id) }
+    replayEnd = work.steps &+ Work.replaySteps
     var subscription = sessions[session].subscriptions.first
     while sessions[session].subscriptions.replayCount > 0, !subscription.isNull {
       if subscriptions[subscription].isReplaying {
@@ -30,9 +33,14 @@ extension Broker {
       guard !slot.isNull, retained[slot].age <= subscriptions[subscription].replayAge else { return true }
       return replay(slot, subscription, session, on: id, at: now)
     }
-    while Int(subscriptions[subscription].replaySlot) < limits.retainedMax {
-      let index = Int(subscriptions[subscription].replaySlot)
-      if let slot = retained.handle(at: index), retained[slot].age <= subscriptions[subscription].replayAge {
+    while let (slot, wordCount) = retained.next(from: Int(subscriptions[subscription].replaySlot)) {
+      if work.steps >= replayEnd {
+        outboxes.rest(id)
+        return false
+      }
+      work.did(wordCount)
+      subscriptions.advanceReplay(subscription, to: slot.index)
+      if retained[slot].age <= subscriptions[subscription].replayAge {
         writer.truncate(to: filterByteCount)
         let message = messages[retained[slot].message]
         messages.bodies.copy(message.body, from: 0, byteCount: Int(message.topicByteCount), into: &writer)
@@ -40,15 +48,26 @@ extension Broker {
           guard replay(slot, subscription, session, on: id, at: now) else { return false }
         }
       }
-      subscriptions.advanceReplay(subscription)
+      subscriptions.advanceReplay(subscription, to: slot.index + 1)
     }
     return true
+  }
+
+  /// Replays that have had their steps go on, each once.
+  mutating func resumeReplays(at now: Instant) {
+    var remaining = outboxes.restingCount
+    while remaining > 0, !work.isOver, let index = outboxes.nextResting() {
+      remaining -= 1
+      guard let id = connections.handle(at: index), connections[id].state == .connected else { continue }
+      pump(connections[id].session, at: now)
+    }
   }
 
   private mutating func replay(
     _ slot: Handle<Retained>, _ subscription: Handle<Subscription>, _ session: Handle<Session>, on id: ConnectionID,
     at now: Instant
   ) -> Bool {
+    work.did(Work.filterSteps)
     let message = retained[slot].message
     guard !messages.hasExpired(message, at: now) else {
       retained.remove(slot, &topics, &messages)

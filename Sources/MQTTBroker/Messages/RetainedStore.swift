@@ -17,6 +17,8 @@ struct Retained: BitwiseCopyable {
 /// slots' messages.
 struct RetainedStore: ~Copyable {
   private var slots: Slab<Retained>
+  /// A bit for each slot that is lent, so that a walk passes over the others.
+  private let used: FixedArray<UInt64>
   /// Of the message that was retained last.
   private(set) var age: UInt32 = 0
   private(set) var sweep = ExpirySweep()
@@ -27,6 +29,7 @@ struct RetainedStore: ~Copyable {
   init(limits: Limits, in reservation: inout Reservation) {
     blockCountMax = limits.blockCount - limits.blocksKeptForQoS
     slots = Slab(capacity: limits.retainedMax, name: "retained", in: &reservation)
+    used = FixedArray(count: (limits.retainedMax + 63) / 64, name: "  bit map", in: &reservation)
   }
 
   subscript(slot: Handle<Retained>) -> Retained {
@@ -56,7 +59,21 @@ struct RetainedStore: ~Copyable {
       return nil
     }
     topics.hang(slot, on: node)
+    used[slot.index >> 6] |= 1 << UInt64(slot.index & 63)
     return slot
+  }
+
+  /// The first slot from `index` on that is lent, and how many words were looked at.
+  func next(from index: Int) -> (slot: Handle<Retained>, wordCount: Int)? {
+    var word = index >> 6
+    guard word < used.count else { return nil }
+    var bits = used[word] & (.max << UInt64(index & 63))
+    while bits == 0 {
+      word += 1
+      guard word < used.count else { return nil }
+      bits = used[word]
+    }
+    return (slots.handle(at: word << 6 + bits.trailingZeroBitCount)!, word - index >> 6 + 1)
   }
 
   private func oldBlockCount(_ slot: Handle<Retained>, _ messages: borrowing MessageStore) -> Int {
@@ -111,6 +128,7 @@ struct RetainedStore: ~Copyable {
     let node = slots[slot].node
     if !slots[slot].message.isNull { giveWay(slot, &messages) }
     topics.hang(Handle<Retained>.null, on: node)
+    used[slot.index >> 6] &= ~(1 << UInt64(slot.index & 63))
     slots.giveBack(slot)
     topics.prune(node)
   }

@@ -29,6 +29,7 @@ extension Broker {
   /// room lose their own.
   @inline(__always) mutating func reserve(_ message: Inbound, at now: Instant) -> Reserved? {
     receivers.collect(publisher: message.publisher, topics, subscriptions, sessions)
+    work.did(topics.visitedCount &+ receivers.lookedCount &+ receivers.count)
     var needed = 0
     var cellsNeeded = 0
     var position = 0

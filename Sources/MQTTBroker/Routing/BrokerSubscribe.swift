@@ -10,6 +10,7 @@ extension Broker {
     var codes = messageScratch.writer()
     var filters = packet.filters
     while let entry = filters.next() {
+      work.did(Work.filterSteps)
       codes.write(subscribe(session, entry.filter, entry.options, identifier: packet.subscriptionID).rawValue)
     }
     sendControl(on: id) { writer in
@@ -78,7 +79,10 @@ extension Broker {
     let version = connections[id].version
     var codes = messageScratch.writer()
     var filters = packet.filters
-    while let text = filters.next() { codes.write(unsubscribe(session, text).rawValue) }
+    while let text = filters.next() {
+      work.did(Work.filterSteps)
+      codes.write(unsubscribe(session, text).rawValue)
+    }
     sendControl(on: id) { writer in
       SubAck(packetID: packet.packetID, reasonCodes: codes.written)
         .encode(type: .unsubAck, into: &writer, version: version)

@@ -27,9 +27,9 @@ struct Receiver: BitwiseCopyable {
 
 /// What a session has of `Receivers`.
 struct SessionMatch: BitwiseCopyable {
-  /// The routing in which `first` was collected.
+  /// The routing in which the session was collected, and its place in the list.
   fileprivate var serial: UInt32 = 0
-  fileprivate var first: Handle<Subscription> = .null
+  fileprivate var place: UInt32 = 0
 }
 
 /// What a subscription has of `Receivers`.
@@ -45,6 +45,8 @@ struct SubscriptionMatch: BitwiseCopyable {
 struct Receivers: ~Copyable {
   private let list: FixedArray<Receiver>
   private(set) var count = 0
+  /// Subscriptions that the last collection has looked at.
+  private(set) var lookedCount = 0
   private var serial: UInt32 = 0
 
   init(limits: Limits, in reservation: inout Reservation) {
@@ -64,6 +66,7 @@ struct Receivers: ~Copyable {
     _ sessions: borrowing SessionStore
   ) {
     count = 0
+    lookedCount = 0
     serial &+= 1
     if serial == 0 { beginSerials(at: 1, sessions) }
     var position = 0
@@ -71,6 +74,7 @@ struct Receivers: ~Copyable {
       let node = topics.found(position)
       var subscription = topics[node].subscriptions
       while !subscription.isNull {
+        lookedCount &+= 1
         add(subscription, publisher: publisher, subscriptions, sessions)
         subscription = subscriptions[subscription].nextInNode
       }
@@ -99,19 +103,16 @@ struct Receivers: ~Copyable {
     let receiving = sessions.address(receiver.session)
     guard receiving.pointee.match.serial == serial else {
       receiving.pointee.match.serial = serial
-      receiving.pointee.match.first = subscription
+      receiving.pointee.match.place = UInt32(truncatingIfNeeded: count)
       entry.pointee.match.next = .null
       list[count] = receiver
       count += 1
       return
     }
-    // Overlapping filters: one copy with the highest QoS and all identifiers (§3.3.4-2, §3.3.4-3). The
-    // session's receiver is near the end of the list most often.
-    var position = count - 1
-    while list[position].matched != receiving.pointee.match.first { position -= 1 }
+    // Overlapping filters: one copy with the highest QoS and all identifiers (§3.3.4-2, §3.3.4-3).
+    let position = Int(receiving.pointee.match.place)
     entry.pointee.match.next = list[position].matched
     list[position].matched = subscription
-    receiving.pointee.match.first = subscription
     list[position].qos = max(list[position].qos, receiver.qos)
     if receiver.retainAsPublished { list[position].retainAsPublished = true }
     if receiver.hasIdentifier { list[position].hasIdentifier = true }
@@ -130,6 +131,7 @@ struct Receivers: ~Copyable {
     let first = member
     while remaining > 0 {
       while !member.isNull {
+        lookedCount &+= 1
         let score = sessions.readiness(subscriptions[member].session)
         if score > bestScore {
           best = member

@@ -259,7 +259,9 @@ struct SubscriptionStore: ~Copyable {
   }
 
   /// The slot to look at has been looked at.
-  func advanceReplay(_ subscription: Handle<Subscription>) { subscriptions[subscription].replaySlot += 1 }
+  func advanceReplay(_ subscription: Handle<Subscription>, to slot: Int) {
+    subscriptions[subscription].replaySlot = UInt32(slot)
+  }
 
   func endReplay(_ subscription: Handle<Subscription>, _ sessions: borrowing SessionStore) {
     guard subscriptions[subscription].isReplaying else { return }

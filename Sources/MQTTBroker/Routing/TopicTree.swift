@@ -60,6 +60,8 @@ struct TopicTree: ~Copyable {
   /// Nodes found by the last `match`, at most one entry a node.
   private let found: FixedArray<Handle<TopicNode>>
   private(set) var foundCount = 0
+  /// Nodes that the last match has visited.
+  private(set) var visitedCount = 0
 
   /// Of the topic that is being matched; hashed once, whatever the number of branches.
   private struct Level: BitwiseCopyable {
@@ -241,6 +243,7 @@ struct TopicTree: ~Copyable {
     let hash = topic.hash(seed: seed)
     if let row = recent.row(of: topic, hash: hash) {
       foundCount = recent.copy(row, into: found)
+      visitedCount = foundCount
       return
     }
     walk(topic)
@@ -249,6 +252,7 @@ struct TopicTree: ~Copyable {
 
   private mutating func walk(_ topic: Bytes) {
     foundCount = 0
+    visitedCount = 0
     guard !rootHandle.isNull else { return }
     var levelCount = 0
     var reader = LevelReader(topic)
@@ -262,6 +266,7 @@ struct TopicTree: ~Copyable {
     stack[0] = Step(node: rootHandle, depth: 0)
     while stackCount > 0 {
       stackCount -= 1
+      visitedCount &+= 1
       let step = stack[stackCount]
       // Wildcards in the first level do not match topics that begin with $ (§4.7.2).
       let wildcards = step.depth > 0 || !isDollar

@@ -3,8 +3,11 @@ import MQTTWire
 
 /// Deadlines of connections, sessions and retained messages.
 extension Broker {
-  /// When `advance` has something to do next; nil: nothing is due.
-  public var nextDeadline: Instant? { timers.nextDeadline }
+  /// When `advance` has something to do next; nil: nothing is due. Long past while input or a replay waits for the next
+  /// turn.
+  public var nextDeadline: Instant? {
+    outboxes.restingCount > 0 || !paused.isNull ? Instant(nanoseconds: 0) : timers.nextDeadline
+  }
 
   /// Does what has become due: late CONNECTs and packets, keep alive, Wills, session expiry, $SYS.
   public mutating func advance(to now: Instant) {
@@ -23,6 +26,7 @@ extension Broker {
       }
     }
     pumpStarved(at: now)
+    resumeReplays(at: now)
   }
 
   /// Begins the publication of $SYS.

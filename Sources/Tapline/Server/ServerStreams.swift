@@ -9,7 +9,10 @@ extension Server {
   /// Streams are taken in by admission control and are nobody's until their first byte. Then the broker has a connection for
   /// each of them.
   func takeStreams(at now: Instant) {
-    while let event = streams.next(at: now) {
+    callBroker { $0.beginTurn() }
+    if let id = callBroker({ $0.takePaused() }) { goOn(with: id, at: now) }
+    // What is left is taken in the next turn, first come first served.
+    while broker.mayGoOn, let event = streams.next(at: now) {
       switch event {
       case .bytes(let stream, let bytes): received(bytes, on: stream, at: now)
       case .ended(let stream): close(stream, at: now)
@@ -107,6 +110,13 @@ extension Server {
     if awaitedConnect, !broker.awaitsConnect(id) { admission.leave(stream.bits) }
     // Its answers would find no room: it is read when its outbox has drained (see `flush`).
     if !broker.wantsInput(id) { streams.hold(stream, true) }
+  }
+
+  /// Input that has used up the steps of the turn before.
+  private func goOn(with id: ConnectionID, at now: Instant) {
+    let stream = StreamID(bits: broker.transport(of: id))
+    take(.empty, on: id, stream, lends: false, at: now)
+    if broker.isAttached(id), streams.isOpen(stream), broker.wantsInput(id) { streams.hold(stream, false) }
   }
 
   private static var bulkBytes: Int { 8192 }

@@ -119,7 +119,7 @@ final class BrokerWorld {
   func advance(milliseconds: Int64) {
     guard now < Instant(milliseconds: 3_000_000_000_000) else { return }
     now = now.adding(milliseconds: milliseconds)
-    sealed { broker in broker.advance(to: now) }
+    advance()
     if let deadline = broker.nextDeadline { check(deadline > now, "a deadline that has passed") }
   }
 
@@ -127,8 +127,9 @@ final class BrokerWorld {
 
   /// Until nothing moves: reads what can be read, writes what can be written.
   func turn() {
+    sealed { broker in broker.beginTurn() }
     for client in clients { receive(client) }
-    sealed { broker in broker.advance(to: now) }
+    advance()
     var remaining = broker.limits.connectionsMax
     while remaining > 0, let id = sealed({ broker in broker.nextReady() }) {
       remaining -= 1
@@ -136,6 +137,18 @@ final class BrokerWorld {
     }
     for client in clients { flush(client) }
     while sealed({ broker in broker.nextNotice() }) != nil {}
+  }
+
+  /// What had used up its steps goes on, turn by turn.
+  private func advance() {
+    repeat {
+      sealed { broker in broker.advance(to: now) }
+      sealed { broker in broker.beginTurn() }
+      if let id = sealed({ broker in broker.takePaused() }) {
+        var none = Bytes.empty
+        while sealed({ broker in broker.receive(&none, on: id, at: now) }) == .tapsRan {}
+      }
+    } while broker.nextDeadline?.nanoseconds == 0
   }
 
   private func receive(_ client: BrokerClient) {
