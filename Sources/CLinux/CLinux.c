@@ -97,6 +97,15 @@ int64_t clinux_writev(int32_t fd, const struct clinux_part *parts, int32_t count
 int32_t clinux_set_nonblocking(int32_t fd) {
   int flags = fcntl(fd, F_GETFL);
   return flags < 0 ? -errno : or_errno(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+int32_t clinux_fill_standard_descriptors(void) {
+  for (int fd = 0; fd <= 2; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    // The lowest one that is free, which is `fd`: those below are open.
+    if (open("/dev/null", O_RDWR | O_NOCTTY) < 0) return -errno;
+  }
+  return 0;
+}
+
 }
 
 int32_t clinux_unlink(const char *path) { return or_errno(unlink(path)); }

@@ -18,6 +18,8 @@ struct ExitStatus {
 /// The command `tapline`: reads its arguments, calls the library, prints.
 enum Command {
   static func main() -> ExitStatus {
+    // Nobody reads a message where this fails: at most, a descriptor that is there is standard output.
+    guard clinux_fill_standard_descriptors() == 0 else { return .fault }
     // A reader that goes is an error of write(2), not our end.
     _ = clinux_signal_ignore(Int32(CLINUX_SIGPIPE))
     guard let first = argument(1) else {

@@ -44,10 +44,10 @@ class Binary:
     def command(self, *arguments):
         return [*self.runner, str(self.path), *map(str, arguments)]
 
-    def run(self, *arguments, **options):
-        """To its end, with what it printed as text."""
+    def run(self, *arguments, wrap=lambda command: command, **options):
+        """To its end, with what it printed as text. `wrap` makes another command of its words."""
         options = {"capture_output": True, "text": True, "timeout": PATIENCE_SECONDS} | options
-        return subprocess.run(self.command(*arguments), **options)
+        return subprocess.run(wrap(self.command(*arguments)), **options)
 
     def __str__(self):
         return " ".join([*(Path(word).name for word in self.runner[:1]), self.path.name])
@@ -73,15 +73,20 @@ def hold_port():
 
 
 class Daemon:
-    """`configuration` is YAML without listeners, in which FOLDER is the daemon's own; `limits` are the keys of its section of that name."""
+    """`configuration` is YAML without listeners, in which FOLDER is the daemon's own; `limits` are the keys of its section of that name.
+    `wrap` makes another command of its words. Unless it `awaits_ready`, `start` does not wait."""
 
-    def __init__(self, binary, folder, configuration="", listeners=None, environment=None, sockets=(), **limits):
+    def __init__(
+            self, binary, folder, configuration="", listeners=None, environment=None, sockets=(),
+            wrap=lambda command: command, awaits_ready=True, **limits):
         self.binary = binary
         self.folder = folder
         self.port_holder = hold_port()
         self.port = self.port_holder.getsockname()[1]
         self.environment = environment or {}
         self.sockets = sockets  # passed as a service manager does
+        self.wrap = wrap
+        self.awaits_ready = awaits_ready
         self.process = None
         folder.mkdir()
         lines = [listener.replace("PORT", str(self.port)) for listener in listeners or ["{address: 127.0.0.1, port: PORT}"]]
@@ -105,7 +110,7 @@ class Daemon:
 
     def launch(self):
         """Starts it, without waiting."""
-        command, options = self.binary.command("run", "-c", self.configuration), {}
+        command, options = self.wrap(self.binary.command("run", "-c", self.configuration)), {}
         if self.sockets:
             command = [sys.executable, "-c", PASS_SOCKETS, ",".join(str(socket.fileno()) for socket in self.sockets), *command]
             options["pass_fds"] = [socket.fileno() for socket in self.sockets]
@@ -115,6 +120,8 @@ class Daemon:
 
     def start(self):
         self.launch()
+        if not self.awaits_ready:
+            return
         wait(lambda: "tapline: ready" in self.log or self.process.poll() is not None, "ready line")
         assert self.is_running, f"exit status {self.process.returncode}: {self.log}"
 

@@ -77,6 +77,9 @@ int32_t clinux_unlink(const char *path);
 /// chmod(2). 0 or -errno.
 int32_t clinux_chmod(const char *path, uint32_t mode);
 /// readlink(2). Bytes of the target, without a NUL, or -errno.
+/// Opens /dev/null as each of the descriptors 0 to 2 that is closed. To be called before the process opens any other. 0 or
+/// -errno.
+int32_t clinux_fill_standard_descriptors(void);
 int64_t clinux_readlink(const char *path, void *target, size_t capacity);
 /// lstat(2): 1 when `path` is a socket, 0 when it is something else, or -errno.
 int32_t clinux_is_socket(const char *path);

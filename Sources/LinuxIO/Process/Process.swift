@@ -39,5 +39,9 @@ public enum Process {
     return Int(limit)
   }
 
+  /// Opens /dev/null as each of the descriptors 0 to 2 that is closed, so that no file, socket or eventfd of ours becomes one
+  /// of them, into which the log would be written. First of all, before the process opens anything.
+  public static func fillStandardDescriptors() throws(LinuxError) { try check(clinux_fill_standard_descriptors()) }
+
   public static func exit(_ status: Int32) -> Never { clinux_exit(status) }
 }

@@ -85,6 +85,11 @@ public final class Server {
   /// its tap says `fault` and is tried again.
   public init(_ configuration: Configuration) throws(StartError) {
     self.configuration = configuration
+    do throws(LinuxError) {
+      try Process.fillStandardDescriptors()  // where the program has not done so
+    } catch {
+      throw StartError(text: Server.text("/dev/null cannot take the place of a closed descriptor: ", error))
+    }
     log = Log(configuration.log)
     let plan = Server.plan(configuration)
     do throws(LinuxError) {

@@ -1,0 +1,60 @@
+"""How the process begins: closed standard descriptors."""
+
+import itertools
+import os
+
+import pytest
+
+from daemon import wait
+
+CLOSE = {0: "0<&-", 1: "1>&-", 2: "2>&-"}
+SUBSETS = [subset for count in range(4) for subset in itertools.combinations(CLOSE, count)]
+
+
+def closing(descriptors, command):
+    """The command, started without these descriptors."""
+    redirections = " ".join(CLOSE[fd] for fd in descriptors)
+    return ["sh", "-c", f'exec "$@" {redirections}', "sh", *command]
+
+
+@pytest.fixture
+def native(build):
+    if build.is_emulated:
+        pytest.skip("the emulator's own descriptors and calls are in the way")
+    return build
+
+
+@pytest.mark.parametrize("closed", SUBSETS, ids=lambda subset: "".join(map(str, subset)) or "none")
+def test_closed_descriptors_are_filled(native, make_daemon, closed):
+    """No descriptor of the daemon's own is 0, 1 or 2: log lines would go to it."""
+    daemon = make_daemon(
+        "board: simulated\ntaps:\n  persist: FOLDER/state\n  outputs: {lamp: {pin: GPIO17}}\n",
+        build=native, wrap=lambda command: closing(closed, command), awaits_ready=2 not in closed)
+    with wait(lambda: attempt(daemon), "connection"):
+        for fd in closed:
+            assert os.readlink(f"/proc/{daemon.pid}/fd/{fd}") == "/dev/null"
+        if 2 not in closed:
+            assert os.readlink(f"/proc/{daemon.pid}/fd/2") == str(daemon.log_file)
+    assert daemon.stop() == 0
+
+
+def attempt(daemon):
+    """A client; None while nobody listens."""
+    assert daemon.is_running
+    try:
+        return daemon.connect("c")
+    except ConnectionRefusedError:
+        return None
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["check", "-c", "FILE"], ["plan", "-c", "FILE"]], ids=" ".join)
+def test_closed_descriptors_do_no_harm_to_commands(native, tmp_path, arguments):
+    file = tmp_path / "tapline.yaml"
+    file.write_text("listeners: [{address: 127.0.0.1, port: 1883}]\n")
+    words = [str(file) if word == "FILE" else word for word in arguments]
+    whole = native.run(*words)
+    assert whole.stdout
+    for closed in SUBSETS:
+        done = native.run(*words, wrap=lambda command: closing(closed, command))
+        assert done.returncode == whole.returncode
+        assert bool(done.stdout) == (1 not in closed)
