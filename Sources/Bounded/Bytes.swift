@@ -100,9 +100,9 @@ public struct Bytes: BitwiseCopyable, @unchecked Sendable {
 
   @inlinable public func contains(_ byte: UInt8) -> Bool { firstIndex(of: byte) != nil }
 
-  /// Multiplies and folds eight bytes at a time, beginning with `seed`; good enough for tables whose keys a peer may choose
-  /// only without knowing `seed`, which the owner draws at start.
-  @inlinable public func hash(seed: UInt64) -> UInt32 {
+  /// Multiplies and folds eight bytes at a time, beginning with `seed`. For caches in which two entries of one hash cost no
+  /// more than one that is not there: a peer can make as many as it likes. Tables that peers fill use `HashKey`.
+  @inlinable public func quickHash(seed: UInt64) -> UInt32 {
     var value = seed ^ 0xCBF2_9CE4_8422_2325
     var index = 0
     while index &+ 8 <= count {

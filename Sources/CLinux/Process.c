@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -32,6 +33,15 @@ const char *clinux_argument(int32_t index) {
 const char *clinux_environment(const char *name) { return getenv(name); }
 int32_t clinux_pid(void) { return getpid(); }
 uint32_t clinux_uid(void) { return getuid(); }
+
+int32_t clinux_random(void *bytes, size_t count) {
+  for (size_t start = 0; start < count;) {
+    ssize_t drawn = getrandom((char *)bytes + start, count - start, 0);
+    if (drawn >= 0) start += (size_t)drawn;
+    else if (errno != EINTR) return -errno;
+  }
+  return 0;
+}
 
 int32_t clinux_hostname(char *text, size_t capacity) {
   if (capacity == 0 || gethostname(text, capacity) < 0) return capacity == 0 ? -EINVAL : -errno;

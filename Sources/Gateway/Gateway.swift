@@ -46,13 +46,13 @@ public final class Gateway<TheBoard: Board> {
 
   /// Takes all memory from `reservation`. Call `prepare` before any other function.
   public init(
-    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, seed: UInt64, board: TheBoard,
+    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, keys: BrokerKeys, board: TheBoard,
     in reservation: inout Reservation
   ) {
     self.board = board
     self.limits = limits
     self.handlerLimits = handlerLimits
-    guardedBroker = Broker(limits: limits, seed: seed, in: &reservation)
+    guardedBroker = Broker(limits: limits, keys: keys, in: &reservation)
     taps = TapTable(settings, in: &reservation)
     rules = RuleTable(settings, in: &reservation)
     stash = PublicationStash(handlerLimits, in: &reservation)
@@ -64,7 +64,7 @@ public final class Gateway<TheBoard: Board> {
   public static func count(
     _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, in reservation: inout Reservation
   ) {
-    _ = Broker(limits: limits, seed: 0, in: &reservation)
+    _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 0), in: &reservation)
     _ = TapTable(settings, in: &reservation)
     _ = RuleTable(settings, in: &reservation)
     _ = PublicationStash(handlerLimits, in: &reservation)

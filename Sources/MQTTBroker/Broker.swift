@@ -2,7 +2,7 @@ public import Bounded
 public import MQTTWire
 
 /// The MQTT server without its network: bytes in, bytes out, time as a parameter. No clock, no descriptor, no
-/// randomness but the seed, no allocation after `init`: a seed and a byte log replay a run.
+/// randomness but its keys, no allocation after `init`: keys and a byte log replay a run.
 ///
 /// The caller attaches a connection, feeds `receive`, and after each turn empties the outboxes of the
 /// connections that `nextReady` names.
@@ -89,15 +89,14 @@ public struct Broker: ~Copyable {
   /// Connections that have not been accepted yet.
   var pendingCount = 0
 
-  /// Takes all memory from `reservation`. `seed` is drawn anew for every start: hashing and assigned client
-  /// identifiers follow from it.
-  public init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
+  /// Takes all memory from `reservation`. `keys` are drawn anew for every start.
+  public init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     precondition(limits.problems.isEmpty)
     self.limits = limits
     connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)
-    sessions = SessionStore(limits: limits, seed: seed, in: &reservation)
+    sessions = SessionStore(limits: limits, keys: keys, in: &reservation)
     packetIDs = PacketIDStore(limits: limits, in: &reservation)
-    topics = TopicTree(limits: limits, seed: seed, in: &reservation)
+    topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
     subscriptions = SubscriptionStore(limits: limits, in: &reservation)
     taps = FixedArray(count: limits.tapsMax, name: "taps", in: &reservation)
     repeated = RepeatedMessages(seed: seed, in: &reservation)

@@ -41,7 +41,7 @@ struct BytesTests {
     }
   }
 
-  @Test func hashDependsOnEveryByteAndTheSeed() {
+  @Test func quickHashDependsOnEveryByteAndTheSeed() {
     var seen: Set<UInt32> = []
     var made = 0
     for count in 0...20 {
@@ -49,20 +49,20 @@ struct BytesTests {
         var array = [UInt8](repeating: 7, count: count)
         if changed < count { array[changed] = 8 }
         for seed in [UInt64(1), 2] {
-          withBytes(array) { seen.insert($0.hash(seed: seed)) }
+          withBytes(array) { seen.insert($0.quickHash(seed: seed)) }
           made += 1
         }
-        withBytes(array) { first in withBytes(array) { check(first.hash(seed: 3) == $0.hash(seed: 3)) } }
+        withBytes(array) { first in withBytes(array) { check(first.quickHash(seed: 3) == $0.quickHash(seed: 3)) } }
       }
     }
     #expect(seen.count == made)
   }
 
   /// A table of 1024 slots with 1024 keys that differ in their number only.
-  @Test func hashSpreads() {
+  @Test func quickHashSpreads() {
     var load = [Int](repeating: 0, count: 1024)
     for number in 0..<1024 {
-      withBytes(Array("plant/line-\(number)/temperature".utf8)) { load[Int($0.hash(seed: 42)) & 1023] += 1 }
+      withBytes(Array("plant/line-\(number)/temperature".utf8)) { load[Int($0.quickHash(seed: 42)) & 1023] += 1 }
     }
     #expect(load.max()! < 10)
   }

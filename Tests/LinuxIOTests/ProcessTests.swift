@@ -20,6 +20,20 @@ import Testing
     #expect(signals.next() == nil)
   }
 
+  @Test func everyKeyIsAnother() throws {
+    var hashes: Set<UInt64> = []
+    for _ in 0..<100 { hashes.insert(try Process.randomKey().hash(.empty)) }
+    #expect(hashes.count == 100)
+  }
+
+  @Test func moreRandomBytesThanOneCallGives() {
+    // Beyond 33,554,431 bytes getrandom(2) is short.
+    let count = 33_554_431 + 64
+    var bytes = [UInt8](repeating: 0, count: count)
+    #expect(bytes.withUnsafeMutableBytes { clinux_random($0.baseAddress!, count) } == 0)
+    #expect(bytes.suffix(64).contains { $0 != 0 })
+  }
+
   @Test func mappedMemoryIsZeroedWholePagesAndWritable() throws {
     for byteCount in [1, 4096, 4097, 3_000_000] {
       let memory = try MappedMemory(byteCount: byteCount)

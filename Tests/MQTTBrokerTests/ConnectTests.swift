@@ -114,6 +114,40 @@ import Testing
     world.finish()
   }
 
+  private func assigned(_ keys: BrokerKeys, count: Int) -> [String] {
+    let world = World(keys: keys)
+    let assigned = (0..<count).compactMap { assignedID(world.connect("c\($0)", clientID: "").properties) }
+    world.finish()
+    return assigned
+  }
+
+  @Test func assignedClientIDsFollowFromTheirOwnKeyOnly() {
+    let one = HashKey(low: 1, high: 1)
+    let other = HashKey(low: 2, high: 1)
+    let first = assigned(BrokerKeys(names: one, identifiers: one), count: 3)
+    #expect(assigned(BrokerKeys(names: other, identifiers: one), count: 3) == first)
+    let second = assigned(BrokerKeys(names: one, identifiers: other), count: 3)
+    #expect(Set(first + second).count == 6)
+  }
+
+  /// Undoes SplitMix64, whose numbers these once were: from one of them all others followed.
+  @Test func assignedClientIDTellsNothingOfTheNext() {
+    let numbers = assigned(BrokerKeys(repeatable: 1), count: 2).compactMap { UInt64($0.dropFirst(8), radix: 16) }
+    #expect(numbers.count == 2)
+    func unshifted(_ value: UInt64, _ shift: UInt64) -> UInt64 { value ^ value >> shift ^ value >> (2 * shift) }
+    func mixed(_ state: UInt64) -> UInt64 {
+      var value = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
+      value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+      return value ^ value >> 31
+    }
+    var state = unshifted(numbers[0], 31) &* 0x3196_42B2_D24D_8EC3
+    state = unshifted(state, 27) &* 0x96DE_1B17_3F11_9089
+    state = unshifted(state, 30)
+    #expect(mixed(state) == numbers[0])
+    #expect(mixed(state &+ 0x9E37_79B9_7F4A_7C15) != numbers[1])
+    #expect(numbers[0] &+ 1 != numbers[1])
+  }
+
   @Test func assignedClientIDCanBeUsedAgain() {  // §3.1.3.1
     let world = World()
     let id = assignedID(world.connect("a", clientID: "", sessionExpiry: 60).properties) ?? ""

@@ -28,7 +28,7 @@ import Testing
     init(seed: UInt64, version: ProtocolVersion) {
       var limits = Limits.forTests
       limits.queuedMax = 500
-      world = World(limits: limits, seed: seed)
+      world = World(limits: limits, keys: BrokerKeys(repeatable: seed))
       random = SeededGenerator(seed: seed)
       self.version = version
       connect("sub")

@@ -62,12 +62,12 @@ final class Simulation {
     limits = Simulation.limits(&random)
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     var plan = Reservation.counting()
-    _ = Broker(limits: limits, seed: seed, in: &plan)
+    _ = Broker(limits: limits, keys: BrokerKeys(repeatable: seed), in: &plan)
     _ = Arrivals(limits, in: &plan)
     region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
     region.initializeMemory(as: UInt8.self, repeating: 0)
     var reservation = Reservation(region: region)
-    broker = Broker(limits: limits, seed: seed, in: &reservation)
+    broker = Broker(limits: limits, keys: BrokerKeys(repeatable: seed), in: &reservation)
     arrivals = Arrivals(limits, in: &reservation)
     sessions = Array(repeating: nil, count: limits.sessionsMax)
     clients = "hijcde".utf8.map { SimulatedClient(mark: $0) }

@@ -22,14 +22,15 @@ final class Stores {
     change(&limits)
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     self.limits = limits
+    let keys = BrokerKeys(repeatable: 1)
     var plan = Reservation.counting()
-    _ = Broker(limits: limits, seed: 1, in: &plan)
+    _ = Broker(limits: limits, keys: keys, in: &plan)
     region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
     region.initializeMemory(as: UInt8.self, repeating: 0)
     var reservation = Reservation(region: region)
-    sessions = SessionStore(limits: limits, seed: 1, in: &reservation)
+    sessions = SessionStore(limits: limits, keys: keys, in: &reservation)
     packetIDs = PacketIDStore(limits: limits, in: &reservation)
-    topics = TopicTree(limits: limits, seed: 1, in: &reservation)
+    topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
     subscriptions = SubscriptionStore(limits: limits, in: &reservation)
     receivers = Receivers(limits: limits, in: &reservation)
     messages = MessageStore(limits: limits, in: &reservation)

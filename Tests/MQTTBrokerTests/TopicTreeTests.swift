@@ -19,16 +19,32 @@ struct TopicTreeTests {
     return text.isEmpty ? "/" : text
   }
 
+  private let key = HashKey(low: 1, high: 2)
+
   private func withTree(_ body: (inout TopicTree) -> Void) {
     let limits = Limits()
     var counting = Reservation.counting()
-    _ = TopicTree(limits: limits, seed: 1, in: &counting)
+    _ = TopicTree(limits: limits, key: key, in: &counting)
     let region = UnsafeMutableRawBufferPointer.allocate(byteCount: counting.byteCount, alignment: 64)
     region.initializeMemory(as: UInt8.self, repeating: 0)
     defer { region.deallocate() }
     var reservation = Reservation(region: region)
-    var tree = TopicTree(limits: limits, seed: 1, in: &reservation)
+    var tree = TopicTree(limits: limits, key: key, in: &reservation)
     body(&tree)
+  }
+
+  /// Peers know a node's place and its name: neither says where the index has it.
+  @Test func oneNameBeneathManyParentsHasManyHashes() {
+    withTree { tree in
+      var hashes: Set<UInt32> = []
+      for parent in 0..<500 {
+        let node = Array("p\(parent)/state".utf8).withUnsafeBytes { tree.intern(Bytes($0)) }!
+        tree.hangTap(1, on: node)
+        hashes.insert(tree[node].hash)
+        hashes.insert(tree[tree[node].parent].hash)
+      }
+      #expect(hashes.count == 1000)
+    }
   }
 
   private func matches(_ topic: String, _ tree: inout TopicTree) -> Set<String> {

@@ -47,17 +47,17 @@ final class World {
 
   /// `clients` are connected with MQTT 5, `old` with MQTT 3.1.1; both with Clean Start.
   init(
-    clients: [String] = [], old: [String] = [], limits: Limits = .forTests, seed: UInt64 = 1,
+    clients: [String] = [], old: [String] = [], limits: Limits = .forTests, keys: BrokerKeys = BrokerKeys(repeatable: 1),
     sourceLocation: SourceLocation = #_sourceLocation
   ) {
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     var plan = Reservation.counting()
-    _ = Broker(limits: limits, seed: seed, in: &plan)
+    _ = Broker(limits: limits, keys: keys, in: &plan)
     _ = Arrivals(limits, in: &plan)
     region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
     region.initializeMemory(as: UInt8.self, repeating: 0)
     var reservation = Reservation(region: region)
-    broker = Broker(limits: limits, seed: seed, in: &reservation)
+    broker = Broker(limits: limits, keys: keys, in: &reservation)
     arrivals = Arrivals(limits, in: &reservation)
     #expect(reservation.byteCount == plan.byteCount, sourceLocation: sourceLocation)
     for name in clients { connect(name, sourceLocation: sourceLocation) }

@@ -1,7 +1,10 @@
-"""How the process begins: closed standard descriptors."""
+"""How the process begins: closed standard descriptors, and a kernel without random numbers."""
 
+import ctypes
 import itertools
 import os
+import platform
+import struct
 
 import pytest
 
@@ -58,3 +61,25 @@ def test_closed_descriptors_do_no_harm_to_commands(native, tmp_path, arguments):
         done = native.run(*words, wrap=lambda command: closing(closed, command))
         assert done.returncode == whole.returncode
         assert bool(done.stdout) == (1 not in closed)
+
+
+def refuse_random_numbers():
+    """seccomp(2): getrandom(2) is a call that this kernel does not have."""
+    number = {"x86_64": 318, "aarch64": 278}[platform.machine()]
+    enosys = 38
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | enosys), (0x06, 0, 0, 0x7FFF0000)]
+    program = b"".join(struct.pack("HBBI", *line) for line in code)
+    memory = ctypes.create_string_buffer(program)
+    header = struct.pack("HxxxxxxP", len(code), ctypes.addressof(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
+    if libc.prctl(no_new_privileges, 1, 0, 0, 0) or libc.prctl(set_seccomp, filter_mode, header, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def test_no_start_without_random_numbers(native, tmp_path):
+    file = tmp_path / "tapline.yaml"
+    file.write_text("listeners: [{address: 127.0.0.1, port: 1883}]\n")
+    done = native.run("run", "-c", file, preexec_fn=refuse_random_numbers)
+    assert done.returncode == 70
+    assert "the kernel gives no random numbers: Function not implemented" in done.stderr

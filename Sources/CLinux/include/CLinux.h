@@ -257,6 +257,9 @@ enum { CLINUX_OPTION_UNKNOWN = '?', CLINUX_OPTION_MISSING = ':', CLINUX_OPTION_E
 struct clinux_option {
   const char *name;
   int32_t has_argument;
+/// getrandom(2), `count` bytes, from the generator that is seeded: waits for that in the first second after power-on. 0 or
+/// -errno.
+int32_t clinux_random(void *bytes, size_t count);
   int32_t value;
 };
 /// getopt_long(3) over the arguments from `first` on, which takes the place of argv[0] (so a subcommand's options begin

@@ -43,5 +43,13 @@ public enum Process {
   /// of them, into which the log would be written. First of all, before the process opens anything.
   public static func fillStandardDescriptors() throws(LinuxError) { try check(clinux_fill_standard_descriptors()) }
 
+  /// 128 bits from the kernel's random number generator. Waits for its seed in the first second after power-on.
+  public static func randomKey() throws(LinuxError) -> HashKey {
+    var words = InlineArray<2, UInt64>(repeating: 0)
+    let result = withUnsafeMutableBytes(of: &words) { clinux_random($0.baseAddress!, $0.count) }
+    try check(result)
+    return HashKey(low: words[0], high: words[1])
+  }
+
   public static func exit(_ status: Int32) -> Never { clinux_exit(status) }
 }

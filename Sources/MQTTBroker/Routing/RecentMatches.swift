@@ -2,7 +2,8 @@ import Bounded
 
 /// What the topics that were matched lately have found: a row for each remainder of a topic's hash. A row holds the topic
 /// itself, so that none is mistaken for another, and the nodes; what hangs on them is read when they are used. So
-/// only a node more or less in the tree makes them stale, and then all.
+/// only a node more or less in the tree makes them stale, and then all. Two topics of one row cost each other no more than
+/// being matched, so a quick hash does.
 struct RecentMatches: ~Copyable {
   private struct Row: BitwiseCopyable {
     var hash: UInt32

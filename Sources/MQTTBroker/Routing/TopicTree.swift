@@ -46,6 +46,9 @@ struct TopicNode: BitwiseCopyable {
 /// All topic names and filters that anything hangs on, as a tree of levels. A child is found by the hash of
 /// its parent and name, so a match costs one look-up a level and branch; nothing recurses on a peer's depth.
 ///
+/// Peers choose the names, so names have a keyed hash. A parent's handle is multiplied by a secret odd number and added: of
+/// two children the hashes, or any part of them, are equal by chance only, as nobody outside knows either part.
+///
 /// Invariant: a node other than the root is used, except while a caller is about to hang something on it.
 struct TopicTree: ~Copyable {
   private var nodes: Slab<TopicNode>
@@ -54,7 +57,9 @@ struct TopicTree: ~Copyable {
   private let levels: FixedArray<Level>
   private let stack: FixedArray<Step>
   private let levelsMax: Int
-  private let seed: UInt64
+  private let key: HashKey
+  private let parentFactor: UInt64
+  private let recentSeed: UInt64
   private(set) var rootHandle: Handle<TopicNode> = .null
 
   /// Nodes found by the last `match`, at most one entry a node.
@@ -66,20 +71,20 @@ struct TopicTree: ~Copyable {
   /// Of the topic that is being matched; hashed once, whatever the number of branches.
   private struct Level: BitwiseCopyable {
     var name: Bytes
-    var hash: UInt32
+    var hash: UInt64
   }
 
   private struct Step: BitwiseCopyable {
     var node: Handle<TopicNode>
     var depth: Int
   }
-  private let plusHash: UInt32  // of the level's name
-  private let hashHash: UInt32
+  private let plusHash: UInt64  // of the level's name
+  private let hashHash: UInt64
   var recent: RecentMatches
   static var plus: Bytes { Bytes("+") }
   static var hash: Bytes { Bytes("#") }
 
-  init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
+  init(limits: Limits, key: HashKey, in reservation: inout Reservation) {
     let nodesMax = limits.topicNodesMax + 1  // and the root
     nodes = Slab(capacity: nodesMax, name: "topic nodes", in: &reservation)
     index = HashIndex(capacity: nodesMax, name: "  index", in: &reservation)
@@ -90,9 +95,11 @@ struct TopicTree: ~Copyable {
     stack = FixedArray(count: levelsMax + 2, name: "match: stack", in: &reservation)
     found = FixedArray(count: nodesMax, name: "match: nodes", in: &reservation)
     recent = RecentMatches(in: &reservation)
-    plusHash = TopicTree.plus.hash(seed: seed)
-    hashHash = TopicTree.hash.hash(seed: seed)
-    self.seed = seed
+    plusHash = key.hash(TopicTree.plus)
+    hashHash = key.hash(TopicTree.hash)
+    parentFactor = key.random(0) | 1
+    recentSeed = key.random(1)
+    self.key = key
   }
 
   var gauge: Gauge { nodes.gauge }
@@ -168,13 +175,12 @@ struct TopicTree: ~Copyable {
   }
 
   /// - Parameter hash: of the level's name.
-  @inline(__always) private func childHash(_ parent: Handle<TopicNode>, _ hash: UInt32) -> UInt32 {
-    let mixed = (UInt64(hash) &<< 32 ^ UInt64(parent.bits) ^ seed) &* 0x9E37_79B9_7F4A_7C15
-    return UInt32(truncatingIfNeeded: (mixed ^ mixed &>> 29) &* 0xBF58_476D_1CE4_E5B9 &>> 32)
+  @inline(__always) private func childHash(_ parent: Handle<TopicNode>, _ hash: UInt64) -> UInt32 {
+    UInt32(truncatingIfNeeded: (hash &+ UInt64(parent.bits) &* parentFactor) &>> 32)
   }
 
   private func child(of parent: Handle<TopicNode>, _ level: Bytes) -> Handle<TopicNode>? {
-    child(of: parent, Level(name: level, hash: level.hash(seed: seed)))
+    child(of: parent, Level(name: level, hash: key.hash(level)))
   }
 
   @inline(__always) private func child(of parent: Handle<TopicNode>, _ level: Level) -> Handle<TopicNode>? {
@@ -208,7 +214,7 @@ struct TopicTree: ~Copyable {
       names.write(level.from(inlineCount), at: &cursor)
       rest = body
     }
-    let hash = childHash(parent, level.hash(seed: seed))
+    let hash = childHash(parent, key.hash(level))
     var node = TopicNode(parent: parent, hash: hash, nameByteCount: level.count)
     node.setName(level.first(inlineCount), rest: rest)
     guard let handle = nodes.lend(node) else {
@@ -240,7 +246,7 @@ struct TopicTree: ~Copyable {
   /// A topic deeper than the limit matches nothing; it was refused before.
   mutating func match(_ topic: Bytes) {
     // Publishers repeat their topics: looking at one that was matched before takes a tenth of matching it.
-    let hash = topic.hash(seed: seed)
+    let hash = topic.quickHash(seed: recentSeed)
     if let row = recent.row(of: topic, hash: hash) {
       foundCount = recent.copy(row, into: found)
       visitedCount = foundCount
@@ -258,7 +264,7 @@ struct TopicTree: ~Copyable {
     var reader = LevelReader(topic)
     while let level = reader.next() {
       guard levelCount < levelsMax else { return }
-      levels[levelCount] = Level(name: level, hash: level.hash(seed: seed))
+      levels[levelCount] = Level(name: level, hash: key.hash(level))
       levelCount += 1
     }
     let isDollar = !topic.isEmpty && topic[0] == UInt8(ascii: "$")

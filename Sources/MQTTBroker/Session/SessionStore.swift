@@ -55,17 +55,17 @@ struct SessionStore: ~Copyable {
   private(set) var index: HashIndex
   private(set) var clientIDs: BlockPool  // each session is sure of one cell
   private let clientIDScratch: Scratch  // one that does not lie in one piece
-  private let seed: UInt64
+  private let keys: BrokerKeys
   private var assignedCount: UInt64 = 0
 
-  init(limits: Limits, seed: UInt64, in reservation: inout Reservation) {
+  init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
     index = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
     clientIDs = BlockPool(
       blockCount: limits.sessionsMax + limits.clientIDCellsMax, blockBytes: 32, name: "client id cells",
       in: &reservation)
     clientIDScratch = Scratch(byteCount: limits.clientIDBytesMax, name: "scratch: client id", in: &reservation)
-    self.seed = seed
+    self.keys = keys
   }
 
   /// Changed from outside only in a store's own part of it.
@@ -85,8 +85,10 @@ struct SessionStore: ~Copyable {
 
   // MARK: Client identifiers
 
+  private func hash(_ clientID: Bytes) -> UInt32 { UInt32(truncatingIfNeeded: keys.names.hash(clientID)) }
+
   func find(_ clientID: Bytes) -> Handle<Session>? {
-    index.find(hash: clientID.hash(seed: seed)) { index in
+    index.find(hash: hash(clientID)) { index in
       sessions.handle(at: index).map { clientIDs.isEqual(sessions[$0].clientID, to: clientID) } ?? false
     }.flatMap { sessions.handle(at: $0) }
   }
@@ -102,14 +104,12 @@ struct SessionStore: ~Copyable {
     return writer.written
   }
 
-  /// Writes `tapline-` and 16 hexadecimal digits, which no session has as its identifier.
+  /// Writes `tapline-` and 16 hexadecimal digits, which no session has as its identifier. They tell nothing of others that
+  /// were or will be assigned.
   mutating func assignClientID(into writer: inout ByteWriter) {
     repeat {
       assignedCount += 1
-      var value = seed &+ assignedCount &* 0x9E37_79B9_7F4A_7C15
-      value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-      value ^= value >> 31
+      let value = keys.identifiers.random(assignedCount)
       writer.truncate(to: 0)
       writer.write("tapline-")
       var shift: UInt64 = 64
@@ -138,7 +138,7 @@ struct SessionStore: ~Copyable {
   }
 
   mutating func begin(_ clientID: Bytes, version: ProtocolVersion) -> Handle<Session>? {
-    let hash = clientID.hash(seed: seed)
+    let hash = hash(clientID)
     guard sessions.hasRoom, let body = clientIDs.lend(byteCount: clientID.count, keepingFree: sessions.gauge.free - 1)
     else { return nil }
     var cursor = clientIDs.cursor(body)

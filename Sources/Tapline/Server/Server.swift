@@ -112,11 +112,9 @@ public final class Server {
     }
     var reservation = Reservation(region: memory.buffer)
     let now = Clock.now()
-    let seed =
-      UInt64(bitPattern: now.nanoseconds) ^ UInt64(bitPattern: Clock.wallNanoseconds()) &* 0x9E37_79B9_7F4A_7C15
     gateway = Gateway(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
-      seed: seed, board: board, in: &reservation)
+      keys: try Server.drawKeys(), board: board, in: &reservation)
     loop = LoopMemory(in: &reservation)
     admission = Admission(configuration.limits, in: &reservation)
     streams = Server.streams(configuration.limits, configuration.loopLimits, poller, in: &reservation)
@@ -138,6 +136,14 @@ public final class Server {
     for (index, lane) in slowLanes.lanes.enumerated() { poll(lane.fd, .slowLane, index) }
     if let keeper = board.stateKeeper { poll(keeper.fd, .stateFile, 0) }
     for index in 0..<board.levelLanes.count { poll(board.levelLanes[index].fd, .level, index) }
+  }
+
+  private static func drawKeys() throws(StartError) -> BrokerKeys {
+    do throws(LinuxError) {
+      return BrokerKeys(names: try Process.randomKey(), identifiers: try Process.randomKey())
+    } catch {
+      throw StartError(text: text("the kernel gives no random numbers: ", error))
+    }
   }
 
   /// What a configuration takes, without taking it: the same code with a reservation that only counts.
@@ -163,7 +169,7 @@ public final class Server {
   /// Of what depends on the limits alone.
   static func loopByteCount(_ limits: Limits) -> Int {
     var reservation = Reservation.counting()
-    _ = Broker(limits: limits, seed: 0, in: &reservation)
+    _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 0), in: &reservation)
     _ = LoopMemory(in: &reservation)
     _ = Admission(limits, in: &reservation)
     _ = streams(limits, LoopLimits(), nil, in: &reservation)

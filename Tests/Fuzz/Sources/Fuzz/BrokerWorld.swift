@@ -28,11 +28,11 @@ final class BrokerWorld {
     self.allowsAnonymous = allowsAnonymous
     self.hasSys = hasSys
     var plan = Reservation.counting()
-    _ = Broker(limits: limits, seed: 1, in: &plan)
+    _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 1), in: &plan)
     region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
     region.initializeMemory(as: UInt8.self, repeating: 0)
     var reservation = Reservation(region: region)
-    broker = Broker(limits: limits, seed: 1, in: &reservation)
+    broker = Broker(limits: limits, keys: BrokerKeys(repeatable: 1), in: &reservation)
     if hasSys { broker.startSys(at: now) }
     guard hasTaps else { return }
     check(broker.addTap(filter: Bytes("tap/set")) != nil && broker.addTap(filter: Bytes("a/+")) != nil, "taps")

@@ -35,7 +35,7 @@ private func serve(_ configuration: Configuration, byteCount: Int) {
   guard let memory = mmap(nil, byteCount, PROT_READ | PROT_WRITE, flags, -1, 0), memory != MAP_FAILED else { return }
   defer { munmap(memory, byteCount) }
   var reservation = Reservation(region: UnsafeMutableRawBufferPointer(start: memory, count: byteCount))
-  var broker = Broker(limits: configuration.limits, seed: 1, in: &reservation)
+  var broker = Broker(limits: configuration.limits, keys: BrokerKeys(repeatable: 1), in: &reservation)
   let table = TapTable(configuration.taps, in: &reservation)
   var now = Instant(milliseconds: 1000)
   table.prepare(at: now)
