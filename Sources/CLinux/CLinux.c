@@ -30,6 +30,9 @@ _Static_assert(CLINUX_ENAMETOOLONG == ENAMETOOLONG && CLINUX_ENOSYS == ENOSYS, "
 _Static_assert(CLINUX_EOPNOTSUPP == EOPNOTSUPP && CLINUX_ECONNABORTED == ECONNABORTED, "errno");
 _Static_assert(CLINUX_EADDRINUSE == EADDRINUSE && CLINUX_EADDRNOTAVAIL == EADDRNOTAVAIL, "errno");
 _Static_assert(CLINUX_ECONNRESET == ECONNRESET, "errno");
+_Static_assert(CLINUX_EPROTO == EPROTO && CLINUX_ENOPROTOOPT == ENOPROTOOPT && CLINUX_ENONET == ENONET, "errno");
+_Static_assert(CLINUX_ENETDOWN == ENETDOWN && CLINUX_ENETUNREACH == ENETUNREACH, "errno");
+_Static_assert(CLINUX_EHOSTDOWN == EHOSTDOWN && CLINUX_EHOSTUNREACH == EHOSTUNREACH, "errno");
 _Static_assert(CLINUX_ETIMEDOUT == ETIMEDOUT && CLINUX_ECONNREFUSED == ECONNREFUSED, "errno");
 _Static_assert(CLINUX_CLOCK_REALTIME == CLOCK_REALTIME && CLINUX_CLOCK_MONOTONIC == CLOCK_MONOTONIC, "clocks");
 _Static_assert(CLINUX_CLOCK_BOOTTIME == CLOCK_BOOTTIME, "clocks");
@@ -94,9 +97,6 @@ int64_t clinux_writev(int32_t fd, const struct clinux_part *parts, int32_t count
   return or_errno64(writev(fd, (const struct iovec *)parts, count));
 }
 
-int32_t clinux_set_nonblocking(int32_t fd) {
-  int flags = fcntl(fd, F_GETFL);
-  return flags < 0 ? -errno : or_errno(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
 int32_t clinux_fill_standard_descriptors(void) {
   for (int fd = 0; fd <= 2; fd++) {
     if (fcntl(fd, F_GETFD) >= 0) continue;
@@ -106,18 +106,23 @@ int32_t clinux_fill_standard_descriptors(void) {
   return 0;
 }
 
+int32_t clinux_set_nonblocking(int32_t fd) {
+  int flags = fcntl(fd, F_GETFL);
+  return flags < 0 ? -errno : or_errno(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
 }
 
 int32_t clinux_unlink(const char *path) { return or_errno(unlink(path)); }
-int32_t clinux_chmod(const char *path, uint32_t mode) { return or_errno(chmod(path, mode)); }
 
 int64_t clinux_readlink(const char *path, void *target, size_t capacity) {
   return or_errno64(readlink(path, target, capacity));
 }
 
-int32_t clinux_is_socket(const char *path) {
+int32_t clinux_socket_file(const char *path, uint64_t *device, uint64_t *inode) {
   struct stat status;
-  return lstat(path, &status) < 0 ? -errno : S_ISSOCK(status.st_mode);
+  if (lstat(path, &status) < 0) return -errno;
+  *device = status.st_dev;
+  *inode = status.st_ino;
+  return S_ISSOCK(status.st_mode);
 }
 
 // Clocks

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -98,7 +99,9 @@ int32_t clinux_set_option(int32_t fd, int32_t option, int32_t value) {
   } names[] = {
       [CLINUX_REUSE_ADDRESS] = {SOL_SOCKET, SO_REUSEADDR}, [CLINUX_NO_DELAY] = {IPPROTO_TCP, TCP_NODELAY},
       [CLINUX_V6_ONLY] = {IPPROTO_IPV6, IPV6_V6ONLY},      [CLINUX_KEEP_ALIVE] = {SOL_SOCKET, SO_KEEPALIVE},
-      [CLINUX_SEND_BUFFER] = {SOL_SOCKET, SO_SNDBUF},
+      [CLINUX_SEND_BUFFER] = {SOL_SOCKET, SO_SNDBUF},      [CLINUX_KEEP_IDLE] = {IPPROTO_TCP, TCP_KEEPIDLE},
+      [CLINUX_KEEP_INTERVAL] = {IPPROTO_TCP, TCP_KEEPINTVL}, [CLINUX_KEEP_COUNT] = {IPPROTO_TCP, TCP_KEEPCNT},
+      [CLINUX_USER_TIMEOUT] = {IPPROTO_TCP, TCP_USER_TIMEOUT},
   };
   if (option < 0 || option >= (int32_t)(sizeof names / sizeof *names)) return -EINVAL;
   return or_errno(setsockopt(fd, names[option].level, names[option].name, &value, sizeof value));
@@ -108,6 +111,13 @@ int32_t clinux_bind(int32_t fd, const struct clinux_address *address) {
   union socket_address to;
   socklen_t length = encode(address, &to);
   return or_errno(bind(fd, &to.any, length));
+}
+
+int32_t clinux_bind_file(int32_t fd, const struct clinux_address *address, uint32_t mode) {
+  mode_t before = umask(~mode & 0777);
+  int32_t result = clinux_bind(fd, address);
+  umask(before);
+  return result;
 }
 
 int32_t clinux_listen(int32_t fd, int32_t backlog) { return or_errno(listen(fd, backlog)); }

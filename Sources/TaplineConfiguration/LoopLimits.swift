@@ -3,6 +3,8 @@
 public struct LoopLimits: Sendable {
   /// Bytes read from one connection in one turn.
   public var readBytes = 65_536
+  /// Seconds after which TCP gives a peer up that answers nothing.
+  public var deadPeerSeconds = 60
 
   /// Publications that taps may hand over while one message is routed, and their bytes.
   public var tapPublishesMax = 16

@@ -84,17 +84,44 @@ import Testing
     four.close()
   }
 
-  /// RFC 1122 §3.2.1.3, RFC 4291 §2.5.3, §2.5.5.2.
-  @Test(arguments: [
-    ("127.0.0.1", true), ("127.255.0.9", true), ("128.0.0.1", false), ("192.0.2.1", false), ("::1", true),
-    ("::2", false),
-    ("::ffff:127.0.0.1", true), ("::ffff:192.0.2.1", false), ("2001:db8::1", false), ("::", false),
-  ])
-  func loopbackAddressesAreKnown(text: String, isLoopback: Bool) {
-    var address = clinux_address()
-    address.family = Int32(text.contains(":") ? CLINUX_IPV6 : CLINUX_IPV4)
-    #expect(clinux_parse_ip(text, &address) == 1)
-    #expect(PeerAddress(address, uid: nil).isLoopback == isLoopback)
+  /// Half of the time silent, then probes; and as long for bytes that are not acknowledged (tcp(7)).
+  @Test(arguments: [(60, 30, 10, 3), (5, 2, 1, 3), (10, 5, 1, 5), (3600, 1800, 600, 3)])
+  func connectionsInheritWhenADeadPeerIsNoticed(seconds: Int, idle: Int32, interval: Int32, count: Int32) throws {
+    let listener = try Listener.tcp(address: Bytes("127.0.0.1"), port: 0, backlog: 1, deadPeerSeconds: seconds)
+    let client = connect(family: Int32(CLINUX_IPV4), port: listener.port)
+    let (fd, _) = try accept(listener)
+    func option(_ level: Int32, _ name: Int32) -> Int32 {
+      var value: Int32 = -1
+      var length = socklen_t(4)
+      #expect(getsockopt(fd, level, name, &value, &length) == 0)
+      return value
+    }
+    let tcp = Int32(IPPROTO_TCP)
+    #expect(option(SOL_SOCKET, SO_KEEPALIVE) == 1)
+    #expect(option(tcp, TCP_KEEPIDLE) == idle && option(tcp, TCP_KEEPINTVL) == interval)
+    #expect(option(tcp, TCP_KEEPCNT) == count && option(tcp, TCP_USER_TIMEOUT) == Int32(seconds) * 1000)
+    #expect(Int(idle + interval * count) <= seconds)
+    for fd in [fd, client] { Transport.close(fd) }
+    listener.close()
+  }
+
+  @Test func aUnixSocketHasNoSuchTimes() throws {
+    let (near, far) = try Transport.pair()
+    #expect(errno { try Transport.noticeDeadPeer(near, withinSeconds: 60) } == EOPNOTSUPP)
+    for fd in [near, far] { Transport.close(fd) }
+  }
+
+  /// accept(2): what befell a connection that waited is skipped; lack of room, and a socket that is none, make the listener
+  /// pause.
+  @Test func errorsOfOneConnectionAreSkipped() {
+    let skipped = [
+      ECONNABORTED, EINTR, EPERM, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET,
+      ETIMEDOUT,
+    ]
+    for error in skipped { #expect(Listener.isSkipped(error), "\(error)") }
+    for error in [EMFILE, ENFILE, ENOBUFS, ENOMEM, EBADF, EINVAL, ENOTSOCK, EFAULT] {
+      #expect(!Listener.isSkipped(error), "\(error)")
+    }
   }
 
   @Test func unixSocketsKnowTheirPeersAndTheirMode() throws {
@@ -110,6 +137,71 @@ import Testing
     #expect(write("x", to: client) == 1)
     #expect(readText(fd) == "x")
     for fd in [fd, client, listener.fd] { Transport.close(fd) }
+  }
+
+  /// From the moment it is there; the process's umask is what it was before.
+  @Test(arguments: [UInt32(0), 0o600, 0o660, 0o777]) func theModeIsExact(mode: UInt32) throws {
+    let directory = TemporaryDirectory()
+    let before = umask(0o027)
+    defer { umask(before) }
+    let path = directory.path + "/s"
+    let listener = try withBytes(path) { try Listener.unix(path: $0, mode: mode, backlog: 4) }
+    var status = stat()
+    #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == mode)
+    #expect(umask(0o027) == 0o027)
+    listener.close()
+  }
+
+  @Test func anAbstractNameHasNoFile() throws {
+    let name = "@tapline-test-\(getpid())"
+    let listener = try withBytes(name) { try Listener.unix(path: $0, mode: 0o660, backlog: 4) }
+    let client = connect(path: name)
+    let (fd, peer) = try accept(listener)
+    #expect(peer.isUnix && peer.uid == getuid())
+    #expect(errno { _ = try withBytes(name) { try Listener.unix(path: $0, mode: 0o660, backlog: 4) } } == EADDRINUSE)
+    withBytes(name) { listener.removeFile(at: $0) }
+    for fd in [fd, client, listener.fd] { Transport.close(fd) }
+    let again = try withBytes(name) { try Listener.unix(path: $0, mode: 0o660, backlog: 4) }
+    again.close()
+  }
+
+  @Test func aListenerRemovesItsOwnFileOnly() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.path + "/s"
+    let first = try withBytes(path) { try Listener.unix(path: $0, mode: 0o600, backlog: 4) }
+    #expect(unlink(path) == 0)
+    let second = try withBytes(path) { try Listener.unix(path: $0, mode: 0o600, backlog: 4) }
+    withBytes(path) { first.removeFile(at: $0) }
+    first.close()
+    let client = connect(path: path)
+    #expect(client >= 0)
+    withBytes(path) { second.removeFile(at: $0) }
+    second.close()
+    #expect(access(path, F_OK) == -1)
+    Transport.close(client)
+    // What is no socket stays, too.
+    let third = try withBytes(path) { try Listener.unix(path: $0, mode: 0o600, backlog: 4) }
+    #expect(unlink(path) == 0)
+    directory.file("s", "precious")
+    withBytes(path) { third.removeFile(at: $0) }
+    third.close()
+    #expect(access(path, F_OK) == 0)
+  }
+
+  /// Whoever may write to the directory may put a link there: nothing of what it points to changes.
+  @Test func aLinkIsNotFollowed() throws {
+    let directory = TemporaryDirectory()
+    directory.file("precious", "precious")
+    let precious = directory.path + "/precious"
+    #expect(chmod(precious, 0o600) == 0)
+    for (name, target) in [("dangling", "nothing"), ("file", "precious"), ("socket", "s")] {
+      let path = directory.path + "/" + name
+      #expect(symlink(directory.path + "/" + target, path) == 0)
+      #expect(errno { _ = try withBytes(path) { try Listener.unix(path: $0, mode: 0o666, backlog: 4) } } == EADDRINUSE)
+    }
+    var status = stat()
+    #expect(stat(precious, &status) == 0 && status.st_mode & 0o777 == 0o600)
+    #expect(access(directory.path + "/nothing", F_OK) == -1)
   }
 
   @Test func aStaleUnixSocketIsReplacedAndALiveOneIsNot() throws {
@@ -218,11 +310,35 @@ struct PassedSocketsTests {
     #expect(sockets.leftCount == 1)
     let found = sockets.tcp(address: Bytes("127.0.0.1"), port: made.port)
     let taken = try #require(found)
-    #expect(taken.fd == made.fd && taken.isPassed && !taken.isUnix && !made.isPassed)
+    #expect(taken.fd == made.fd && !taken.isUnix)
     #expect(sockets.leftCount == 0)
     let again = sockets.tcp(address: Bytes("127.0.0.1"), port: made.port)
     #expect(again == nil)
     made.close()
+  }
+
+  /// A socket file that the service manager has made is its own to remove.
+  @Test func thePassedSocketsFileStays() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.path + "/s"
+    let made = try withBytes(path) { try Listener.unix(path: $0, mode: 0o600, backlog: 1) }
+    var sockets = passed(firstFD: made.fd, count: "1", pid: "\(getpid())")
+    let found = withBytes(path) { sockets.unix(path: $0) }
+    let taken = try #require(found)
+    withBytes(path) { taken.removeFile(at: $0) }
+    #expect(access(path, F_OK) == 0)
+    taken.close()
+  }
+
+  /// One that has the address and does not listen would be polled for ever.
+  @Test func aSocketThatDoesNotListenIsNoListener() throws {
+    let fd = clinux_stream_socket(Int32(CLINUX_IPV4))
+    var address = try #require(IPAddress(Bytes("127.0.0.1"))).kernel
+    #expect(clinux_bind(fd, &address) == 0 && clinux_local_address(fd, &address) == 0)
+    var sockets = passed(firstFD: fd, count: "1", pid: "\(getpid())")
+    let found = sockets.tcp(address: Bytes("127.0.0.1"), port: address.port)
+    #expect(found == nil && sockets.leftCount == 1)
+    Transport.close(fd)
   }
 
   /// A client that the service manager has accepted; a listener is none, and neither is a socket that is not connected.

@@ -72,7 +72,7 @@ final class StreamsWorld {
   private func look(_ event: StreamEvent) -> Seen {
     switch event {
     case .arrived(let listener): .arrived(listener)
-    case .paused(let listener): .paused(listener)
+    case .paused(let listener, _): .paused(listener)
     case .bytes(let id, let bytes): .bytes(id, text(bytes))
     case .ended(let id): .ended(id)
     }

@@ -42,6 +42,32 @@ struct ConfigurationListenerErrorTests {
       "listeners:\n  - {address: 127.0.0.1, anonymous: maybe}",
       "t.yaml:2:37: 'anonymous' is 'maybe'; expected true or false"),
     WrongCase(
+      "listeners:\n  - {address: '::ffff:10.0.0.1', anonymous: yes}",
+      "t.yaml:2:15: an IPv6 listener takes no IPv4 clients, so nobody reaches ::ffff:10.0.0.1; expected 10.0.0.1"),
+    WrongCase(
+      "listeners:\n  - {address: 'fe80::1', anonymous: yes}",
+      "t.yaml:2:15: 'address' is 'fe80::1'; expected an address that this machine has once; link-local ones, fe80::/10, are "
+        + "reached through ::"),
+    WrongCase(
+      "listeners:\n  - {address: 'fe80::1%eth0', anonymous: yes}",
+      "t.yaml:2:15: 'address' is 'fe80::1%eth0'; expected an address that this machine has once; link-local ones, fe80::/10, "
+        + "are reached through ::"),
+    WrongCase(
+      "listeners:\n  - {address: '::1'}\n  - {address: '0:0::0:1'}",
+      "t.yaml:3:5: a second listener on the same address; the first is at line 2"),
+    WrongCase(
+      "listeners:\n  - {address: 0.0.0.0, anonymous: yes}\n  - {address: '::', anonymous: yes}\n  - {address: 127.0.0.1}",
+      "t.yaml:4:5: a second listener on the same address; the first is at line 2"),
+    WrongCase(
+      "listeners:\n  - {unix: /run/mqtt.sock}\n  - {unix: /run/mqtt.sock, mode: 600}",
+      "t.yaml:3:5: a second listener on the same address; the first is at line 2"),
+    WrongCase(
+      "listeners:\n  - {unix: '@tapline', mode: 600}",
+      "t.yaml:2:31: 'mode' goes with a socket file: a name that begins with @ has no permissions, any program may connect"),
+    WrongCase(
+      "listeners:\n  - {unix: /run/tapline/}",
+      "t.yaml:2:12: 'unix' is '/run/tapline/'; expected the path of a file, not of a directory"),
+    WrongCase(
       "listeners:\n  - {unix: mqtt.sock}",
       "t.yaml:2:12: 'unix' is 'mqtt.sock'; expected a path that begins with /, or @NAME, of at most 107 bytes"),
     WrongCase(

@@ -31,13 +31,20 @@ enum {
   CLINUX_EPIPE = 32,
   CLINUX_ENAMETOOLONG = 36,
   CLINUX_ENOSYS = 38,
+  CLINUX_ENONET = 64,
+  CLINUX_EPROTO = 71,
+  CLINUX_ENOPROTOOPT = 92,
   CLINUX_EOPNOTSUPP = 95,
   CLINUX_EADDRINUSE = 98,
   CLINUX_EADDRNOTAVAIL = 99,
+  CLINUX_ENETDOWN = 100,
+  CLINUX_ENETUNREACH = 101,
   CLINUX_ECONNABORTED = 103,
   CLINUX_ECONNRESET = 104,
   CLINUX_ETIMEDOUT = 110,
   CLINUX_ECONNREFUSED = 111,
+  CLINUX_EHOSTDOWN = 112,
+  CLINUX_EHOSTUNREACH = 113,
 };
 
 // Descriptors and files
@@ -70,19 +77,17 @@ int64_t clinux_write(int32_t fd, const void *bytes, size_t count);
 int64_t clinux_write_now(int32_t fd, const void *bytes, size_t count);
 /// fstat(2): which file it is. 0 or -errno.
 int32_t clinux_file_id(int32_t fd, uint64_t *device, uint64_t *inode);
+/// Opens /dev/null as each of the descriptors 0 to 2 that is closed. To be called before the process opens any other. 0 or
+/// -errno.
+int32_t clinux_fill_standard_descriptors(void);
 /// fcntl(2) F_SETFL with O_NONBLOCK added. 0 or -errno.
 int32_t clinux_set_nonblocking(int32_t fd);
 /// unlink(2). 0 or -errno.
 int32_t clinux_unlink(const char *path);
-/// chmod(2). 0 or -errno.
-int32_t clinux_chmod(const char *path, uint32_t mode);
 /// readlink(2). Bytes of the target, without a NUL, or -errno.
-/// Opens /dev/null as each of the descriptors 0 to 2 that is closed. To be called before the process opens any other. 0 or
-/// -errno.
-int32_t clinux_fill_standard_descriptors(void);
 int64_t clinux_readlink(const char *path, void *target, size_t capacity);
-/// lstat(2): 1 when `path` is a socket, 0 when it is something else, or -errno.
-int32_t clinux_is_socket(const char *path);
+/// lstat(2): which file `path` is, without following a link. 1 when it is a socket, 0 when it is something else, or -errno.
+int32_t clinux_socket_file(const char *path, uint64_t *device, uint64_t *inode);
 
 /// One part of a gathered write; has the layout of struct iovec.
 struct clinux_part {
@@ -158,11 +163,18 @@ enum {
   CLINUX_V6_ONLY = 2,
   CLINUX_KEEP_ALIVE = 3,
   CLINUX_SEND_BUFFER = 4,
+  CLINUX_KEEP_IDLE = 5,      // seconds
+  CLINUX_KEEP_INTERVAL = 6,  // seconds
+  CLINUX_KEEP_COUNT = 7,
+  CLINUX_USER_TIMEOUT = 8,  // milliseconds
 };
 /// setsockopt(2) of one of the options above. 0 or -errno.
 int32_t clinux_set_option(int32_t fd, int32_t option, int32_t value);
 /// bind(2). 0 or -errno.
 int32_t clinux_bind(int32_t fd, const struct clinux_address *address);
+/// bind(2) to a socket file that has these permission bits from its beginning. The process's umask is another one meanwhile:
+/// for start-up only. 0 or -errno.
+int32_t clinux_bind_file(int32_t fd, const struct clinux_address *address, uint32_t mode);
 /// listen(2). 0 or -errno.
 int32_t clinux_listen(int32_t fd, int32_t backlog);
 /// connect(2). 0 or -errno.
@@ -245,6 +257,9 @@ uint32_t clinux_uid(void);
 /// setrlimit(2) RLIMIT_NOFILE: raises the soft limit up to `wanted` as far as the hard one allows. The limit then, or
 /// -errno.
 int64_t clinux_raise_descriptor_limit(int64_t wanted);
+/// getrandom(2), `count` bytes, from the generator that is seeded: waits for that in the first second after power-on. 0 or
+/// -errno.
+int32_t clinux_random(void *bytes, size_t count);
 /// gethostname(2), NUL-terminated. 0 or -errno.
 int32_t clinux_hostname(char *text, size_t capacity);
 /// exit(3).
@@ -257,9 +272,6 @@ enum { CLINUX_OPTION_UNKNOWN = '?', CLINUX_OPTION_MISSING = ':', CLINUX_OPTION_E
 struct clinux_option {
   const char *name;
   int32_t has_argument;
-/// getrandom(2), `count` bytes, from the generator that is seeded: waits for that in the first second after power-on. 0 or
-/// -errno.
-int32_t clinux_random(void *bytes, size_t count);
   int32_t value;
 };
 /// getopt_long(3) over the arguments from `first` on, which takes the place of argv[0] (so a subcommand's options begin

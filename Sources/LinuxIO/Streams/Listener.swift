@@ -58,13 +58,8 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
   /// 127.0.0.0/8, ::1 or ::ffff:127.0.0.0/104: this machine.
   public var isLoopback: Bool {
     switch family {
-    case .unix, .serial: return false
-    case .ipv4: return ip[0] == 127
-    case .ipv6:
-      for index in 0..<10 where ip[index] != 0 { return false }
-      if ip[10] == 0xFF && ip[11] == 0xFF { return ip[12] == 127 }
-      for index in 10..<15 where ip[index] != 0 { return false }
-      return ip[15] == 1
+    case .unix, .serial: false
+    case .ipv4, .ipv6: IPAddress(ip, isIPv6: family == .ipv6).isLoopback
     }
   }
 
@@ -80,14 +75,8 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
       if let uid { writer.writeDecimal(UInt64(uid)) } else { writer.write("unknown") }
       return
     }
-    var address = clinux_address()
-    address.family = Int32(family == .ipv4 ? CLINUX_IPV4 : CLINUX_IPV6)
-    withUnsafeMutableBytes(of: &address.ip) { for index in 0..<16 { $0[index] = ip[index] } }
     if family == .ipv6, withPort { writer.write("[") }
-    withUnsafeTemporaryAllocation(of: CChar.self, capacity: 48) { text in
-      guard clinux_format_ip(&address, text.baseAddress!, text.count) == 0 else { return }
-      writer.write(bytes(fromCString: text.baseAddress!))
-    }
+    IPAddress(ip, isIPv6: family == .ipv6).write(to: &writer)
     guard withPort else { return }
     writer.write(family == .ipv6 ? "]:" : ":")
     writer.writeDecimal(UInt64(port))
@@ -98,7 +87,8 @@ public enum AcceptResult: Sendable {
   /// A nonblocking socket, with TCP_NODELAY unless it is unix.
   case connection(fd: Int32, peer: PeerAddress)
   case wouldBlock
-  /// EMFILE and ENOMEM among them: the connection still waits, so the listener stays readable.
+  /// The connection still waits, so the listener stays readable: of EMFILE, ENFILE, ENOBUFS and ENOMEM, until there is room
+  /// again.
   case failed(LinuxError)
 }
 
@@ -106,20 +96,28 @@ public enum AcceptResult: Sendable {
 public struct Listener: Sendable {
   public let fd: Int32
   public let isUnix: Bool
-  /// The service manager's: its socket file is not ours to remove.
-  public var isPassed = false
+  /// The socket file that was made for it; nil: there is none, or it is the service manager's.
+  private let file: SocketFile?
+
+  init(fd: Int32, isUnix: Bool, file: SocketFile? = nil) {
+    self.fd = fd
+    self.isUnix = isUnix
+    self.file = file
+  }
 
   /// Listens on a numeric IPv4 or IPv6 address (no names; EINVAL otherwise). Port 0 lets the kernel choose. An IPv6
   /// listener takes no IPv4 clients, whatever the system's default, so that `::` and `0.0.0.0` can be listened on
   /// together.
-  public static func tcp(address text: Bytes, port: UInt16, backlog: Int) throws(LinuxError) -> Listener {
-    var address = try parse(text)
+  /// - Parameter deadPeerSeconds: see `Transport.notice`; 2 or more.
+  public static func tcp(
+    address text: Bytes, port: UInt16, backlog: Int, deadPeerSeconds: Int = 60
+  ) throws(LinuxError) -> Listener {
+    guard var address = IPAddress(text)?.kernel else { throw LinuxError.invalid }
     address.port = port
     let fd = try check(clinux_stream_socket(address.family))
     do throws(LinuxError) {
       try check(clinux_set_option(fd, Int32(CLINUX_REUSE_ADDRESS), 1))
-      // Its connections inherit it: a peer without keep alive of its own that is gone is found out after all.
-      try check(clinux_set_option(fd, Int32(CLINUX_KEEP_ALIVE), 1))
+      try Transport.noticeDeadPeer(fd, withinSeconds: deadPeerSeconds)  // its connections inherit it
       if address.family == Int32(CLINUX_IPV6) { try check(clinux_set_option(fd, Int32(CLINUX_V6_ONLY), 1)) }
       try check(clinux_bind(fd, &address))
       try check(clinux_listen(fd, Int32(backlog)))
@@ -131,32 +129,35 @@ public struct Listener: Sendable {
   }
 
   /// Listens on a socket file with permission bits `mode`. A socket file that nobody listens on is replaced; one with a
-  /// listener, or a file that is no socket, is EADDRINUSE.
+  /// listener, or what is no socket, a link too, is EADDRINUSE. A path that begins with `@` is an abstract name: there is no
+  /// file, and `mode` means nothing.
   public static func unix(path: Bytes, mode: UInt32, backlog: Int) throws(LinuxError) -> Listener {
     var address = try unixAddress(path)
-    try removeStale(path, &address)
+    let isFile = path[0] != UInt8(ascii: "@")
+    if isFile { try removeStale(path, &address) }
     let fd = try check(clinux_stream_socket(Int32(CLINUX_UNIX)))
     do throws(LinuxError) {
-      try check(clinux_bind(fd, &address))
-      // Nobody can connect before listen, so the mode is right from the first client on.
-      try check(withPath(path) { clinux_chmod($0, mode) })
+      try check(isFile ? clinux_bind_file(fd, &address, mode) : clinux_bind(fd, &address))
+      let file = isFile ? try SocketFile.find(path) : nil
       try check(clinux_listen(fd, Int32(backlog)))
+      return Listener(fd: fd, isUnix: true, file: file)
     } catch {
       _ = clinux_close(fd)
       throw error
     }
-    return Listener(fd: fd, isUnix: true)
   }
 
-  /// The next connection. Connections that were given up while they waited are skipped, at most 16 a call.
+  /// The next connection. Connections that have failed while they waited are skipped, at most 16 a call.
   public func accept() -> AcceptResult {
+    var forbiddenCount = 0
     for _ in 0..<16 {
       var address = clinux_address()
       let accepted = clinux_accept(fd, &address)
       guard accepted >= 0 else {
         if accepted == -Int32(CLINUX_EAGAIN) { return .wouldBlock }
-        if accepted == -Int32(CLINUX_EINTR) || accepted == -Int32(CLINUX_ECONNABORTED) { continue }
-        return .failed(LinuxError(errno: -accepted))
+        guard Listener.isSkipped(-accepted) else { return .failed(LinuxError(errno: -accepted)) }
+        if accepted == -Int32(CLINUX_EPERM) { forbiddenCount += 1 }
+        continue
       }
       guard isUnix else {
         _ = clinux_set_option(accepted, Int32(CLINUX_NO_DELAY), 1)
@@ -165,7 +166,20 @@ public struct Listener: Sendable {
       address.family = Int32(CLINUX_UNIX)
       return .connection(fd: accepted, peer: PeerAddress(address, uid: Listener.peerUID(accepted)))
     }
-    return .wouldBlock
+    // A security module that forbids them all leaves each where it was.
+    return forbiddenCount == 16 ? .failed(.notPermitted) : .wouldBlock
+  }
+
+  /// Errors of accept(2) that concern the one connection that it has taken from the queue, most of them the network's: "treat
+  /// them like EAGAIN by retrying" (accept(2), Error handling). EPERM is a firewall's.
+  static func isSkipped(_ errno: Int32) -> Bool {
+    switch Int(errno) {
+    case Int(CLINUX_EINTR), Int(CLINUX_ECONNABORTED), Int(CLINUX_EPERM), Int(CLINUX_EPROTO), Int(CLINUX_ENOPROTOOPT),
+      Int(CLINUX_EOPNOTSUPP), Int(CLINUX_ENETDOWN), Int(CLINUX_ENETUNREACH), Int(CLINUX_EHOSTDOWN),
+      Int(CLINUX_EHOSTUNREACH), Int(CLINUX_ENONET), Int(CLINUX_ETIMEDOUT):
+      true
+    default: false
+    }
   }
 
   /// The port that the kernel chose, or was told; 0 for unix.
@@ -174,10 +188,15 @@ public struct Listener: Sendable {
     return clinux_local_address(fd, &address) == 0 ? address.port : 0
   }
 
-  /// Stops listening. A unix listener's file is removed with `unlink`.
+  /// Stops listening. The socket file stays.
   public func close() { _ = clinux_close(fd) }
 
-  public static func unlink(_ path: Bytes) { _ = withPath(path) { clinux_unlink($0) } }
+  /// Removes the socket file, if it is still the one that was made for this listener. Before `close`, as the kernel may give
+  /// its number to the next one afterwards.
+  public func removeFile(at path: Bytes) {
+    guard let file, (try? SocketFile.find(path)) == file else { return }
+    _ = withPath(path) { clinux_unlink($0) }
+  }
 
   fileprivate static func peerUID(_ fd: Int32) -> UInt32? {
     var uid: UInt32 = 0
@@ -186,25 +205,29 @@ public struct Listener: Sendable {
     return clinux_peer_credentials(fd, &uid, &gid, &pid) == 0 ? uid : nil
   }
 
-  static func parse(_ text: Bytes) throws(LinuxError) -> clinux_address {
-    for family in [Int32(CLINUX_IPV4), Int32(CLINUX_IPV6)] {
-      var address = clinux_address()
-      address.family = family
-      let result = withPath(text) { clinux_parse_ip($0, &address) }
-      if result == 1 { return address }
-    }
-    throw LinuxError(errno: Int32(CLINUX_EINVAL))
-  }
-
   private static func removeStale(_ path: Bytes, _ address: inout clinux_address) throws(LinuxError) {
-    let isSocket = withPath(path) { clinux_is_socket($0) }
-    if isSocket == -Int32(CLINUX_ENOENT) { return }
-    guard try check(isSocket) == 1 else { throw LinuxError(errno: Int32(CLINUX_EADDRINUSE)) }
+    guard let file = try SocketFile.find(path) else { return }
     let probe = try check(clinux_stream_socket(Int32(CLINUX_UNIX)))
     let answer = clinux_connect(probe, &address)
     _ = clinux_close(probe)
-    guard answer == -Int32(CLINUX_ECONNREFUSED) else { throw LinuxError(errno: Int32(CLINUX_EADDRINUSE)) }
+    guard answer == -Int32(CLINUX_ECONNREFUSED), try SocketFile.find(path) == file else { throw LinuxError.addressInUse }
     try check(withPath(path) { clinux_unlink($0) })
+  }
+}
+
+/// Which of all files a socket file is.
+struct SocketFile: BitwiseCopyable, Equatable, Sendable {
+  private let device: UInt64
+  private let inode: UInt64
+
+  /// The one at this path, nil where there is nothing. EADDRINUSE where there is something else, a link too.
+  static func find(_ path: Bytes) throws(LinuxError) -> SocketFile? {
+    var device: UInt64 = 0
+    var inode: UInt64 = 0
+    let isSocket = withPath(path) { clinux_socket_file($0, &device, &inode) }
+    if isSocket == -Int32(CLINUX_ENOENT) { return nil }
+    guard try check(isSocket) == 1 else { throw LinuxError.addressInUse }
+    return SocketFile(device: device, inode: inode)
   }
 }
 

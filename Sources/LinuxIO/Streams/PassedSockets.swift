@@ -29,10 +29,13 @@ public struct PassedSockets {
   public var leftCount: Int { left.nonzeroBitCount }
 
   /// The socket that listens on this numeric address and port.
-  public mutating func tcp(address text: Bytes, port: UInt16) -> Listener? {
-    guard left != 0, var address = try? Listener.parse(text) else { return nil }
+  /// - Parameter deadPeerSeconds: as `Listener.tcp`'s.
+  public mutating func tcp(address text: Bytes, port: UInt16, deadPeerSeconds: Int = 60) -> Listener? {
+    guard left != 0, var address = IPAddress(text)?.kernel else { return nil }
     address.port = port
-    return take(address)
+    guard let listener = take(address) else { return nil }
+    try? Transport.noticeDeadPeer(listener.fd, withinSeconds: deadPeerSeconds)
+    return listener
   }
 
   /// The socket that listens on this socket file or abstract name.
@@ -59,13 +62,11 @@ public struct PassedSockets {
     for index in 0..<PassedSockets.countMax where left >> UInt64(index) & 1 != 0 {
       let fd = firstFD + Int32(index)
       var address = clinux_address()
-      guard clinux_local_address(fd, &address) == 0, PassedSockets.isSame(address, wanted),
-        clinux_set_nonblocking(fd) == 0
+      guard clinux_is_stream(fd) == 1, clinux_is_listening(fd) == 1, clinux_local_address(fd, &address) == 0,
+        PassedSockets.isSame(address, wanted), clinux_set_nonblocking(fd) == 0
       else { continue }
       left &= ~(1 << UInt64(index))
-      let isUnix = address.family == Int32(CLINUX_UNIX)
-      if !isUnix { _ = clinux_set_option(fd, Int32(CLINUX_KEEP_ALIVE), 1) }
-      return Listener(fd: fd, isUnix: isUnix, isPassed: true)
+      return Listener(fd: fd, isUnix: address.family == Int32(CLINUX_UNIX))
     }
     return nil
   }

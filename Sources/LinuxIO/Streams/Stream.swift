@@ -36,8 +36,8 @@ public enum StreamEvent {
   /// A listener, named by its place in the order of `listen`, has a new connection, of `arrivedPeer`. Answered by `admit`;
   /// otherwise it is closed at the next call of `next`.
   case arrived(listener: Int)
-  /// A listener lacks descriptors or memory; it is looked at again after a second.
-  case paused(listener: Int)
+  /// A listener cannot take connections, mostly for lack of descriptors or memory; it is looked at again after a second.
+  case paused(listener: Int, LinuxError)
   /// Bytes that were read, 1 or more. They stay where they are until the next call of `next`.
   case bytes(StreamID, Bytes)
   /// The peer has closed its side, or the descriptor has failed: to be answered by `close`.

@@ -248,8 +248,10 @@ public struct Streams: ~Copyable {
 
   public var listenerCount: Int { listeners.count }
 
-  /// The socket that the service manager passed is not ours to remove.
-  public func isPassed(listener: Int) -> Bool { listeners[listener].listener.isPassed }
+  /// Removes a unix listener's socket file, if it is still its own; before `closeListeners`.
+  public func removeFile(ofListener listener: Int, at path: Bytes) {
+    listeners[listener].listener.removeFile(at: path)
+  }
 
   /// Takes no more connections.
   public mutating func closeListeners() {
@@ -266,12 +268,12 @@ public struct Streams: ~Copyable {
         return .arrived(listener: index)
       case .wouldBlock:
         break
-      case .failed:
+      case .failed(let error):
         try? poller!.remove(listeners[index].listener.fd)
         listeners[index].pausedUntil = now.adding(seconds: 1)
         nextDeadline = min(nextDeadline, listeners[index].pausedUntil)
         arrivedAll(at: index)
-        return .paused(listener: index)
+        return .paused(listener: index, error)
       }
     }
     arrivedAll(at: index)

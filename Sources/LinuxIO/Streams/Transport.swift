@@ -66,6 +66,21 @@ public enum Transport {
     }
   }
 
+  /// Makes TCP find out within this many seconds that a peer is gone without a word, its cable pulled or its power off: half
+  /// of them silent, then three probes; or bytes that it does not acknowledge for as long, also because it has no room for
+  /// them (tcp(7), TCP_USER_TIMEOUT). The connection then reads as failed. A listener's connections inherit it. ENOPROTOOPT or
+  /// EOPNOTSUPP where it is no TCP socket.
+  /// - Parameter seconds: 2...60,000.
+  public static func noticeDeadPeer(_ fd: Int32, withinSeconds seconds: Int) throws(LinuxError) {
+    let idle = seconds / 2
+    let interval = max(1, (seconds - idle) / 3)
+    try check(clinux_set_option(fd, Int32(CLINUX_KEEP_IDLE), Int32(idle)))
+    try check(clinux_set_option(fd, Int32(CLINUX_KEEP_INTERVAL), Int32(interval)))
+    try check(clinux_set_option(fd, Int32(CLINUX_KEEP_COUNT), Int32((seconds - idle) / interval)))
+    try check(clinux_set_option(fd, Int32(CLINUX_USER_TIMEOUT), Int32(seconds * 1000)))
+    try check(clinux_set_option(fd, Int32(CLINUX_KEEP_ALIVE), 1))
+  }
+
   /// Ends both directions; the peer reads what was sent, then the end.
   public static func shutdown(_ fd: Int32) { _ = clinux_shutdown(fd, 0) }
 

@@ -22,6 +22,7 @@ extension Server {
   ) -> Bool {
     let speaker = Speaker.none(allowsAnonymous: allowsAnonymous, policy: framing)
     let peer = PeerAddress(of: fd)
+    try? Transport.noticeDeadPeer(fd, withinSeconds: configuration.loopLimits.deadPeerSeconds)  // where it is TCP
     // Whoever brings a connection answers for it: its address is not limited.
     let stream = admit(.local, at: Clock.now()) { streams.add(fd, .plain, owner: speaker.bits, from: peer) }
     if stream == nil { Streams.close(unserved: fd) }

@@ -13,13 +13,17 @@ extension Server {
       log.write(.warning, .server, "tapline: the limit of open files is below limits: connections; see ulimit -n")
     }
     var passed = PassedSockets()
+    let deadPeerSeconds = configuration.loopLimits.deadPeerSeconds
     for settings in socketListeners {
       let opened: Result<Listener, LinuxError>
       switch settings.endpoint {
       case .tcp(let address, let port):
         opened = address.lend { address in
-          if let listener = passed.tcp(address: address, port: port) { return .success(listener) }
-          return Server.catching { () throws(LinuxError) in try Listener.tcp(address: address, port: port, backlog: 128)
+          if let listener = passed.tcp(address: address, port: port, deadPeerSeconds: deadPeerSeconds) {
+            return .success(listener)
+          }
+          return Server.catching { () throws(LinuxError) in
+            try Listener.tcp(address: address, port: port, backlog: 128, deadPeerSeconds: deadPeerSeconds)
           }
         }
       case .unix(let path, let mode):
@@ -62,7 +66,12 @@ extension Server {
       case .tcp: "; a port below 1024 needs CAP_NET_BIND_SERVICE"
       case .unix, .serial: "; its directory belongs to another user"
       }
-    case .addressInUse: "; is another broker running?"
+    case .addressInUse:
+      switch endpoint {
+      case .unix(let path, _) where path.first != UInt8(ascii: "@"):
+        "; another broker is running, or what is there is no socket file"
+      case .tcp, .unix, .serial: "; is another broker running?"
+      }
     case .addressNotAvailable: "; this machine does not have that address now"
     default: ""
     }
@@ -78,12 +87,10 @@ extension Server {
 
   /// Takes no more connections, and removes the socket files that are ours.
   func closeListeners() {
-    streams.closeListeners()
-    for (index, settings) in socketListeners.enumerated() where !streams.isPassed(listener: index) {
-      if case .unix(let path, _) = settings.endpoint, path.first != UInt8(ascii: "@") {
-        path.lend { Listener.unlink($0) }
-      }
+    for (index, settings) in socketListeners.enumerated() {
+      if case .unix(let path, _) = settings.endpoint { path.lend { streams.removeFile(ofListener: index, at: $0) } }
     }
+    streams.closeListeners()
   }
 }
 

@@ -17,10 +17,12 @@ extension Server {
       case .bytes(let stream, let bytes): received(bytes, on: stream, at: now)
       case .ended(let stream): close(stream, at: now)
       case .arrived(let listener): arrived(at: listener, at: now)
-      case .paused:
-        log.write(
-          .error, .server,
-          "tapline: a connection cannot be accepted: out of descriptors or memory; trying again in 1 s")
+      case .paused(_, let error):
+        log.line(.error, .server) { line in
+          line.write("tapline: a connection cannot be accepted: ")
+          line.write(error.text)
+          line.write("; trying again in 1 s")
+        }
       }
     }
   }

@@ -126,6 +126,8 @@ extension LimitKey {
         "keep_alive_seconds", .seconds, 1...65_535, { $0.broker.keepAliveSecondsMax },
         { $0.broker.keepAliveSecondsMax = $1 }),
       LimitKey(
+        "dead_peer_seconds", .seconds, 5...3600, { $0.loop.deadPeerSeconds }, { $0.loop.deadPeerSeconds = $1 }),
+      LimitKey(
         "sys_interval_seconds", .seconds, 1...86_400, { $0.broker.sysIntervalSeconds },
         { $0.broker.sysIntervalSeconds = $1 }),
     ]

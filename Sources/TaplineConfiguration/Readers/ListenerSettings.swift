@@ -7,7 +7,7 @@ public struct ListenerSettings: Sendable {
   public enum Endpoint: Sendable, Equatable {
     /// A numeric IPv4 or IPv6 address as text, and a port from 1 to 65535.
     case tcp(address: [UInt8], port: UInt16)
-    /// A path of at most 107 bytes, or `@` and an abstract name; permission bits of the socket file.
+    /// A path of at most 107 bytes and the permission bits of the socket file, or `@` and an abstract name, which has none.
     case unix(path: [UInt8], mode: UInt32)
     /// The path of a serial device, with one client at the line's far end.
     case serial(path: [UInt8], SerialSettings)
@@ -104,16 +104,23 @@ extension ListenerSettings {
     ]
   }
 
+  /// Whether the kernel refuses the second of the two.
   private func isSamePlace(as other: ListenerSettings) -> Bool {
-    if case .serial(let path, _) = endpoint, case .serial(let otherPath, _) = other.endpoint {
+    switch (endpoint, other.endpoint) {
+    case (.serial(let path, _), .serial(let otherPath, _)), (.unix(let path, _), .unix(let otherPath, _)):
       return path == otherPath
+    case (.tcp(let address, let port), .tcp(let otherAddress, let otherPort)):
+      guard port == otherPort, let address = IPAddress(address), let otherAddress = IPAddress(otherAddress) else {
+        return false
+      }
+      return address.overlaps(otherAddress)
+    case (.tcp, _), (.unix, _), (.serial, _):
+      return false
     }
-    return endpoint == other.endpoint
   }
 
   private static func endpoint(_ section: Section, isOpen: Bool) -> Endpoint? {
     let port = section.integer("port", 1...65_535, default: 1883)
-    let mode = section.octal("mode", 0...0o777, default: 0o660)
     if section.has("unix") {
       for key: StaticString in ["address", "port"] where section.has(key) {
         var text = Text()
@@ -121,14 +128,7 @@ extension ListenerSettings {
         text.add(" does not go with 'unix'; a listener has either an address or a socket file")
         section.errors.add(section.place(of: key), text)
       }
-      guard
-        let path = section.word("unix", "a path that begins with /, or @NAME, of at most 107 bytes", byteCountMax: 107)
-      else { return nil }
-      if path[0] != UInt8(ascii: "/") && (path[0] != UInt8(ascii: "@") || path.count == 1) {
-        section.complain("unix", "a path that begins with /, or @NAME, of at most 107 bytes")
-        return nil
-      }
-      return .unix(path: path, mode: UInt32(mode))
+      return unix(section)
     }
     if section.has("mode") {
       section.errors.add(section.place(of: "mode"), "'mode' goes with 'unix' only: it is the socket file's permissions")
@@ -142,7 +142,19 @@ extension ListenerSettings {
     let expected: StaticString = "a numeric address such as 127.0.0.1, 0.0.0.0 or ::1"
     guard let text = section.word("address", expected, byteCountMax: 64) else { return nil }
     guard let address = IPAddress(text) else {
-      section.complain("address", expected)
+      section.complain("address", text.contains(UInt8(ascii: "%")) ? withoutZone : expected)
+      return nil
+    }
+    guard !address.isLinkLocalIPv6 else {
+      section.complain("address", withoutZone)
+      return nil
+    }
+    if let mapped = address.mapped {
+      var problem = Text("an IPv6 listener takes no IPv4 clients, so nobody reaches ")
+      problem.add(text)
+      problem.add("; expected ")
+      problem.add(mapped)
+      section.errors.add(section.place(of: "address"), problem)
       return nil
     }
     if !address.isLoopback && !isOpen && section.boolean("anonymous") != false {
@@ -154,90 +166,45 @@ extension ListenerSettings {
     }
     return .tcp(address: text, port: UInt16(port))
   }
-}
 
-/// A numeric address, IPv4 or IPv6 without a scope, most significant byte first.
-struct IPAddress {
-  /// 4 or 16.
-  let bytes: [UInt8]
+  private static var withoutZone: StaticString {
+    "an address that this machine has once; link-local ones, fe80::/10, are reached through ::"
+  }
 
-  init?(_ text: [UInt8]) {
-    guard let bytes = text.contains(UInt8(ascii: ":")) ? IPAddress.version6(text) : IPAddress.version4(text) else {
+  /// A socket file or an abstract name; `unix` is there.
+  private static func unix(_ section: Section) -> Endpoint? {
+    let mode = section.octal("mode", 0...0o777, default: 0o660)
+    let expected: StaticString = "a path that begins with /, or @NAME, of at most 107 bytes"
+    guard let path = section.word("unix", expected, byteCountMax: 107) else { return nil }
+    if path[0] == UInt8(ascii: "@"), path.count > 1 {
+      if section.has("mode") {
+        section.errors.add(
+          section.place(of: "mode"),
+          "'mode' goes with a socket file: a name that begins with @ has no permissions, any program may connect")
+      }
+      return .unix(path: path, mode: UInt32(mode))
+    }
+    guard path[0] == UInt8(ascii: "/"), path.last != UInt8(ascii: "/") else {
+      section.complain("unix", path[0] == UInt8(ascii: "/") ? "the path of a file, not of a directory" : expected)
       return nil
     }
-    self.bytes = bytes
+    return .unix(path: path, mode: UInt32(mode))
   }
+}
 
-  /// 127.0.0.0/8, ::1 or ::ffff:127.0.0.0/104.
-  var isLoopback: Bool {
-    guard bytes.count == 16 else { return bytes[0] == 127 }
-    guard bytes[..<10].allSatisfy({ $0 == 0 }) else { return false }
-    if bytes[10] == 0xFF && bytes[11] == 0xFF { return bytes[12] == 127 }
-    return bytes[10..<15].allSatisfy { $0 == 0 } && bytes[15] == 1
+extension IPAddress {
+  init?(_ text: [UInt8]) {
+    guard let address = text.lend({ IPAddress($0) }) else { return nil }
+    self = address
   }
+}
 
-  private static func version4(_ text: [UInt8]) -> [UInt8]? {
-    var bytes: [UInt8] = []
-    for part in text.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false) {
-      guard part.count <= 3, part.count == 1 || part.first != 48, let value = Values.integer([UInt8](part)),
-        value >= 0, value <= 255
-      else { return nil }
-      bytes.append(UInt8(value))
+extension Text {
+  mutating func add(_ address: IPAddress) {
+    withUnsafeTemporaryAllocation(byteCount: 48, alignment: 1) { place in
+      var writer = ByteWriter(place)
+      address.write(to: &writer)
+      add(writer.written)
     }
-    return bytes.count == 4 ? bytes : nil
   }
-
-  /// Eight groups of up to four hexadecimal digits; `::` once for as many zero groups as are missing, at least one;
-  /// the last two groups may be an IPv4 address.
-  private static func version6(_ text: [UInt8]) -> [UInt8]? {
-    var bytes: [UInt8] = []
-    var gap: Int?
-    var index = 0
-    if text.count >= 2, text[0] == colon, text[1] == colon {
-      gap = 0
-      index = 2
-    }
-    while index < text.count {
-      let end = text[index...].firstIndex(of: colon) ?? text.count
-      let group = [UInt8](text[index..<end])
-      if end == text.count, let last = version4(group) {
-        bytes.append(contentsOf: last)
-        index = end
-        continue
-      }
-      guard let value = hexadecimal(group) else { return nil }
-      bytes.append(UInt8(value >> 8))
-      bytes.append(UInt8(value & 0xFF))
-      index = end
-      guard index < text.count else { continue }
-      index += 1  // the colon
-      if index < text.count, text[index] == colon {
-        guard gap == nil else { return nil }
-        gap = bytes.count
-        index += 1
-      } else if index == text.count {
-        return nil
-      }
-    }
-    guard let gap else { return bytes.count == 16 ? bytes : nil }
-    guard bytes.count <= 14 else { return nil }
-    bytes.insert(contentsOf: [UInt8](repeating: 0, count: 16 - bytes.count), at: gap)
-    return bytes
-  }
-
-  private static func hexadecimal(_ digits: [UInt8]) -> Int? {
-    guard !digits.isEmpty, digits.count <= 4 else { return nil }
-    var value = 0
-    for byte in digits {
-      switch byte {
-      case 48...57: value = value << 4 | Int(byte - 48)
-      case 65...70: value = value << 4 | Int(byte - 55)
-      case 97...102: value = value << 4 | Int(byte - 87)
-      default: return nil
-      }
-    }
-    return value
-  }
-
-  private static var colon: UInt8 { UInt8(ascii: ":") }
 }
