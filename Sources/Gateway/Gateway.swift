@@ -228,9 +228,10 @@ public final class Gateway<TheBoard: Board> {
 
   /// Does what is due of the broker, of rules, and of outputs and levels; when the end has begun, of the broker only. A
   /// level that is to be opened is the board's.
-  public func advance(to moment: Moment) {
+  /// - Parameter heard: see `Broker.advance`.
+  public func advance(to moment: Moment, heardUntil heard: Instant? = nil) {
     let now = moment.at
-    brokerTurn(at: now) { $0.advance(to: now) }  // a Will may run taps
+    brokerTurn(at: now) { $0.advance(to: now, heardUntil: heard) }  // a Will may run taps
     guard !isStopping else { return }  // a timer asks, too
     rules.advance(to: now)
     settle(at: now)

@@ -70,6 +70,54 @@ import Testing
     world.finish()
   }
 
+  /// The process was stopped for longer than the keep alive, and the client's PINGREQ waits in its socket all the while.
+  @Test(arguments: [ProtocolVersion.v311, .v5]) func keepAliveIsJudgedByWhatHasBeenRead(version: ProtocolVersion) {
+    let world = World()
+    world.connect("a", version, keepAliveSeconds: 2)
+    world.connect("gone", version, keepAliveSeconds: 2)
+    let before = world.now
+    world.pause(seconds: 4)
+    world.advance(heardUntil: before)
+    world.expectNothing("a")
+    #expect(world.broker.nextDeadline! <= world.now)  // it is judged in the turn that follows
+    world.send("a", .pingReq)
+    world.expect("a", .pingResp)
+    world.advance(heardUntil: world.now)
+    world.expectNothing("a")
+    if version == .v5 { world.expectClosed("gone", .disconnect(.keepAliveTimeout)) } else { world.expectClosed("gone") }
+    world.advance(seconds: 2.999)
+    world.expectNothing("a")
+    world.advance(seconds: 0.001)
+    if version == .v5 { world.expectClosed("a", .disconnect(.keepAliveTimeout)) } else { world.expectClosed("a") }
+    world.finish()
+  }
+
+  /// The other deadlines that bytes in the kernel would have moved: CONNECT, a packet that has begun, a session's end and its
+  /// Will's delay.
+  @Test func otherDeadlinesAreJudgedSo() {
+    let world = World(clients: ["watch", "slow"])
+    world.subscribe("watch", "will")
+    world.connect(
+      "away", sessionExpiry: 20, will: WillFields(topic: "will", properties: [.number(.willDelayInterval, 10)]))
+    world.lose("away")
+    world.attach("new")
+    let connect = Packet.connect(ConnectFields(clientID: "new")).bytes(.v5)
+    world.send("new", bytes: Array(connect.prefix(3)))
+    let bytes = Packet.publish(topic: "t", payload: "0123456789").bytes(.v5)
+    world.send("slow", bytes: Array(bytes.prefix(3)))
+    let before = world.now
+    world.pause(seconds: 60)
+    world.advance(heardUntil: before)
+    for name in ["watch", "slow", "new"] { world.expectNothing(name) }
+    world.send("slow", bytes: Array(bytes.dropFirst(3)))
+    world.send("new", bytes: Array(connect.dropFirst(3)))
+    #expect(world.takeAll("new").count == 1)
+    #expect(world.connect("away", cleanStart: false, sessionExpiry: 20).sessionPresent)
+    world.advance(heardUntil: world.now)
+    for name in ["watch", "slow", "new", "away"] { world.expectNothing(name) }
+    world.finish()
+  }
+
   @Test func everyPacketStartsItAnew() {  // the timer is looked at again, not moved
     let world = World()
     world.connect("a", keepAliveSeconds: 10)

@@ -170,6 +170,15 @@ final class World {
     settle()
   }
 
+  /// The process is stopped: the clock goes on, nothing is read and nothing judged.
+  func pause(seconds: Double) { now = now.adding(milliseconds: Int64(seconds * 1000)) }
+
+  /// What is due now, as far as it can be judged by what had come by `heard`.
+  func advance(heardUntil heard: Instant) {
+    broker.advance(to: now, heardUntil: heard)
+    settle()
+  }
+
   /// What the broker itself says.
   @discardableResult func publish(
     topic: String, payload: String = "", qos: QoS = .atMostOnce, retain: Bool = false, expirySeconds: UInt32? = nil

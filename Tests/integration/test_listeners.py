@@ -1,15 +1,17 @@
 """Where clients come in: what `check` accepts `run` can open, or fails for a reason that only the kernel knows; socket
-files; a peer whose cable is pulled."""
+files; a peer whose cable is pulled; a pause of the process."""
 
 import ctypes
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,34 @@ def test_a_successors_socket_file_stays(build, make_daemon, folder):
 
 
 # Time
+
+
+def test_who_goes_on_pinging_outlives_a_pause(build, make_daemon):
+    """The process is stopped for longer than the keep alive allows. More clients than the loop takes events or reads in a
+    turn have pinged meanwhile; one has not."""
+    daemon = make_daemon(build=build, connections=128, pending_connections=128, pending_per_address=128)
+    silent = daemon.connect("silent", keep_alive=2)
+    clients = []
+    ping = raw.packet(0xC0)
+    for number in range(100):
+        clients.append(daemon.connect(f"c{number}", keep_alive=2))
+        for client in clients:
+            client.send(ping)
+    daemon.process.send_signal(signal.SIGSTOP)
+    wait(lambda: daemon.state.startswith("T"), "stop")
+    for _ in range(8):  # the pause is what is tested: 4 s, where 3 s are allowed
+        time.sleep(0.5)
+        for client in clients:
+            client.send(ping)
+    daemon.process.send_signal(signal.SIGCONT)
+    for number, client in enumerate(clients):
+        for _ in range(len(clients) - number + 8):
+            client.expect(raw.PINGRESP)
+        client.send(ping)
+    silent.expect_close(0x8D)
+    for client in clients:
+        client.expect(raw.PINGRESP)
+        client.close()
 
 
 def in_network_of(pid, make):

@@ -29,13 +29,17 @@ public final class Poller {
   /// Readable when an event waits: a poller can be polled itself.
   public let fd: Int32
   private let events: UnsafeMutableRawPointer
-  private let eventsMax: Int32
+  private let maximum: Int32
+  /// Descriptors that are polled.
+  public private(set) var count = 0
+  /// The last wait gave as many events as it may; there may be more.
+  public private(set) var hasMore = false
 
   /// - Parameter eventsMax: events taken in one wait, 1 or more; the others come with the next.
   public init(eventsMax: Int) throws(LinuxError) {
     precondition(eventsMax >= 1)
     fd = try check(clinux_epoll_create())
-    self.eventsMax = Int32(eventsMax)
+    maximum = Int32(eventsMax)
     events = .allocate(byteCount: eventsMax * clinux_epoll_event_size(), alignment: 16)
   }
 
@@ -44,8 +48,12 @@ public final class Poller {
     events.deallocate()
   }
 
+  /// Events taken in one wait.
+  public var eventsMax: Int { Int(maximum) }
+
   public func add(_ fd: Int32, token: UInt64, interest: Interest) throws(LinuxError) {
     try check(clinux_epoll_control(self.fd, Int32(CLINUX_EPOLL_ADD), fd, interest.rawValue, token))
+    count += 1
   }
 
   public func modify(_ fd: Int32, token: UInt64, interest: Interest) throws(LinuxError) {
@@ -55,6 +63,7 @@ public final class Poller {
   /// To be called before `fd` is closed. Events of it that were already taken still stand in `event(_:)`.
   public func remove(_ fd: Int32) throws(LinuxError) {
     try check(clinux_epoll_control(self.fd, Int32(CLINUX_EPOLL_REMOVE), fd, 0, 0))
+    count -= 1
   }
 
   /// Waits until `deadline` at most; `.never` waits for an event. How many events there are, 0 at the deadline.
@@ -70,7 +79,8 @@ public final class Poller {
   }
 
   private func wait(timeoutNanoseconds: Int64) -> Int {
-    let count = clinux_epoll_wait(fd, events, eventsMax, timeoutNanoseconds)
+    let count = clinux_epoll_wait(fd, events, maximum, timeoutNanoseconds)
+    hasMore = count == maximum
     guard count < 0 else { return Int(count) }
     precondition(count == -Int32(CLINUX_EINTR))  // anything else is a descriptor that is not ours
     return 0
@@ -78,7 +88,7 @@ public final class Poller {
 
   /// One of the events that the last wait took; `index` from 0.
   public func event(_ index: Int) -> Event {
-    precondition(index >= 0 && index < Int(eventsMax))
+    precondition(index >= 0 && index < eventsMax)
     var token: UInt64 = 0
     let mask = clinux_epoll_event(events, Int32(index), &token)
     let hangup = mask & UInt32(CLINUX_EPOLL_HUP | CLINUX_EPOLL_ERR) != 0

@@ -45,6 +45,11 @@ public struct Streams: ~Copyable {
   private var readsLeft = -1
   /// The stream whose bytes were handed out last.
   private var reading = StreamID.null
+  /// What had come by then has been read: of each stream at least its beginning. Deadlines by which a peer must have been
+  /// heard are judged by it, not by the clock: after a pause of the process, or with more to read than a turn does, bytes
+  /// that came in time are still in the kernel.
+  public private(set) var heardUntil = Instant(nanoseconds: 0)
+  private var round = HearingRound()
   /// What has arrived and is not answered.
   private var arrived: (fd: Int32, peer: PeerAddress)?
 
@@ -187,10 +192,20 @@ public struct Streams: ~Copyable {
     if readsLeft < 0 { readsLeft = min(pending.count, Streams.readsMax) }
     while readsLeft > 0, let place = pending.pop() {
       readsLeft -= 1
+      round.readsLeft -= 1
       if let id = streams.handle(at: place), let event = read(id) { return event }
     }
     readsLeft = -1
+    if let instant = round.end() { heardUntil = instant }
     return nil
+  }
+
+  /// The events of a wait have been taken. `before`: a reading of the clock before the wait; what had come by then and was
+  /// not told of yet is among its events, or among those of the next waits where it gave as many as it may.
+  public mutating func polled(since before: Instant) {
+    round.polled(
+      since: before, isLast: !poller!.hasMore, descriptorCount: poller!.count, eventsMax: poller!.eventsMax,
+      pendingCount: pending.count)
   }
 
   @inline(__always) private mutating func read(_ id: StreamID) -> StreamEvent? {
@@ -295,5 +310,36 @@ public struct Streams: ~Copyable {
       listeners[index].pausedUntil = isPolled ? .never : now.adding(seconds: 1)
     }
     for open in listeners { nextDeadline = min(nextDeadline, open.pausedUntil) }
+  }
+}
+
+/// One time around all that may have something to read, over as many turns as it takes. It ends when every event has been told
+/// of what had come before it began, and each stream that had bytes then has been read once. What has come since waits at the
+/// ends of the kernel's list and of the queue of streams, so it does not hold up the end.
+private struct HearingRound {
+  /// A reading of the clock before the first wait; never: there was none yet.
+  private var beganAt = Instant.never
+  private var eventCount = 0
+  private var isTold = false
+  /// Reads until each stream has had its turn; below 0 before all events are told.
+  var readsLeft = 0
+
+  mutating func polled(
+    since before: Instant, isLast: Bool, descriptorCount: Int, eventsMax: Int, pendingCount: Int
+  ) {
+    if beganAt == .never { beganAt = before }
+    guard !isTold else { return }
+    eventCount += eventsMax
+    guard isLast || eventCount >= descriptorCount else { return }
+    isTold = true
+    readsLeft = pendingCount
+  }
+
+  /// When the round began, if it is over; the next one begins with the next wait.
+  mutating func end() -> Instant? {
+    guard isTold, readsLeft <= 0 else { return nil }
+    let instant = beganAt
+    self = HearingRound()
+    return instant
   }
 }

@@ -10,12 +10,16 @@ extension Broker {
   }
 
   /// Does what has become due: late CONNECTs and packets, keep alive, Wills, session expiry, $SYS.
-  public mutating func advance(to now: Instant) {
-    while let timer = timers.popExpired(at: now) {
+  /// - Parameter heard: bytes that had come by then have been received, of each connection at least their beginning; nil: by
+  ///   now. Deadlines are judged by it, so that nobody is given up whose bytes wait in the kernel. What is due between it and
+  ///   now stays in `nextDeadline`.
+  public mutating func advance(to now: Instant, heardUntil heard: Instant? = nil) {
+    let heard = min(heard ?? now, now)
+    while let timer = timers.popExpired(at: heard) {
       if timer < limits.connectionsMax {
-        if let id = connections.handle(at: timer) { connectionDue(id, at: now) }
+        if let id = connections.handle(at: timer) { connectionDue(id, heard, at: now) }
       } else if timer < limits.connectionsMax + limits.sessionsMax {
-        if let session = sessions.handle(at: timer - limits.connectionsMax) { sessionDue(session, at: now) }
+        if let session = sessions.handle(at: timer - limits.connectionsMax) { sessionDue(session, heard, at: now) }
       } else if timer == sweepTimer {
         sweepRetained(at: now)
       } else if timer == queueSweepTimer {
@@ -48,7 +52,7 @@ extension Broker {
     timers.arm(id.index, at: deadline)
   }
 
-  private mutating func connectionDue(_ id: ConnectionID, at now: Instant) {
+  private mutating func connectionDue(_ id: ConnectionID, _ heard: Instant, at now: Instant) {
     switch connections[id].state {
     case .awaitingConnect, .awaitingVerdict, .awaitingConnAck:
       fail(id, .keepAliveTimeout, at: now)
@@ -59,10 +63,10 @@ extension Broker {
     case .connected:
       if connections[id].heldByteCount > 0 || acksFill(id) {
         waitFor(id, at: now)
-      } else if connections[id].packetDeadline <= now {
+      } else if connections[id].packetDeadline <= heard {
         fail(id, .keepAliveTimeout, at: now)
       } else if connections[id].keepAliveNanoseconds > 0,
-        connections[id].lastReceived.adding(nanoseconds: connections[id].keepAliveNanoseconds) <= now
+        connections[id].lastReceived.adding(nanoseconds: connections[id].keepAliveNanoseconds) <= heard
       {
         fail(id, .keepAliveTimeout, at: now)  // §3.1.2-22
       } else {
@@ -87,12 +91,12 @@ extension Broker {
       limits.connectionsMax + session.index, at: min(sessions[session].expiresAt, sessions[session].willAt))
   }
 
-  private mutating func sessionDue(_ session: Handle<Session>, at now: Instant) {
-    if sessions[session].expiresAt <= now {
+  private mutating func sessionDue(_ session: Handle<Session>, _ heard: Instant, at now: Instant) {
+    if sessions[session].expiresAt <= heard {
       endSession(session, at: now)
       return
     }
-    if !sessions[session].will.isNull, sessions[session].willAt <= now { publishWill(session, at: now) }
+    if !sessions[session].will.isNull, sessions[session].willAt <= heard { publishWill(session, at: now) }
     armSession(session)
   }
 

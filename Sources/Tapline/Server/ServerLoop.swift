@@ -84,7 +84,8 @@ extension Server {
     figures.allocationsAtStart = allocationCount?() ?? 0
   }
 
-  /// `before` is now; when the turn is over it is what is returned.
+  /// `before` is now; when the turn is over it is what is returned. A deadline of a client that comes while the loop waits is
+  /// judged in the turn after this one, which reads what has come up to then.
   func turn(from before: Instant) -> Instant {
     let deadline = broker.hasReady || streams.hasReadable ? before : nextDeadline
     let count = poller.wait(until: deadline, now: before)
@@ -95,9 +96,10 @@ extension Server {
       dispatch(poller.event(index), at: moment)
       index += 1
     }
+    streams.polled(since: before)
     takeStreams(at: now)
     reportStreams()
-    gateway.advance(to: moment)
+    gateway.advance(to: moment, heardUntil: streams.heardUntil)
     ringAlarms(at: moment)
     flushReady(at: now)
     tellNotices()

@@ -66,7 +66,7 @@ extension Server {
 
   /// Those that have said nothing for `connect_seconds`.
   func closeSilentStreams(at now: Instant) {
-    while let bits = admission.popExpired(at: now) {
+    while let bits = admission.popExpired(at: min(now, streams.heardUntil)) {
       close(StreamID(bits: bits), at: now)
       callBroker { $0.streamStayedSilent(bits) }
     }
