@@ -168,4 +168,34 @@ import Testing
     }
     world.finish()
   }
+
+  /// Each costs one level, and none is a counter or another's.
+  @Test(arguments: [
+    ("refused", "refused"), ("takeovers", "takeovers"), ("a/b/c", "a%2Fb%2Fc"), ("+", "%2B"), ("#", "%23"),
+    ("by_id/x", "by_id%2Fx"), ("100%", "100%25"), ("a%2Fb", "a%252Fb"), ("tab\there", "tab%09here"), ("é ü", "é ü"),
+    ("$SYS", "$SYS"), (String(repeating: "/", count: 60), String(repeating: "%2F", count: 60)),
+  ])
+  func everyIdentifierHasOneLevelOfItsOwn(clientID: String, level: String) {
+    let world = World(clients: ["watch"], limits: limits { $0.sessionExpirySecondsMax = 100 })
+    world.broker.startSys(at: world.now)
+    world.advance(seconds: 1)
+    world.connect("c", clientID: clientID, sessionExpiry: 60)
+    let nodes = world.broker.pool(4).gauge.used
+    world.advance(seconds: 11)
+    #expect(world.broker.pool(4).gauge.used == nodes + 1)
+    world.subscribe("watch", "$SYS/tapline/clients/#")
+    let told = world.takeAll("watch")
+    let topic = "$SYS/tapline/clients/by_id/" + level
+    #expect(told.filter { $0.topic == topic }.count == 1)
+    #expect(told.first { $0.topic == topic }?.payload?.hasPrefix("{\"connected\":true,\"subscriptions\":0") == true)
+    for name in ["refused", "refused_rate", "refused_pending", "refused_takeover", "takeovers"] {
+      #expect(told.first { $0.topic == "$SYS/tapline/clients/" + name }?.payload == "0")
+    }
+    // The end of a session takes its figures along and nothing else.
+    world.lose("c")
+    world.connect("c", clientID: clientID)
+    let gone = world.takeAll("watch")
+    #expect(gone.map(\.topic) == [topic] && gone[0].payload == "")
+    world.finish()
+  }
 }

@@ -77,7 +77,8 @@ extension Broker {
     text.withBytes { publishIfChanged(Bytes(topic), $0, at: now) }
   }
 
-  /// `{"connected":true,"subscriptions":2,"queued":0,"inflight":1,"dropped":0}` on `$SYS/tapline/clients/CLIENTID`.
+  /// `{"connected":true,"subscriptions":2,"queued":0,"inflight":1,"dropped":0}` on
+  /// `$SYS/tapline/clients/by_id/CLIENTID`.
   private mutating func publishClient(_ session: Handle<Session>, at now: Instant) {
     guard let topic = clientTopic(session) else { return }
     let entry = sessions[session]
@@ -106,16 +107,32 @@ extension Broker {
     }
   }
 
-  /// nil for an identifier that is no part of a topic name, or too long for one.
+  /// In the identifier `/`, `+`, `#`, `%` and control characters are percent-encoded (RFC 3986 §2.1), so that each costs one
+  /// level and none is that of another. nil for one that is too long for a topic name.
   private func clientTopic(_ session: Handle<Session>) -> InlineText? {
     var topic = topicScratch.writer()
-    topic.write("$SYS/tapline/clients/")
-    topic.write(sessions.clientID(session))
+    topic.write("$SYS/tapline/clients/by_id/")
+    let clientID = sessions.clientID(session)
+    var position = 0
+    while position < clientID.count {
+      let byte = clientID[position]
+      switch byte {
+      case 0...0x1F, 0x7F, UInt8(ascii: "/"), UInt8(ascii: "+"), UInt8(ascii: "#"), UInt8(ascii: "%"):
+        topic.write("%")
+        topic.write(Broker.hexDigit(byte >> 4))
+        topic.write(Broker.hexDigit(byte & 15))
+      default:
+        topic.write(byte)
+      }
+      position += 1
+    }
     guard !topic.overflowed, topic.count <= 256, Topic.isValidName(topic.written),
       Topic.levelCount(topic.written) <= limits.topicLevelsMax
     else { return nil }
     return InlineText(topic.written)
   }
+
+  private static func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 48 + value : 55 + value }
 
   /// A pool's gauge, on `$SYS/tapline/pools/NAME` (docs/limits.md).
   private mutating func publishPool(_ index: Int, at now: Instant) {
