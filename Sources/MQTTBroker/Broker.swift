@@ -19,7 +19,7 @@ public import MQTTWire
 ///   BrokerRoute, Tap
 /// - Messages: `MessageStore`, `RetainedStore`
 /// - Delivery: `DeliveryStore`; verbs: BrokerDeliver (queue to outbox), BrokerReplay (retained messages)
-/// - Time: BrokerTime (deadlines), BrokerSys ($SYS)
+/// - Time: BrokerTime (deadlines), BrokerSys ($SYS), `Loads`
 ///
 /// **Durable facts.** What must survive a power cut changes in one function each, so that a journal is a line there:
 ///
@@ -89,6 +89,7 @@ public struct Broker: ~Copyable {
   /// Connections that have not been accepted yet.
   var pendingCount = 0
 
+  var loads = Loads()
   /// Takes all memory from `reservation`. `keys` are drawn anew for every start.
   public init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     precondition(limits.problems.isEmpty)

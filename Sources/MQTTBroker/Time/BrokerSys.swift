@@ -10,6 +10,12 @@ extension Broker {
       publishFigure(topic, value, at: now)
       figure += 1
     }
+    loads.update(counters, at: now)
+    var load = 0
+    while load < Loads.count {
+      publishLoad(load, at: now)
+      load += 1
+    }
     var index = 0
     while index < limits.sessionsMax {
       if let session = sessions.handle(at: index) { publishClient(session, at: now) }
@@ -75,6 +81,13 @@ extension Broker {
     writer.writeDecimal(value)
     let text = InlineText(writer.written)
     text.withBytes { publishIfChanged(Bytes(topic), $0, at: now) }
+  }
+
+  private mutating func publishLoad(_ index: Int, at now: Instant) {
+    var writer = headScratch.writer()
+    loads.write(index, into: &writer)
+    let text = InlineText(writer.written)
+    text.withBytes { publishIfChanged(Bytes(Loads.topic(index)), $0, at: now) }
   }
 
   /// `{"connected":true,"subscriptions":2,"queued":0,"inflight":1,"dropped":0}` on
