@@ -79,9 +79,10 @@ public final class Gateway<TheBoard: Board> {
     taps.prepare(at: now)
     rules.prepare(taps.settings)
     guardedBroker.onTap = { [unowned(unsafe) self] tap, message in self.tapMatched(tap, message) }
+    guardedBroker.longestKeepAlive = { [unowned(unsafe) self] in self.taps.longestKeepAlive(of: $0) ?? .max }
     guardedBroker.onPresence = { [unowned(unsafe) self] presence in
       onPresence(presence)
-      if presence.isHere {
+      if presence.isHere, self.taps.holdsLeases(presence.clientID, keepAliveSeconds: presence.keepAliveSeconds) {
         self.taps.clientConnected(presence.clientID)
       } else {
         self.taps.clientLost(presence.clientID, at: presence.now)

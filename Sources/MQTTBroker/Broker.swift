@@ -34,7 +34,7 @@ public import MQTTWire
 /// | delivery received (PUBREC), done, all dropped | `DeliveryStore.received`, `finish`, `drop` |
 /// | QoS 2 packet id taken, released, all dropped | `PacketIDStore.take`, `release`, `drop` |
 ///
-/// Properties: one for each store and pool, three hooks, and memory that is used within one call; more than twenty, as
+/// Properties: one for each store and pool, four hooks, and memory that is used within one call; more than twenty, as
 /// this is the place where they meet.
 public struct Broker: ~Copyable {
   public let limits: Limits
@@ -45,6 +45,9 @@ public struct Broker: ~Copyable {
   /// Called for every CONNECT that could be served. Without another one, a listener that takes anonymous clients takes
   /// all, and the others take none.
   public var onCredentials: CredentialsHandler = { $0.allowsAnonymous ? .accept : .refuse(.notAuthorized) }
+  /// The longest keep alive that a client with this identifier is granted, in seconds, beside the limit; 1 or more. MQTT 3.1.1
+  /// has no way to be told, so there it is the client's own. Must not call the broker.
+  public var longestKeepAlive: (Bytes) -> UInt16 = { _ in .max }
   public internal(set) var counters = Counters()
 
   var connections: Slab<Link>
@@ -86,10 +89,10 @@ public struct Broker: ~Copyable {
   var paused = ConnectionID.null
 
   var startedAt = Instant(nanoseconds: 0)
+  var loads = Loads()
   /// Connections that have not been accepted yet.
   var pendingCount = 0
 
-  var loads = Loads()
   /// Takes all memory from `reservation`. `keys` are drawn anew for every start.
   public init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     precondition(limits.problems.isEmpty)

@@ -107,6 +107,8 @@ public struct Presence {
   /// What carries the connection, as `Broker.attach` was told.
   public let transport: UInt32
   public let version: ProtocolVersion
+  /// In force for the connection; 0: none.
+  public let keepAliveSeconds: UInt16
   public let change: Change
   public let now: Instant
 

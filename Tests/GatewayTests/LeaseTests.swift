@@ -176,4 +176,54 @@ struct LeaseTests {
     #expect(world.board.shares == [share(2000)])
     #expect(world.retained("b/fan") == "20")
   }
+
+  // MARK: Keep alive
+
+  private static let watched = settings {
+    $0.outputs = [
+      output("heater") {
+        $0.lease = OutputLease(client: utf8("holder"), graceNanoseconds: seconds(10))
+        $0.lease?.keepAliveSecondsMax = 30
+      }
+    ]
+    $0.levels = [
+      level("fan") {
+        $0.lease = LevelLease(client: utf8("holder"), graceNanoseconds: seconds(10), levelWhenLost: 0)
+        $0.lease?.keepAliveSecondsMax = 20
+      }
+    ]
+  }
+
+  /// §3.2.2.3.14: the shortest of its leases' is told, whatever the client asks for; other clients have the limit's.
+  @Test(arguments: [(UInt16(0), UInt16(20)), (21, 20), (65_535, 20)]) func theHolderIsToldItsKeepAlive(
+    asked: UInt16, told: UInt16
+  ) {
+    let world = World(LeaseTests.watched)
+    world.connect("c")
+    world.connect("holder", keepAliveSeconds: asked)
+    #expect(world.command("c", "b/heater/set", "ON") == "ok")
+    world.pass(milliseconds: 29_999)
+    #expect(world.client("holder").isOpen && world.client("c").isOpen)
+    world.pass(milliseconds: 1)
+    #expect(!world.client("holder").isOpen && world.client("c").isOpen)
+    #expect(world.retained("b/heater") == "ON by=c")
+    world.pass(seconds: 10)
+    #expect(world.retained("b/heater") == "OFF by=lease")
+  }
+
+  /// A 3.1.1 client with none, or with one that is too long, counts as away; one within the limit holds the lease.
+  @Test(arguments: [(UInt16(0), false), (21, false), (65_535, false), (20, true), (1, true)])
+  func whoCannotBeToldHoldsNoLease(keepAliveSeconds: UInt16, holds: Bool) {
+    let world = World(LeaseTests.watched)
+    world.connect("c")
+    world.connect("holder", .v311, keepAliveSeconds: keepAliveSeconds)
+    #expect(world.command("c", "b/heater/set", "ON") == "ok")
+    _ = world.board.takeChanges()
+    for _ in 0..<12 {
+      world.pass(seconds: 1)
+      world.send("holder", .pingReq)
+    }
+    #expect(world.client("holder").isOpen)
+    #expect(world.retained("b/heater") == (holds ? "ON by=c" : "OFF by=lease"))
+  }
 }

@@ -124,6 +124,7 @@ struct ConfigurationLevelTests {
     #expect(levels.map(\.maxOnNanoseconds) == [7_200_000_000_000, 0, 0])
     #expect(levels.map { $0.lease.map { string($0.client) } } == ["plc", "phone", nil])
     #expect(levels.map { $0.lease?.graceNanoseconds } == [5_000_000_000, 60_000_000_000, nil])
+    #expect(levels.map { $0.lease?.keepAliveSecondsMax } == [60, 60, nil])
     #expect(levels.map { $0.lease?.levelWhenLost } == [2000, 750, nil])  // the safe level unless said otherwise
   }
 }

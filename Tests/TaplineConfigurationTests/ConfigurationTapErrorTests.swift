@@ -24,7 +24,7 @@ struct ConfigurationTapErrorTests {
       "t.yaml:3:33: there is no group 'shutter'; expected one under 'groups' of 'taps'"),
     WrongCase(
       output("pin: GPIO17, lease: thermostat"),
-      "t.yaml:3:33: a lease is 'thermostat'; expected keys and values: client, grace or on_lost"),
+      "t.yaml:3:33: a lease is 'thermostat'; expected keys and values: client, grace, on_lost or keep_alive"),
     WrongCase(
       output("pin: GPIO17, lease: {grace: 1s}"),
       "t.yaml:3:33: a lease without 'client'; expected such as {client: thermostat, grace: 60s}"),

@@ -95,7 +95,7 @@ struct ConfigurationTests {
             min_off: 3m
             safe: ON
             on_exit: safe
-            lease: {client: thermostat, grace: 20s, on_lost: on}
+            lease: {client: thermostat, grace: 20s, on_lost: on, keep_alive: 15s}
             stats: yes
           up: {pin: GPIO22, group: shutter, lease: {client: c}}
           down: {pin: GPIO23, group: shutter, initial: keep, on_exit: release}
@@ -117,6 +117,7 @@ struct ConfigurationTests {
     #expect(outputs.map(\.group) == [nil, 1, 1, 0, nil])
     #expect(outputs.map { $0.lease.map { string($0.client) } } == ["thermostat", "c", nil, nil, nil])
     #expect(outputs.map { $0.lease?.graceNanoseconds } == [20_000_000_000, 60_000_000_000, nil, nil, nil])
+    #expect(outputs.map { $0.lease?.keepAliveSecondsMax } == [15, 60, nil, nil, nil])
     #expect(outputs.map { $0.lease?.isActiveWhenLost } == [true, false, nil, nil, nil])
     #expect(outputs.map(\.pulseNanoseconds) == [0, 0, 0, 400_000_000, 604_800_000_000_000])
     #expect(outputs.map(\.retrigger) == [.retrigger, .retrigger, .retrigger, .ignore, .extend])

@@ -100,8 +100,7 @@ extension Broker {
       outboxes.lendAliases(to: &connections[id].outbox, clientMax: connect.topicAliasMaximum)
     }
     if connections[id].outbox.aliases.isNull { answer.topicAliasMaximum = nil }
-    connections[id].connected(
-      to: session, keepAliveSeconds: grantedKeepAlive(connect.keepAliveSeconds, version: connect.version))
+    connections[id].connected(to: session, keepAliveSeconds: answer.serverKeepAlive ?? connect.keepAliveSeconds)
     armConnection(id, at: now)
     counters.connectsAccepted &+= 1
     tellPresence(session, id, .connected, at: now)
@@ -116,7 +115,7 @@ extension Broker {
 
   private func answer(to connect: Connect, _ clientID: Bytes) -> ConnAck {
     let expirySeconds = min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax))
-    let keepAliveSeconds = grantedKeepAlive(connect.keepAliveSeconds, version: connect.version)
+    let keepAliveSeconds = grantedKeepAlive(connect, clientID)
     var answer = ConnAck(reason: .success)
     answer.receiveMaximum = UInt16(limits.inflightMax)
     answer.maximumPacketSize = UInt32(limits.packetBytesMax)
@@ -179,10 +178,11 @@ extension Broker {
     sendControl(on: id) { writer in answer.encode(into: &writer, version: version) }
   }
 
-  private func grantedKeepAlive(_ asked: UInt16, version: ProtocolVersion) -> UInt16 {
+  private func grantedKeepAlive(_ connect: Connect, _ clientID: Bytes) -> UInt16 {
+    let asked = connect.keepAliveSeconds
     // A 3.1.1 client cannot be told another value (MQTT 5 §3.2.2.3.14).
-    guard version == .v5 else { return asked }
-    let most = UInt16(min(limits.keepAliveSecondsMax, 65_535))
+    guard connect.version == .v5 else { return asked }
+    let most = min(UInt16(min(limits.keepAliveSecondsMax, 65_535)), longestKeepAlive(clientID))
     return asked == 0 || asked > most ? most : asked
   }
 
@@ -218,7 +218,7 @@ extension Broker {
     onPresence(
       Presence(
         clientID: sessions.clientID(session), transport: connections[id].transport, version: connections[id].version,
-        change: change, now: now))
+        keepAliveSeconds: connections[id].keepAliveSeconds, change: change, now: now))
   }
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.

@@ -12,6 +12,7 @@ extension Server {
 
   /// In the broker's turn. Who comes and goes is for `mqtt: info`; whom the broker sends away, for everybody.
   func tell(_ presence: Presence) {
+    tellOfLease(presence)
     let priority: Log.Priority =
       switch presence.change {
       case .connected, .disconnected, .lost: .info
@@ -34,6 +35,21 @@ extension Server {
         line.write(" was disconnected: ")
         line.write(reason.text)
       }
+    }
+  }
+
+  private func tellOfLease(_ presence: Presence) {
+    guard presence.isHere, !taps.holdsLeases(presence.clientID, keepAliveSeconds: presence.keepAliveSeconds),
+      let longest = taps.longestKeepAlive(of: presence.clientID)
+    else { return }
+    log.line(.warning, .taps) { line in
+      line.write("tapline: client ")
+      line.write(quoted: presence.clientID)
+      line.write(" does not hold its lease: its keep alive is ")
+      line.writeDecimal(UInt64(presence.keepAliveSeconds))
+      line.write(" s; expected 1 to ")
+      line.writeDecimal(UInt64(longest))
+      line.write("; see lease: keep_alive")
     }
   }
 

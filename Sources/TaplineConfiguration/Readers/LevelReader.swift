@@ -69,6 +69,7 @@ extension TapsReader {
     if let (lease, client, grace) = lease(section) {
       level.lease = LevelLease(
         client: client, graceNanoseconds: grace, levelWhenLost: lease.level("on_lost", default: level.safe))
+      level.lease?.keepAliveSecondsMax = TapsReader.keepAlive(lease)
     }
     level.scale.lowest = section.level("min", default: 0)
     level.scale.highest = section.level("max", default: LevelSettings.levelMax)

@@ -28,7 +28,7 @@ struct TapsReader {
     ]
   }
   static var groupKeys: [StaticString] { ["interlock", "dead_time", "mode"] }
-  static var leaseKeys: [StaticString] { ["client", "grace", "on_lost"] }
+  static var leaseKeys: [StaticString] { ["client", "grace", "on_lost", "keep_alive"] }
   static var pinKeys: [StaticString] { ["chip", "line", "header"] }
 
   /// - Parameter defaultBase: for a file that names none.
@@ -143,6 +143,7 @@ struct TapsReader {
     output.group = group(section)
     if let (lease, client, grace) = lease(section) {
       output.lease = OutputLease(client: client, graceNanoseconds: grace)
+      output.lease?.keepAliveSecondsMax = TapsReader.keepAlive(lease)
       output.lease?.isActiveWhenLost = TapsReader.level(lease, "on_lost")
     }
     output.hasStats = section.boolean("stats") ?? false
@@ -182,6 +183,11 @@ struct TapsReader {
     }
     let grace = lease.duration("grace", TapsReader.timeRange, default: 60_000)
     return (lease, client, Int64(grace) * 1_000_000)
+  }
+
+  /// In whole seconds, as clients say theirs.
+  static func keepAlive(_ lease: Section) -> UInt16 {
+    UInt16(lease.duration("keep_alive", 1000...65_535_000, default: 60_000) / 1000)
   }
 
   static func onExit(_ section: Section, default fallback: OutputExit) -> OutputExit {

@@ -42,6 +42,26 @@ struct LeaseWatch: BitwiseCopyable {
 }
 
 extension TapTable {
+  /// Longest keep alive in seconds with which this client holds its leases, the shortest of them; nil: it has none, or they ask
+  /// for none.
+  public func longestKeepAlive(of client: Bytes) -> UInt16? {
+    guard hasLeases else { return nil }
+    var longest: UInt16?
+    for output in settings.outputs where isClient(client, output.lease?.client) {
+      if let own = output.lease?.keepAliveSecondsMax { longest = min(longest ?? own, own) }
+    }
+    for level in settings.levels where isClient(client, level.lease?.client) {
+      if let own = level.lease?.keepAliveSecondsMax { longest = min(longest ?? own, own) }
+    }
+    return longest
+  }
+
+  /// Whether a client with this keep alive, 0 being none, holds its leases: its silence is noticed in time.
+  public func holdsLeases(_ client: Bytes, keepAliveSeconds: UInt16) -> Bool {
+    guard let longest = longestKeepAlive(of: client) else { return true }
+    return keepAliveSeconds > 0 && keepAliveSeconds <= longest
+  }
+
   /// This client has a connection.
   public func clientConnected(_ client: Bytes) {
     guard hasLeases else { return }

@@ -19,6 +19,8 @@ public struct LevelLease: Sendable {
   public var client: [UInt8]
   public var graceNanoseconds: Int64
   public var levelWhenLost: Int
+  /// As `OutputLease.keepAliveSecondsMax`.
+  public var keepAliveSecondsMax: UInt16?
 
   public init(client: [UInt8], graceNanoseconds: Int64, levelWhenLost: Int) {
     self.client = client

@@ -37,6 +37,8 @@ public struct OutputLease: Sendable {
   public var client: [UInt8]
   public var graceNanoseconds: Int64
   public var isActiveWhenLost = false
+  /// Longest keep alive with which the client holds the lease, in seconds; nil: it holds it with any, and without one.
+  public var keepAliveSecondsMax: UInt16?
 
   public init(client: [UInt8], graceNanoseconds: Int64) {
     self.client = client
