@@ -107,6 +107,8 @@ public struct Presence {
   /// What carries the connection, as `Broker.attach` was told.
   public let transport: UInt32
   public let version: ProtocolVersion
+  /// Whether it connected as another broker's bridge.
+  public let isBridge: Bool
   /// In force for the connection; 0: none.
   public let keepAliveSeconds: UInt16
   public let change: Change

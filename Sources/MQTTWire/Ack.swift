@@ -23,7 +23,7 @@ public struct Ack: BitwiseCopyable, Sendable {
   /// `type` is one of the four.
   public init(type: PacketType, body: Bytes, flags: UInt8, version: ProtocolVersion) throws(WireError) {
     let scope = Ack.scope(of: type)
-    guard type.allows(flags: flags) else { throw .malformedPacket }
+    guard type.allows(flags: flags, version: version) else { throw .malformedPacket }
     var reader = ByteReader(body)
     self.init(packetID: try reader.readPacketID())
     if version == .v5, !reader.isAtEnd {

@@ -1,4 +1,6 @@
-// The bytes of MQTT 3.1.1 and 5.0: what each packet looks like, and where one ends in a stream.
+import Bounded
+
+// The bytes of MQTT 3.1, 3.1.1 and 5.0: what each packet looks like, and where one ends in a stream.
 //
 // This module owns layouts. Each packet has one file, which reads it and writes it, and whose errors are those that the
 // packet alone shows; what depends on a session is the broker's. Names and filters (Topic) are here too, and the two
@@ -13,8 +15,22 @@
 
 /// Protocol Level as it stands in CONNECT (§3.1.2.2).
 public enum ProtocolVersion: UInt8, BitwiseCopyable, Sendable {
+  /// MQTT 3.1 of 2010, which has another Protocol Name. Its packets are those of 3.1.1.
+  case v31 = 3
   case v311 = 4
   case v5 = 5
+
+  /// Protocol Name in CONNECT (§3.1.2.1).
+  var name: Bytes { self == .v31 ? Bytes("MQIsdp") : Bytes("MQTT") }
+
+  /// For log lines.
+  public var text: StaticString {
+    switch self {
+    case .v31: "3.1"
+    case .v311: "3.1.1"
+    case .v5: "5"
+    }
+  }
 }
 
 /// Quality of service (§4.3), from weak to strong.
@@ -50,13 +66,14 @@ public enum PacketType: UInt8, BitwiseCopyable, Sendable {
   case disconnect
   case auth
 
-  /// Whether the low half of the first byte may be `flags` (§2.1.3; PUBLISH §3.3.1.1, §3.3.1.2).
-  @inlinable func allows(flags: UInt8) -> Bool {
+  /// Whether the low half of the first byte may be `flags` (§2.1.3; PUBLISH §3.3.1.1, §3.3.1.2). In MQTT 3.1 what is sent
+  /// again has DUP, whatever it is (3.1 §2.1).
+  @inlinable func allows(flags: UInt8, version: ProtocolVersion?) -> Bool {
     switch self {
     case .publish:
       return flags & 0b0110 != 0b0110 && flags & 0b1110 != 0b1000  // no QoS 3, no DUP with QoS 0
     case .pubRel, .subscribe, .unsubscribe:
-      return flags == 0b0010
+      return flags == 0b0010 || version == .v31 && flags == 0b1010
     case .connect, .connAck, .pubAck, .pubRec, .pubComp, .subAck, .unsubAck, .pingReq, .pingResp, .disconnect, .auth:
       return flags == 0
     }

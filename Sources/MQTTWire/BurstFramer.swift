@@ -203,7 +203,7 @@ public struct BurstFramer: ~Copyable {
       word |= UInt64(rest[index]) &<< UInt64(index &* 8)
       index &+= 1
     }
-    switch FixedHeader.judge(word, count: headCount, packetBytesMax: packetBytesMax) {
+    switch FixedHeader.judge(word, count: headCount, packetBytesMax: packetBytesMax, version: versionAhead) {
     case .incomplete:
       // What cannot begin a packet is known by its first byte.
       guard let type = PacketType(rawValue: rest[0] >> 4), isAwaited(type) else { return .bad }
@@ -215,7 +215,9 @@ public struct BurstFramer: ~Copyable {
       guard rest.count >= header.packetByteCount else { return .incomplete }
       let body = rest[header.headerByteCount..<header.packetByteCount]
       if header.type == .connect {
-        guard let connect = try? Connect(body: body, flags: header.flags) else { return .bad }
+        guard let connect = try? Connect(body: body, flags: header.flags, isShortest: header.isShortest) else {
+          return .bad
+        }
         return .packet(header.packetByteCount, connect.version)
       }
       return header.decodes(body, version: versionAhead!) ? .packet(header.packetByteCount, nil) : .bad

@@ -88,9 +88,10 @@ extension ConnAck: PacketLayout {
   public func byteCount(version: ProtocolVersion) -> Int { wholeByteCount(version: version) }
 
   func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
-    sink.write(sessionPresent && reason == .success ? 1 : 0)  // §3.2.2.1.1
+    // §3.2.2.1.1; MQTT 3.1 has no such flag.
+    sink.write(sessionPresent && reason == .success && version != .v31 ? 1 : 0)
     switch version {
-    case .v311:
+    case .v31, .v311:
       sink.write(reason.connectReturnCode311)
     case .v5:
       sink.write(reason.rawValue)

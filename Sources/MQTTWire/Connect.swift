@@ -1,8 +1,8 @@
 public import Bounded
 
 /// CONNECT (§3.1)
-/// ┌──────┬─────┬──────────┬──────────┬──────────┬────────────────┬────────────┐ properties: MQTT 5 only
-/// │ 0x10 │ VBI │ 4 "MQTT" │ level u8 │ flags u8 │ keep alive u16 │ properties │
+/// ┌──────┬─────┬──────────┬──────────┬──────────┬────────────────┬────────────┐ properties: MQTT 5 only; MQTT 3.1:
+/// │ 0x10 │ VBI │ 4 "MQTT" │ level u8 │ flags u8 │ keep alive u16 │ properties │ 6 "MQIsdp"; bit 7 of the level: a bridge
 /// └──────┴─────┴──────────┴──────────┴──────────┴────────────────┴────────────┘
 /// ┌───────────┬─────────────────┬────────────┬──────────────┬───────────┬──────────┐ client id always, the others
 /// │ client id │ will properties │ will topic │ will payload │ user name │ password │ as the flags say
@@ -10,6 +10,8 @@ public import Bounded
 /// flags: user name 7, password 6, will retain 5, will QoS 4-3, will 2, clean start 1, reserved 0.
 public struct Connect: BitwiseCopyable, Sendable {
   public var version: ProtocolVersion
+  /// Bit 7 of the level, by which brokers' bridges name themselves; no standard has it.
+  public var isBridge: Bool
   /// Clean Start, in 3.1.1 Clean Session.
   public var cleanStart: Bool
   /// 0: no limit.
@@ -18,7 +20,7 @@ public struct Connect: BitwiseCopyable, Sendable {
   public var userName: Bytes?
   public var password: Bytes?
   public var will: Will?
-  /// `.max`: never. In 3.1.1: 0 with Clean Session, else `.max`.
+  /// `.max`: never. Before MQTT 5: 0 with Clean Session, else `.max`.
   public var sessionExpirySeconds: UInt32
   /// 1...65 535.
   public var receiveMaximum: UInt16
@@ -37,6 +39,7 @@ public struct Connect: BitwiseCopyable, Sendable {
     sessionExpirySeconds: UInt32 = 0
   ) {
     self.version = version
+    isBridge = false
     self.cleanStart = cleanStart
     self.keepAliveSeconds = keepAliveSeconds
     self.clientID = clientID
@@ -49,41 +52,56 @@ public struct Connect: BitwiseCopyable, Sendable {
     properties = .none
   }
 
-  /// The version in which a CONNECT that is refused is to be answered: that of its Protocol Level, or the
-  /// nearest one (§3.1.2.2).
+  /// The version in which a CONNECT that is refused is to be answered: its own, or that which its client surely reads
+  /// (§3.1.2.2). From level 5 on that is MQTT 5. A bridge of an unknown version understands 3.1.1's answer, and may try
+  /// again as a client.
   public static func answerVersion(body: Bytes) -> ProtocolVersion {
     var reader = ByteReader(body)
-    guard (try? reader.readBinary()) != nil, let level = try? reader.readByte() else { return .v311 }
-    return level < 5 ? .v311 : .v5
+    guard let name = try? reader.readBinary(), let level = try? reader.readByte() else { return .v311 }
+    if let version = ProtocolVersion(name: name, level: level) { return version }
+    return level < 5 || level >= ProtocolVersion.bridgeBit || name == ProtocolVersion.v31.name ? .v311 : .v5
   }
 
-  public init(body: Bytes, flags headerFlags: UInt8 = 0) throws(WireError) {
+  /// - Parameter isShortest: whether Remaining Length has its shortest form; only MQTT 5 demands it (§1.5.5-1).
+  public init(body: Bytes, flags headerFlags: UInt8 = 0, isShortest: Bool = true) throws(WireError) {
     guard headerFlags == 0 else { throw .malformedPacket }
     var reader = ByteReader(body)
-    let version = try Connect.readVersion(&reader)
+    let (version, isBridge) = try Connect.readVersion(&reader)
+    guard isShortest || version != .v5 else { throw .malformedPacket }
     let flags = ConnectFlags(bits: try reader.readByte())
     try flags.check(version)
     let keepAliveSeconds = try reader.readUInt16()
 
     self.init(version: version, clientID: .empty, cleanStart: flags.cleanStart, keepAliveSeconds: keepAliveSeconds)
+    self.isBridge = isBridge
     if version == .v5 { try readProperties(&reader) }
     clientID = try reader.readString()
-    if clientID.isEmpty, version == .v311, !cleanStart { throw .clientIdentifierNotValid }  // 3.1.1 §3.1.3.1
+    if clientID.isEmpty { try checkEmptyClientID() }
     if flags.hasWill { will = try Will(from: &reader, flags: flags, version: version) }
-    if flags.hasUserName { userName = try reader.readString() }
-    if flags.hasPassword { password = try reader.readBinary() }
+    // In MQTT 3.1 both may be missing whatever the flags say (3.1 §3.1).
+    let mayEnd = version == .v31
+    if flags.hasUserName, !(mayEnd && reader.isAtEnd) { userName = try reader.readString() }
+    if flags.hasPassword, !(mayEnd && reader.isAtEnd) { password = try reader.readBinary() }
     try reader.expectEnd()
   }
 
-  /// Protocol Name and Level (§3.1.2.1, §3.1.2.2). Other names, "MQIsdp" of MQTT 3.1 among them, are another
-  /// protocol's.
-  private static func readVersion(_ reader: inout ByteReader) throws(WireError) -> ProtocolVersion {
+  /// Who may leave the choice to the server: in MQTT 3.1 nobody, in 3.1.1 who wants nothing kept (3.1.1 §3.1.3.1).
+  private func checkEmptyClientID() throws(WireError) {
+    switch version {
+    case .v31: throw .clientIdentifierNotValid
+    case .v311: guard cleanStart else { throw .clientIdentifierNotValid }
+    case .v5: break
+    }
+  }
+
+  /// Protocol Name and Level (§3.1.2.1, §3.1.2.2). Other names are another protocol's.
+  private static func readVersion(
+    _ reader: inout ByteReader
+  ) throws(WireError) -> (version: ProtocolVersion, isBridge: Bool) {
     let name = try reader.readBinary()
     let level = try reader.readByte()
-    guard name == Bytes("MQTT"), let version = ProtocolVersion(rawValue: level) else {
-      throw .unsupportedProtocolVersion
-    }
-    return version
+    guard let version = ProtocolVersion(name: name, level: level) else { throw .unsupportedProtocolVersion }
+    return (version, level & ProtocolVersion.bridgeBit != 0)
   }
 
   private mutating func readProperties(_ reader: inout ByteReader) throws(WireError) {
@@ -110,8 +128,8 @@ extension Connect: PacketLayout {
   public func encode(into writer: inout ByteWriter) { encode(.connect, into: &writer, version: version) }
 
   func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
-    sink.writeString(Bytes("MQTT"))
-    sink.write(version.rawValue)
+    sink.writeString(version.name)
+    sink.write(version.rawValue | (isBridge ? ProtocolVersion.bridgeBit : 0))
     sink.write(ConnectFlags(self).bits)
     sink.writeUInt16(keepAliveSeconds)
     if version == .v5 { writePropertyBlock(to: &sink) }
@@ -131,6 +149,19 @@ extension Connect: PacketLayout {
     if let authenticationMethod { sink.writeProperty(.authenticationMethod, bytes: authenticationMethod) }
     if let authenticationData { sink.writeProperty(.authenticationData, bytes: authenticationData) }
     properties.write(PropertySet(.userProperty), to: &sink)
+  }
+}
+
+extension ProtocolVersion {
+  /// Of the level: set by mosquitto's bridges (`try_private`), and by others after it.
+  static var bridgeBit: UInt8 { 0x80 }
+
+  /// `nil`: there is no such version.
+  init?(name: Bytes, level: UInt8) {
+    guard let version = ProtocolVersion(rawValue: level & ~ProtocolVersion.bridgeBit), name == version.name else {
+      return nil
+    }
+    self = version
   }
 }
 
@@ -156,9 +187,11 @@ struct ConnectFlags {
   var hasUserName: Bool { bits & 0x80 != 0 }
 
   func check(_ version: ProtocolVersion) throws(WireError) {
-    guard bits & 0x01 == 0 else { throw .malformedPacket }  // §3.1.2.3
     guard willQoS != nil else { throw .malformedPacket }  // §3.1.2.6
-    guard hasWill || bits & 0x38 == 0 else { throw .malformedPacket }  // §3.1.2.6, §3.1.2.7
+    if version != .v31 {  // which says nothing of bits that mean nothing
+      guard bits & 0x01 == 0 else { throw .malformedPacket }  // §3.1.2.3
+      guard hasWill || bits & 0x38 == 0 else { throw .malformedPacket }  // §3.1.2.6, §3.1.2.7
+    }
     guard version == .v5 || hasUserName || !hasPassword else { throw .malformedPacket }  // 3.1.1 §3.1.2.9
   }
 }

@@ -19,6 +19,11 @@ public struct FixedHeader: BitwiseCopyable, Sendable {
   }
 
   @inlinable public var packetByteCount: Int { headerByteCount &+ remainingLength }
+
+  /// Whether Remaining Length has no more bytes than it needs, as MQTT 5 demands (§1.5.5-1).
+  public var isShortest: Bool {
+    headerByteCount == 1 &+ ByteCounter.variableByteIntegerByteCount(remainingLength)
+  }
 }
 
 /// What the first bytes of a packet say about it.
@@ -31,10 +36,14 @@ enum HeaderVerdict {
 
 extension FixedHeader {
   /// Judges the first `count` (1...5) bytes of a packet, the first one in the low byte of `word`.
-  static func judge(_ word: UInt64, count: Int, packetBytesMax: Int) -> HeaderVerdict {
+  ///
+  /// A Remaining Length may have more bytes than it needs before MQTT 5. Whether a CONNECT is one of MQTT 5 its own decoder
+  /// finds out.
+  /// - Parameter version: the one that the sender speaks; nil: it has sent no CONNECT yet.
+  static func judge(_ word: UInt64, count: Int, packetBytesMax: Int, version: ProtocolVersion?) -> HeaderVerdict {
     let first = UInt8(truncatingIfNeeded: word)
     let flags = first & 0x0F
-    guard let type = PacketType(rawValue: first &>> 4), type.allows(flags: flags) else {
+    guard let type = PacketType(rawValue: first &>> 4), type.allows(flags: flags, version: version) else {
       return .bad(.malformedPacket)
     }
     var length = 0
@@ -46,7 +55,8 @@ extension FixedHeader {
       length |= (byte & 0x7F) &<< ((index &- 1) &* 7)
       index &+= 1
       guard byte < 0x80 else { continue }
-      guard byte != 0 || index == 2 else { return .bad(.malformedPacket) }  // not the shortest form (§1.5.5)
+      // Not the shortest form (§1.5.5-1).
+      guard byte != 0 || index == 2 || version != .v5 || type == .connect else { return .bad(.malformedPacket) }
       break
     }
     guard type.allows(bodyByteCount: length, flags: flags) else { return .bad(.malformedPacket) }

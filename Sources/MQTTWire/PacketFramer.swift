@@ -25,8 +25,8 @@ public enum FramerEvent {
 /// Cuts a byte stream into packets. A packet that arrived whole is lent where it lies; of a packet that arrived
 /// in part the header is kept here, and the body by the caller.
 ///
-/// A header is plausible when its type, flags, length form and length are possible (§2.1), and when the packet
-/// is not over `packetBytesMax`; this is judged before the body is waited for, and while resynchronising too.
+/// A header is plausible when its type, flags, length form and length are possible (§2.1) in the sender's version, and
+/// when the packet is not over `packetBytesMax`; this is judged before the body is waited for, and while resynchronising too.
 /// Each byte is looked at as the start of a packet at most once and as a part of a header at most four times.
 ///
 /// Invariant: the held bytes are an incomplete header: all after the first have the continuation bit set, so
@@ -48,6 +48,8 @@ public struct PacketFramer: BitwiseCopyable {
   /// Of the packet that is under way.
   private var firstByte: UInt8 = 0
   private var headerByteCount: UInt8 = 0
+  /// The version that the sender speaks; nil: it has sent no CONNECT yet. A change applies from the next header on.
+  public var version: ProtocolVersion?
   private var length: UInt32 = 0
   private var filled: UInt32 = 0
   private var storedPacketBytesMax: UInt32
@@ -84,7 +86,7 @@ public struct PacketFramer: BitwiseCopyable {
       let fresh = min(5 &- heldBefore, input.count)
       guard fresh > 0 else { return .needsInput }
       let word = UInt64(held) | PacketFramer.word(input, byteCount: fresh) &<< UInt64(heldBefore &* 8)
-      switch FixedHeader.judge(word, count: heldBefore &+ fresh, packetBytesMax: packetBytesMax) {
+      switch FixedHeader.judge(word, count: heldBefore &+ fresh, packetBytesMax: packetBytesMax, version: version) {
       case .incomplete:  // of five bytes none is
         held = UInt32(truncatingIfNeeded: word)
         heldCount &+= UInt8(truncatingIfNeeded: fresh)

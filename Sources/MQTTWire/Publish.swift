@@ -43,7 +43,9 @@ public struct Publish: BitwiseCopyable, Sendable {
   public init(
     body: Bytes, flags: UInt8, version: ProtocolVersion, from sender: Sender = .client
   ) throws(WireError) {
-    guard flags <= 0x0F, PacketType.publish.allows(flags: flags), let qos = QoS(rawValue: flags &>> 1 & 0b11) else {
+    guard flags <= 0x0F, PacketType.publish.allows(flags: flags, version: version),
+      let qos = QoS(rawValue: flags &>> 1 & 0b11)
+    else {
       throw .malformedPacket  // §3.3.1.1, §3.3.1.2
     }
     var reader = ByteReader(body)

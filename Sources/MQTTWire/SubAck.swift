@@ -58,11 +58,12 @@ public struct SubAck: BitwiseCopyable, Sendable {
 }
 
 extension SubAck: PacketLayout {
-  /// In 3.1.1 every failure is 0x80, and UNSUBACK says nothing of it.
+  /// Before MQTT 5 every failure is 0x80, and UNSUBACK says nothing of it. MQTT 3.1 has no failure at all; its clients are
+  /// told all the same.
   public func encode(type: PacketType, into writer: inout ByteWriter, version: ProtocolVersion) {
     precondition(type == .subAck || type == .unsubAck)
     var packet = self
-    if type == .unsubAck, version == .v311 { packet.reasonCodes = .empty }
+    if type == .unsubAck, version != .v5 { packet.reasonCodes = .empty }
     packet.encode(type, into: &writer, version: version)
   }
 
@@ -72,7 +73,7 @@ extension SubAck: PacketLayout {
     case .v5:
       writePropertyBlock(to: &sink)
       sink.write(reasonCodes)
-    case .v311:
+    case .v31, .v311:
       var index = 0
       while index < reasonCodes.count {
         sink.write(min(reasonCodes[index], 0x80))

@@ -28,7 +28,7 @@ public struct Subscribe: BitwiseCopyable, Sendable {
   }
 
   public init(body: Bytes, flags: UInt8 = 0b0010, version: ProtocolVersion) throws(WireError) {
-    guard flags == 0b0010 else { throw .malformedPacket }
+    guard PacketType.subscribe.allows(flags: flags, version: version) else { throw .malformedPacket }
     var reader = ByteReader(body)
     let packetID = try reader.readPacketID()
     var subscriptionID: UInt32 = 0
@@ -102,9 +102,12 @@ public struct SubscriptionOptions: BitwiseCopyable, Equatable, Sendable {
   @inlinable @inline(__always) public var retainAsPublished: Bool { byte & 0x08 != 0 }
   @inlinable public var retainHandling: UInt8 { byte &>> 4 & 0b11 }
 
+  /// With No Local and Retain As Published, which bridges of all versions are granted: before MQTT 5 they cannot ask.
+  public var ofBridge: SubscriptionOptions { SubscriptionOptions(byte: byte | 0x0C) }
+
   func check(_ version: ProtocolVersion) throws(WireError) {
     switch version {
-    case .v311:
+    case .v31, .v311:
       guard byte <= 2 else { throw .malformedPacket }  // 3.1.1 §3.8.3
     case .v5:
       guard byte & 0xC0 == 0 else { throw .malformedPacket }

@@ -20,7 +20,7 @@ public struct Unsubscribe: BitwiseCopyable, Sendable {
   }
 
   public init(body: Bytes, flags: UInt8 = 0b0010, version: ProtocolVersion) throws(WireError) {
-    guard flags == 0b0010 else { throw .malformedPacket }
+    guard PacketType.unsubscribe.allows(flags: flags, version: version) else { throw .malformedPacket }
     var reader = ByteReader(body)
     let packetID = try reader.readPacketID()
     var properties = Properties.none

@@ -199,7 +199,7 @@ import Testing
     world.send("six", .raw(packet(0x10, string("MQTT") + [6, 2, 0, 0, 0], string("x"))))
     world.expectClosed("six", .connAck(.unsupportedProtocolVersion))
     world.attach("three", .v311)
-    world.send("three", .raw(packet(0x10, string("MQIsdp") + [3, 2, 0, 0], string("x"))))
+    world.send("three", .raw(packet(0x10, string("MQTT") + [3, 2, 0, 0], string("x"))))
     world.expectClosed("three", .connAck(.unsupportedProtocolVersion))
     world.finish()
   }

@@ -298,7 +298,7 @@ import Testing
     world.subscribe("sys", "$SYS/#")
     world.subscribe("sys", "$own/#")
     world.connect("a", version)
-    for topic in ["$SYS/broker/uptime", "$SYS/"] {
+    for topic in ["$SYS/broker/uptime", "$SYS/", "$SYS"] {
       world.send(
         "a", .publish(topic: topic, payload: "lie", retain: true),
         .publish(topic: topic, payload: "lie", qos: 1, packetID: 1, retain: true),

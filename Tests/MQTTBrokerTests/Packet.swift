@@ -78,6 +78,8 @@ struct WillFields: Equatable {
 
 struct ConnectFields: Equatable {
   var version = ProtocolVersion.v5
+  /// Bit 7 of the level.
+  var isBridge = false
   var clientID: String
   var cleanStart = true
   var keepAliveSeconds: UInt16 = 0
@@ -130,7 +132,10 @@ extension ConnectFields {
   fileprivate var bytes: [UInt8] {
     var flags: UInt8 = (cleanStart ? 0x02 : 0) | (userName == nil ? 0 : 0x80)
     if let will { flags |= 0x04 | will.qos << 3 | (will.retain ? 0x20 : 0) }
-    var body = string("MQTT") + [version.rawValue, flags] + u16(Int(keepAliveSeconds)) + block(version, properties)
+    let level = version.rawValue | (isBridge ? 0x80 : 0)
+    var body =
+      string(version == .v31 ? "MQIsdp" : "MQTT") + [level, flags] + u16(Int(keepAliveSeconds))
+      + block(version, properties)
     body += string(clientID)
     if let will { body += block(version, will.properties) + string(will.topic) + string(will.payload) }
     if let userName { body += string(userName) }

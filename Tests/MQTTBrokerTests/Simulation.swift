@@ -231,7 +231,8 @@ final class Simulation {
 
   private func connect(_ client: SimulatedClient, fields given: ConnectFields? = nil) {
     if let line = client.line, line.isOpen, given == nil, !random.oneIn(6) { return }
-    let version: ProtocolVersion = given?.version ?? (random.oneIn(3) ? .v311 : .v5)
+    let old: ProtocolVersion = client.mark % 2 == 0 ? .v31 : .v311
+    let version: ProtocolVersion = given?.version ?? (random.oneIn(3) ? old : .v5)
     let isAllowed = client.isHonest || !random.oneIn(20)
     let source = client.isHonest ? SourceAddress.local : SourceAddress(ipv4: UInt32(client.mark % 2))
     let attached = event(.other) {
@@ -248,6 +249,7 @@ final class Simulation {
 
   private func connectFields(_ client: SimulatedClient, _ version: ProtocolVersion) -> ConnectFields {
     var fields = ConnectFields(version: version, clientID: client.name)
+    fields.isBridge = client.isBridge
     if !client.isHonest, random.oneIn(15) { fields.clientID = "" }
     if !client.isHonest, random.oneIn(8) {
       fields.clientID += String(repeating: "n", count: 39 - client.name.utf8.count)
@@ -304,7 +306,7 @@ final class Simulation {
   }
 
   private func takeAll(_ client: SimulatedClient) {
-    var fields = ConnectFields(clientID: client.name, cleanStart: false)
+    var fields = ConnectFields(isBridge: client.isBridge, clientID: client.name, cleanStart: false)
     fields.properties = [.sessionExpiry(40)]
     connect(client, fields: fields)
     guard let line = client.line, line.isOpen else { return fail("\(client.name) is not let in") }

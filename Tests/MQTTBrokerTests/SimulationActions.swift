@@ -79,7 +79,7 @@ extension Simulation {
     guard let line = anyLine(), !line.isAbandoned else { return }
     let list = (0...random.below(4)).map { _ in
       let qos = UInt8(random.oneIn(4) ? 0 : 1 + random.below(2))
-      return line.version == .v311
+      return line.version != .v5
         ? Filter(pick(filters), qos: qos)
         : Filter(
           pick(filters), qos: qos, noLocal: random.oneIn(60), retainAsPublished: random.oneIn(2),

@@ -23,6 +23,8 @@ final class SimulatedClient {
     isHonest = SimulatedClient.honestMarks.contains(mark)
   }
 
+  /// Those of every version are bridges for as long as they live.
+  var isBridge: Bool { mark % 3 == 0 }
   var name: String { String(UnicodeScalar(mark)) }
 
   /// Unused by what is under way; small, so that they come again soon.

@@ -79,7 +79,9 @@ extension Simulation {
       var wanted: [ModelFilter?] = []
       var filters = packet.filters
       while let entry = filters.next() {
-        wanted.append(modelFilter(entry.filter, entry.options, packet.subscriptionID))
+        // Bridges get No Local and Retain As Published, whatever they ask for.
+        let options = SubscriptionOptions(byte: entry.options.byte | (line.client.isBridge ? 0x0C : 0))
+        wanted.append(modelFilter(entry.filter, options, packet.subscriptionID))
       }
       guard receive(part, on: line, .other) else { return }
       answer(line, .subAck, packet.packetID, subscribed(session, wanted))
@@ -130,11 +132,11 @@ extension Simulation {
             publisher: session)))
     guard isAlive, packet.qos != .atMostOnce else { return }
     let isRefused = broker.counters.publishesRefused != refusedBefore
-    if packet.qos == .exactlyOnce, !isRefused || line.version == .v311 { session.incoming.insert(packet.packetID) }
+    if packet.qos == .exactlyOnce, !isRefused || line.version != .v5 { session.incoming.insert(packet.packetID) }
     if session.incoming.count > limits.inflightMax { fail("more QoS 2 packet ids than the limit") }
     // MQTT 3.1.1 has no way to refuse.
     answer(
-      line, packet.qos == .atLeastOnce ? .pubAck : .pubRec, packet.packetID, [!isRefused || line.version == .v311])
+      line, packet.qos == .atLeastOnce ? .pubAck : .pubRec, packet.packetID, [!isRefused || line.version != .v5])
   }
 
   private func answer(_ line: Line, _ type: PacketType, _ id: UInt16, _ isGranted: [Bool] = []) {

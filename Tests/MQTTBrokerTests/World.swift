@@ -84,8 +84,8 @@ final class World {
   /// Connects as client identifier `clientID`, which is `name` if not said otherwise, and takes the CONNACK,
   /// which is to say `reason`. Answers whether a session was present, and the CONNACK's properties.
   @discardableResult func connect(
-    _ name: String, _ version: ProtocolVersion = .v5, clientID: String? = nil, cleanStart: Bool = true,
-    keepAliveSeconds: UInt16 = 0, sessionExpiry: UInt32? = nil, receiveMaximum: UInt32? = nil,
+    _ name: String, _ version: ProtocolVersion = .v5, isBridge: Bool = false, clientID: String? = nil,
+    cleanStart: Bool = true, keepAliveSeconds: UInt16 = 0, sessionExpiry: UInt32? = nil, receiveMaximum: UInt32? = nil,
     maximumPacketSize: UInt32? = nil, properties: [Prop] = [], will: WillFields? = nil,
     reason: ReasonCode = .success, sourceLocation: SourceLocation = #_sourceLocation
   ) -> (sessionPresent: Bool, properties: [Prop]) {
@@ -98,7 +98,8 @@ final class World {
     if let receiveMaximum { all.append(.number(.receiveMaximum, receiveMaximum)) }
     if let maximumPacketSize { all.append(.number(.maximumPacketSize, maximumPacketSize)) }
     let fields = ConnectFields(
-      version: version, clientID: clientID ?? name, cleanStart: cleanStart, keepAliveSeconds: keepAliveSeconds,
+      version: version, isBridge: isBridge, clientID: clientID ?? name, cleanStart: cleanStart,
+      keepAliveSeconds: keepAliveSeconds,
       properties: all, will: will)
     if let will, will.retain { retainedTopics.insert(will.topic) }
     send(name, .connect(fields))

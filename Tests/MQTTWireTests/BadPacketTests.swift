@@ -29,9 +29,20 @@ struct Bad: CustomTestStringConvertible, Sendable {
 
   static let connect = [
     Bad("another protocol", connect(5, flags: 2, [0] + string("a"), name: "MQTX"), .unsupportedProtocolVersion),
-    Bad("MQTT 3.1", connect(3, flags: 2, string("a"), name: "MQIsdp"), .unsupportedProtocolVersion),
-    Bad("level 3", connect(3, flags: 2, string("a")), .unsupportedProtocolVersion),
+    Bad("level 3 of MQTT", connect(3, flags: 2, string("a")), .unsupportedProtocolVersion),
+    Bad("level 4 of MQIsdp", connect(4, flags: 2, string("a"), name: "MQIsdp"), .unsupportedProtocolVersion),
+    Bad("level 0x84 of MQIsdp", connect(0x84, flags: 2, string("a"), name: "MQIsdp"), .unsupportedProtocolVersion),
+    Bad("level 0x83 of MQTT", connect(0x83, flags: 2, string("a")), .unsupportedProtocolVersion),
+    Bad("level 0", connect(0, flags: 2, string("a")), .unsupportedProtocolVersion),
+    Bad("level 0x80", connect(0x80, flags: 2, string("a")), .unsupportedProtocolVersion),
     Bad("level 6", connect(6, flags: 2, [0] + string("a")), .unsupportedProtocolVersion),
+    Bad("level 0x86", connect(0x86, flags: 2, [0] + string("a")), .unsupportedProtocolVersion),
+    Bad("no client id in 3.1", connect(3, flags: 2, string(""), name: "MQIsdp"), .clientIdentifierNotValid),
+    Bad(
+      "will QoS 3 in 3.1", connect(3, flags: 0x1E, string("a") + string("w") + u16(0), name: "MQIsdp"), .malformedPacket
+    ),
+    Bad("user name cut in 3.1", connect(3, flags: 0x82, string("a") + [0], name: "MQIsdp"), .malformedPacket),
+    Bad("no will in 3.1", connect(3, flags: 6, string("a"), name: "MQIsdp"), .malformedPacket),
     Bad("reserved flag", connect(5, flags: 3, [0] + string("a")), .malformedPacket),
     Bad("will QoS without will", connect(5, flags: 0x0A, [0] + string("a")), .malformedPacket),
     Bad("will retain without will", connect(5, flags: 0x22, [0] + string("a")), .malformedPacket),

@@ -142,11 +142,35 @@ private func good(_ name: String, _ version: ProtocolVersion) -> Bytes {
     #expect(written { unsubAck.encode(type: .unsubAck, into: &$0, version: .v311) } == [0xB0, 2, 0, 1])
   }
 
+  /// 3.1 §2.1: what is sent again has DUP. 3.1.1 and 5 reserve the bit.
+  @Test func repeatsHaveDupInMQTT31() {
+    let rows: [(PacketType, body: (ProtocolVersion) -> [UInt8])] = [
+      (.pubRel, { _ in [0, 1] }), (.subscribe, { [0, 1] + ($0 == .v5 ? [0] : []) + string("a") + [1] }),
+      (.unsubscribe, { [0, 1] + ($0 == .v5 ? [0] : []) + string("a") }),
+    ]
+    for (type, body) in rows {
+      for version in [ProtocolVersion.v31, .v311, .v5] {
+        for flags in UInt8(0)...15 {
+          let isGood = withLent(body(version)) { body in
+            (try? AnyPacket(type, flags: flags, body: body, version: version, from: .client)) != nil
+          }
+          #expect(isGood == (flags == 2 || flags == 10 && version == .v31), "\(type) \(version) \(flags)")
+        }
+      }
+    }
+  }
+
   /// The answer to a CONNECT that does not decode is written in the nearest version.
   @Test func versionOfARefusal() {
-    let rows: [(level: UInt8, ProtocolVersion)] = [(3, .v311), (4, .v311), (5, .v5), (6, .v5)]
-    for (level, version) in rows {
-      #expect(Connect.answerVersion(body: lent(string("MQTT") + [level])) == version)
+    let rows: [(name: String, level: UInt8, ProtocolVersion)] = [
+      ("MQTT", 0, .v311), ("MQTT", 3, .v311), ("MQTT", 4, .v311), ("MQTT", 5, .v5), ("MQTT", 6, .v5),
+      ("MQTT", 0x7F, .v5),
+      ("MQTT", 0x80, .v311), ("MQTT", 0x83, .v311), ("MQTT", 0x84, .v311), ("MQTT", 0x85, .v5), ("MQTT", 0x86, .v311),
+      ("MQTT", 0xFF, .v311), ("MQIsdp", 3, .v31), ("MQIsdp", 0x83, .v31), ("MQIsdp", 4, .v311), ("MQIsdp", 5, .v311),
+      ("MQIsdp", 0x85, .v311), ("MQTX", 4, .v311), ("MQTX", 5, .v5), ("MQTX", 0x85, .v311),
+    ]
+    for (name, level, version) in rows {
+      #expect(Connect.answerVersion(body: lent(string(name) + [level])) == version, "\(name) \(level)")
     }
     #expect(Connect.answerVersion(body: lent([0, 9])) == .v311)
   }

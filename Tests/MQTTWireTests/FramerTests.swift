@@ -13,7 +13,10 @@ private struct Feed {
   /// Of the packet under way.
   var parts: [UInt8] = []
 
-  init(max: Int, _ policy: FramerPolicy) { framer = PacketFramer(packetBytesMax: max, policy: policy) }
+  init(max: Int, _ policy: FramerPolicy, _ version: ProtocolVersion? = .v5) {
+    framer = PacketFramer(packetBytesMax: max, policy: policy)
+    framer.version = version
+  }
 
   mutating func feed(_ chunk: [UInt8]) {
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: Swift.max(chunk.count, 1), alignment: 1)
@@ -53,20 +56,22 @@ private struct Feed {
   }
 }
 
-/// What a framer should make of a whole stream, read naively from one position to the next.
+/// What a framer should make of a whole stream, read naively from one position to the next; packets have their shortest
+/// Remaining Length.
 private func model(
-  _ stream: [UInt8], max: Int, _ policy: FramerPolicy
+  _ stream: [UInt8], max: Int, _ policy: FramerPolicy, _ version: ProtocolVersion? = .v5
 ) -> (packets: [[UInt8]], skipped: Int, failure: WireError?) {
   var packets: [[UInt8]] = []
   var skipped = 0
   var start = 0
   while start < stream.count {
-    switch modelHeader(stream[start...], max: max) {
+    switch modelHeader(stream[start...], max: max, version) {
     case .success(nil): return (packets, skipped, nil)
-    case .success(let byteCount?):
-      guard start + byteCount <= stream.count else { return (packets, skipped, nil) }
-      packets.append(Array(stream[start..<(start + byteCount)]))
-      start += byteCount
+    case .success(let (headerByteCount, length)?):
+      let end = start + headerByteCount + length
+      guard end <= stream.count else { return (packets, skipped, nil) }
+      packets.append([stream[start]] + vbi(length) + stream[(start + headerByteCount)..<end])
+      start = end
     case .failure(let error):
       if policy == .disconnect { return (packets, skipped, error) }
       skipped += 1
@@ -76,8 +81,10 @@ private func model(
   return (packets, skipped, nil)
 }
 
-/// The whole packet's length; nil while the header is incomplete.
-private func modelHeader(_ bytes: ArraySlice<UInt8>, max: Int) -> Result<Int?, WireError> {
+/// The bytes of the header and of the body; nil while the header is incomplete.
+private func modelHeader(
+  _ bytes: ArraySlice<UInt8>, max: Int, _ version: ProtocolVersion?
+) -> Result<(headerByteCount: Int, length: Int)?, WireError> {
   let first = bytes.first!
   let flags: [UInt8]
   switch first >> 4 {
@@ -95,12 +102,11 @@ private func modelHeader(_ bytes: ArraySlice<UInt8>, max: Int) -> Result<Int?, W
   guard let last = digits.last else { return .success(nil) }
   if last >= 128 { return digits.count == 4 ? .failure(.malformedPacket) : .success(nil) }
   let length = digits.reversed().reduce(0) { $0 * 128 + Int($1 % 128) }
-  guard vbi(length) == digits else { return .failure(.malformedPacket) }
+  if version == .v5, first >> 4 != 1, vbi(length) != digits { return .failure(.malformedPacket) }
   let shortest: [Int] = [0, 12, 2, first & 6 == 0 ? 2 : 4, 2, 2, 2, 2, 2, 3, 2, 2, 0, 0, 0, 0]
   let isPing = first >> 4 == 12 || first >> 4 == 13
   guard length >= shortest[Int(first >> 4)], !isPing || length == 0 else { return .failure(.malformedPacket) }
-  let whole = 1 + digits.count + length
-  return whole > max ? .failure(.packetTooLarge) : .success(whole)
+  return 1 + digits.count + length > max ? .failure(.packetTooLarge) : .success((1 + digits.count, length))
 }
 
 private let long = packet(0x30, string("long"), [UInt8](repeating: 0x55, count: 20_000))
@@ -194,12 +200,38 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
     }
   }
 
+  /// §1.5.5-1 is MQTT 5's alone. Of a CONNECT the version is not known yet.
+  @Test func remainingLengthMayBeLongerThanNeededBeforeMQTT5() {
+    let connect = packet(0x10, string("MQTT"), [4, 2], u16(60), string("a"))
+    let publish = packet(0x30, string("t"), [1])
+    for (name, whole) in [("CONNECT", connect), ("PUBLISH", publish), ("PINGREQ", [0xC0, 0])] {
+      for zeros in 0...3 {
+        let padding = zeros == 0 ? [whole[1]] : [whole[1] | 0x80] + [UInt8](repeating: 0x80, count: zeros - 1) + [0]
+        let bytes = [whole[0]] + padding + whole[2...]
+        for version in [nil, ProtocolVersion.v311, .v5] {
+          let isGood = zeros == 0 || version != .v5 || name == "CONNECT"
+          for chunks in [[bytes], bytes.map { [$0] }] {
+            var feed = Feed(max: 100, .disconnect, version)
+            for chunk in chunks { feed.feed(chunk) }
+            #expect(feed.packets == (isGood ? [whole] : []), "\(name) \(zeros)")
+            #expect(feed.failure == (isGood ? nil : .malformedPacket), "\(name) \(zeros)")
+          }
+        }
+      }
+    }
+    for version in [nil, ProtocolVersion.v311, .v5] {
+      var feed = Feed(max: 100, .disconnect, version)
+      feed.feed([0x30, 0x84, 0x80, 0x80, 0x80, 0x00])  // a fifth byte
+      #expect(feed.failure == .malformedPacket)
+    }
+  }
+
   // MARK: Resynchronising
 
   /// Bytes that start no packet, in front of one.
   @Test func garbageIsSkippedAndCounted() {
     let starts = (0...255).filter { first in
-      if case .failure = modelHeader([UInt8(first)], max: 100) { return true }
+      if case .failure = modelHeader([UInt8(first)], max: 100, .v5) { return true }
       return false
     }.map { UInt8($0) }
     var random = SeededGenerator(seed: 0x5E)
@@ -257,14 +289,15 @@ private let goodStream = (Good.all.map(\.bytes) + [packet(0x30, string("t"), [UI
         }
       }
       let max = [2, 5, 20, 100, 1_000][random.below(5)]
-      var feed = Feed(max: max, policy)
+      let version = [nil, ProtocolVersion.v311, .v5][random.below(3)]
+      var feed = Feed(max: max, policy, version)
       var rest = stream[...]
       while !rest.isEmpty, feed.failure == nil {
         let size = min(rest.count, 1 + random.below(random.below(3) == 0 ? 60 : 6))
         feed.feed(Array(rest.prefix(size)))
         rest = rest.dropFirst(size)
       }
-      let expected = model(stream, max: max, policy)
+      let expected = model(stream, max: max, policy, version)
       if feed.packets != expected.packets || feed.failure != expected.failure
         || feed.framer.skippedByteCount != UInt32(expected.skipped)
       {

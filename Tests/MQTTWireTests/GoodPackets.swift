@@ -20,6 +20,21 @@ extension Good {
 
   static let connect = [
     Good(
+      name: "CONNECT shortest", version: .v31, sender: .client,
+      bytes: packet(0x10, string("MQIsdp"), [3, 0x02], u16(60), string("a"))),
+    Good(
+      name: "CONNECT all", version: .v31, sender: .client,
+      bytes: packet(
+        0x10, string("MQIsdp"), [3, 0b1110_1100], u16(0xABCD), string("client"), string("will/topic"),
+        binary([0, 1, 2]), string("user"), binary([0xFF, 0x00])),
+      shorter: [4, 10]),
+    Good(
+      name: "CONNECT of a bridge", version: .v31, sender: .client,
+      bytes: packet(0x10, string("MQIsdp"), [0x83, 0x00], u16(60), string("b"))),
+    Good(
+      name: "CONNECT of a bridge", version: .v311, sender: .client,
+      bytes: packet(0x10, string("MQTT"), [0x84, 0x00], u16(60), string("b"))),
+    Good(
       name: "CONNECT shortest", version: .v311, sender: .client,
       bytes: packet(0x10, string("MQTT"), [4, 0x02], u16(60), string(""))),
     Good(
@@ -48,6 +63,7 @@ extension Good {
   ]
 
   static let connAck = [
+    Good(name: "CONNACK accepted", version: .v31, sender: .server, bytes: [0x20, 2, 0, 0]),
     Good(name: "CONNACK accepted", version: .v311, sender: .server, bytes: [0x20, 2, 1, 0]),
     Good(name: "CONNACK refused", version: .v311, sender: .server, bytes: [0x20, 2, 0, 5]),
     Good(name: "CONNACK shortest", version: .v5, sender: .server, bytes: [0x20, 3, 0, 0x8A, 0]),

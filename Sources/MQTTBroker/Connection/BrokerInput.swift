@@ -107,7 +107,7 @@ extension Broker {
     guard connections[id].state == .connected else {
       // The first packet is CONNECT (§3.1.0-1).
       guard header.type == .connect else { throw .protocolError }
-      connectReceived(body, on: id, at: now)
+      connectReceived(header, body, on: id, at: now)
       return
     }
     switch header.type {

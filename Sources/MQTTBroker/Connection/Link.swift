@@ -43,6 +43,8 @@ public struct Link: BitwiseCopyable {
   private(set) var state: State
   let role: Role
   private(set) var version = ProtocolVersion.v5
+  /// Its client is another broker's bridge: what it publishes it does not get back, and RETAIN stays as it was published.
+  private(set) var isBridge = false
   let allowsAnonymous: Bool
   private(set) var wantsProblemInformation = true
   var acks = LinkAcks()
@@ -100,9 +102,13 @@ public struct Link: BitwiseCopyable {
   }
 
   /// A CONNECT has been decoded as far as this: how its client is answered.
-  mutating func connectReceived(version: ProtocolVersion, packetBytesMax: UInt32, wantsProblemInformation: Bool) {
+  mutating func connectReceived(
+    version: ProtocolVersion, isBridge: Bool, packetBytesMax: UInt32, wantsProblemInformation: Bool
+  ) {
     precondition(isPending)
     self.version = version
+    self.isBridge = isBridge
+    framer.version = version
     self.packetBytesMax = packetBytesMax
     self.wantsProblemInformation = wantsProblemInformation
   }

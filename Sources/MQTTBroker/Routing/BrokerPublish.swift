@@ -83,7 +83,14 @@ extension Broker {
     guard topic.count <= limits.topicBytesMax, Topic.levelCount(topic) <= limits.topicLevelsMax else {
       return .topicNameInvalid
     }
-    return topic.hasPrefix(Bytes("$SYS/")) ? .notAuthorized : nil  // what stands there is the broker's own word
+    return mayWrite(topic) ? nil : .notAuthorized
+  }
+
+  /// What stands under `$SYS` is the broker's own word. Only the state of a bridge is for clients to tell:
+  /// mosquitto's bridges do, with `notifications`, as a Will and after CONNACK.
+  private func mayWrite(_ topic: Bytes) -> Bool {
+    guard topic.hasPrefix(Bytes("$SYS")), topic.count == 4 || topic[4] == 0x2F else { return true }
+    return Topic.matches(filter: Bytes("$SYS/broker/connection/+/state"), name: topic)
   }
 
   /// What happens to a message that is not taken: MQTT 5 can say so, 3.1.1 only by closing (3.1.1 §3.3.5-2
@@ -94,12 +101,12 @@ extension Broker {
     counters.publishesRefused &+= 1
     guard packet.qos != .atMostOnce else { return }
     let isLack = reason == .quotaExceeded
-    if connections[id].version == .v311, isLack {
+    if connections[id].version != .v5, isLack {
       fail(id, reason, at: now)  // the client sends it again when it is back
       return
     }
     sendAck(packet.qos == .atLeastOnce ? .pubAck : .pubRec, packet.packetID, reason, text, after: 0, on: id)
-    if packet.qos == .exactlyOnce, connections[id].version == .v311 {
+    if packet.qos == .exactlyOnce, connections[id].version != .v5 {
       packetIDs.take(packet.packetID, of: connections[id].session, sessions)  // its PUBREL will come
     }
   }

@@ -197,7 +197,7 @@ extension Broker {
       case .v5:
         if packetV5.isEmpty { packetV5 = encodeWhole(message, version: .v5, into: encodedV5.writer(), at: now) }
         appendQoS0(packetV5, receiver, message, stored, on: id, at: now)
-      case .v311:
+      case .v31, .v311:
         if packetV311.isEmpty {
           packetV311 = encodeWhole(message, version: .v311, into: encodedV311.writer(), at: now)
         }

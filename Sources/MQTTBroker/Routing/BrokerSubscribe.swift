@@ -7,11 +7,13 @@ extension Broker {
     try checkAnswer(codeCount: packet.filterCount, on: id)
     let session = connections[id].session
     let version = connections[id].version
+    let isBridge = connections[id].isBridge
     var codes = messageScratch.writer()
     var filters = packet.filters
     while let entry = filters.next() {
       work.did(Work.filterSteps)
-      codes.write(subscribe(session, entry.filter, entry.options, identifier: packet.subscriptionID).rawValue)
+      let options = isBridge ? entry.options.ofBridge : entry.options
+      codes.write(subscribe(session, entry.filter, options, identifier: packet.subscriptionID).rawValue)
     }
     sendControl(on: id) { writer in
       SubAck(packetID: packet.packetID, reasonCodes: codes.written)

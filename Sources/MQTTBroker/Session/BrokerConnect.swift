@@ -4,8 +4,8 @@ import MQTTWire
 /// CONNECT, takeover, the life of a session, Wills (§3.1, §4.1).
 extension Broker {
   /// Decodes, asks for a verdict, and decides: at once when there is one (`answered` otherwise).
-  mutating func connectReceived(_ body: Bytes, on id: ConnectionID, at now: Instant) {
-    guard let connect = decodeConnect(body, on: id, at: now) else { return }
+  mutating func connectReceived(_ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant) {
+    guard let connect = decodeConnect(body, isShortest: header.isShortest, on: id, at: now) else { return }
     guard let verdict = ask(connect, on: id, at: now) else {
       park(body, on: id, at: now)
       return
@@ -14,16 +14,18 @@ extension Broker {
   }
 
   /// `nil`: it is refused, as it cannot be read, or whoever sends it.
-  mutating func decodeConnect(_ body: Bytes, on id: ConnectionID, at now: Instant) -> Connect? {
+  mutating func decodeConnect(
+    _ body: Bytes, isShortest: Bool = true, on id: ConnectionID, at now: Instant
+  ) -> Connect? {
     let connect: Connect
     do throws(WireError) {
-      connect = try Connect(body: body, flags: 0)
+      connect = try Connect(body: body, isShortest: isShortest)
     } catch {
       refuseUndecoded(body, error.reason, on: id, at: now)
       return nil
     }
     connections[id].connectReceived(
-      version: connect.version, packetBytesMax: connect.maximumPacketSize,
+      version: connect.version, isBridge: connect.isBridge, packetBytesMax: connect.maximumPacketSize,
       wantsProblemInformation: connect.requestProblemInformation)
     if let reason = objection(to: connect) {
       refuse(id, reason, at: now)
@@ -133,10 +135,7 @@ extension Broker {
   /// Before anybody is asked.
   private func objection(to connect: Connect) -> ReasonCode? {
     if connect.authenticationMethod != nil { return .badAuthenticationMethod }  // §4.12: none is supported
-    if connect.clientID.count > limits.clientIDBytesMax { return .clientIdentifierNotValid }
-    // 3.1.1 §3.1.3-8: without an identifier there is nothing to resume.
-    if connect.clientID.isEmpty, connect.version == .v311, !connect.cleanStart { return .clientIdentifierNotValid }
-    return nil
+    return connect.clientID.count > limits.clientIDBytesMax ? .clientIdentifierNotValid : nil
   }
 
   /// The verdict, then the Will, which only a client that may connect is told about.
@@ -163,12 +162,13 @@ extension Broker {
   private mutating func refuseUndecoded(_ body: Bytes, _ reason: ReasonCode, on id: ConnectionID, at now: Instant) {
     let version = Connect.answerVersion(body: body)
     let hasReturnCode = reason == .unsupportedProtocolVersion || reason == .clientIdentifierNotValid
-    // 3.1.1 knows no return code for a malformed CONNECT; it is just closed (§3.1.4-1 there).
+    // Before MQTT 5 there is no return code for a malformed CONNECT; it is just closed (3.1.1 §3.1.4-1).
     guard version == .v5 || hasReturnCode else {
       fail(id, reason, at: now)
       return
     }
-    connections[id].connectReceived(version: version, packetBytesMax: .max, wantsProblemInformation: true)
+    connections[id].connectReceived(
+      version: version, isBridge: false, packetBytesMax: .max, wantsProblemInformation: true)
     counters.countClosed(reason)
     refuse(id, reason, at: now)
   }
@@ -218,7 +218,7 @@ extension Broker {
     onPresence(
       Presence(
         clientID: sessions.clientID(session), transport: connections[id].transport, version: connections[id].version,
-        keepAliveSeconds: connections[id].keepAliveSeconds, change: change, now: now))
+        isBridge: connections[id].isBridge, keepAliveSeconds: connections[id].keepAliveSeconds, change: change, now: now))
   }
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.

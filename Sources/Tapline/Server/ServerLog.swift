@@ -24,7 +24,9 @@ extension Server {
       line.write(" from ")
       streams.peer(of: StreamID(bits: presence.transport))?.write(to: &line, withPort: priority == .info)
       switch presence.change {
-      case .connected: line.write(presence.version == .v5 ? " connected, MQTT 5" : " connected, MQTT 3.1.1")
+      case .connected:
+        line.write(presence.isBridge ? " connected as a bridge, MQTT " : " connected, MQTT ")
+        line.write(presence.version.text)
       case .disconnected(let reason):
         line.write(" disconnected")
         if reason == .success { return }

@@ -1,20 +1,21 @@
 import Bounded
 import MQTTWire
 
-/// Any bytes, cut anywhere, under both policies: the packets are those of a naive model, whatever the cuts, and
+/// Any bytes, cut anywhere, under both policies, of each version: the packets are those of a naive model, whatever the cuts, and
 /// every byte is part of a packet, skipped, or held as the start of one.
 ///
 /// Input: options, packetBytesMax, the number of cuts, the cuts (taken round and round), the stream.
 func fuzzFramer(_ input: inout Input) {
   let options = input.byte()
   let policy: FramerPolicy = options & 1 == 0 ? .disconnect : .resync
+  let version: ProtocolVersion? = [.v5, nil, .v311, .v5][Int(options >> 1 & 3)]
   let packetBytesMax = [2, 16, 100, 1000, 70_000, 3_000_000][input.below(6)]
   let cuts = input.take(input.below(9)).map { Int($0) }
   let stream = input.rest()
 
-  let expected = FramerModel(stream, policy, packetBytesMax)
+  let expected = FramerModel(stream, policy, packetBytesMax, version)
   for cuts in [[stream.count], [stream.count < 200 ? 1 : 61], cuts] {
-    let seen = FramerRun(stream, cuts: cuts, policy, packetBytesMax)
+    let seen = FramerRun(stream, cuts: cuts, policy, packetBytesMax, version)
     check(seen.packets == expected.packets, "packets \(seen.packets) instead of \(expected.packets)")
     check(seen.hasFailed == expected.hasFailed, "failure")
     if expected.hasFailed { continue }
@@ -39,8 +40,11 @@ private struct FramerRun {
   var skipped = 0
   var isPartial = false
 
-  init(_ stream: [UInt8], cuts: [Int], _ policy: FramerPolicy, _ packetBytesMax: Int) {
+  init(
+    _ stream: [UInt8], cuts: [Int], _ policy: FramerPolicy, _ packetBytesMax: Int, _ version: ProtocolVersion?
+  ) {
     var framer = PacketFramer(packetBytesMax: packetBytesMax, policy: policy)
+    framer.version = version
     var parts: [UInt8] = []
     var start = 0
     var turn = 0
@@ -95,10 +99,10 @@ private struct FramerModel {
   var skipped = 0
   var heldCount = 0
 
-  init(_ stream: [UInt8], _ policy: FramerPolicy, _ packetBytesMax: Int) {
+  init(_ stream: [UInt8], _ policy: FramerPolicy, _ packetBytesMax: Int, _ version: ProtocolVersion?) {
     var start = 0
     while start < stream.count {
-      switch FramerModel.header(stream[start...], packetBytesMax) {
+      switch FramerModel.header(stream[start...], packetBytesMax, version) {
       case .bad:
         if policy == .disconnect {
           hasFailed = true
@@ -129,7 +133,9 @@ private struct FramerModel {
     case good(headerByteCount: Int, length: Int)
   }
 
-  private static func header(_ bytes: ArraySlice<UInt8>, _ packetBytesMax: Int) -> Header {
+  private static func header(
+    _ bytes: ArraySlice<UInt8>, _ packetBytesMax: Int, _ version: ProtocolVersion?
+  ) -> Header {
     let type = bytes.first! >> 4
     let flags = bytes.first! & 15
     switch type {
@@ -141,7 +147,7 @@ private struct FramerModel {
     let digits = bytes.dropFirst().prefix(4)
     guard let last = digits.firstIndex(where: { $0 < 128 }) else { return digits.count == 4 ? .bad : .incomplete }
     let used = digits[digits.startIndex...last]
-    if used.count > 1, used.last == 0 { return .bad }
+    if used.count > 1, used.last == 0, version == .v5, type != 1 { return .bad }
     let length = used.reversed().reduce(0) { $0 * 128 + Int($1 & 127) }
     let shortest: [UInt8: Int] = [1: 12, 2: 2, 3: flags & 6 == 0 ? 2 : 4, 9: 3, 12: 0, 13: 0, 14: 0, 15: 0]
     if length < shortest[type] ?? 2 { return .bad }
