@@ -2,7 +2,8 @@ import Bounded
 
 /// Every capacity of the broker, in one place: what it bounds, its default and its reason. The bytes that
 /// follow from them are added up by `Reservation`; `problems` says which relations between them do not hold.
-/// They are set under `limits:` in the configuration; a change needs a restart.
+/// They are set under `limits:` in the configuration; a change needs a restart. The defaults are those of
+/// `Profile.board`; `follow` gives those that a configuration does not name what the named ones need.
 public struct Limits: Sendable {
   /// No table has more entries than a handle can name.
   public static var entriesMax: Int { Reservation.entriesMax }
@@ -53,6 +54,8 @@ public struct Limits: Sendable {
   /// Filters in one SUBSCRIBE or UNSUBSCRIBE. Home Assistant puts up to 500 into one.
   public var filtersPerPacketMax = 512
   public var tapsMax = 128
+  /// They are counted in 16 bits.
+  public static var tapsLargest: Int { 65_535 }
 
   /// Messages held for delivery, retained or as a Will.
   public var messagesMax = 1536

@@ -35,6 +35,12 @@ public struct Configuration: Sendable {
   /// The named profile or, without a name, the one that this machine's model has; nil for neither.
   public var board: BoardProfile?
   public var limits = Limits()
+  /// What limits that the file does not name are taken from.
+  public var limitProfile = Limits.Profile.board
+  /// Whether limits differ from those of the profile by what the file says.
+  public var isLimitProfileChanged = false
+  /// What the taps need of the limits.
+  public var limitNeeds = LimitNeeds()
   public var loopLimits = LoopLimits()
   public var taps: TapSettings
   public var log = LogSettings()
@@ -79,11 +85,16 @@ public struct Configuration: Sendable {
     } catch {
       boardErrors = error
     }
-    let limitSettings = LimitKey.read(top)
-    limits = limitSettings.broker
-    loopLimits = limitSettings.loop
+    let limitReader = LimitReader(top)
     let base = [UInt8](ascii: "tap/") + (hostName.isEmpty ? [UInt8](ascii: "board") : hostName)
-    taps = TapsReader.read(top, limits: limits, board: board, defaultBase: base)
+    let tapsRead = TapsReader.read(top, limits: limitReader.withoutTaps, board: board, defaultBase: base)
+    taps = tapsRead.settings
+    limitNeeds = tapsRead.needs
+    let limitSettings = limitReader.settings(for: limitNeeds)
+    limits = limitSettings.broker
+    limitProfile = limitSettings.profile
+    isLimitProfileChanged = limitSettings.isProfileChanged
+    loopLimits = limitSettings.loop
     log = LogReader.read(top)
     if let root = top.path("sysfs_root", byteCountMax: 200) { sysfsRoot = root }
     presses = Configuration.readSimulation(top, board)

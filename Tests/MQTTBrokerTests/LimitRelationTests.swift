@@ -1,7 +1,8 @@
 import Bounded
-import MQTTBroker
 import MQTTWire
 import Testing
+
+@testable import MQTTBroker
 
 @Suite struct LimitRelationTests {
   @Test func defaultsHold() {
@@ -45,8 +46,11 @@ import Testing
     Row("takeovers", .atLeast(1)) { $0.takeoversMax = 0 },
     Row("takeovers", .atMost(1 << 30)) { $0.takeoversMax = (1 << 30) + 1 },
     Row("takeover_seconds", .atLeast(1)) { $0.takeoverSeconds = 0 },
-    Row("partial_block_bytes", .multipleOf(64)) { $0.partialBlockBytes = 200 },
-    Row("partial_block_bytes", .multipleOf(64)) { $0.partialBlockBytes = 0 },
+    Row("partial_block_bytes", .multipleOf(64, such: 256)) { $0.partialBlockBytes = 200 },
+    Row("partial_block_bytes", .multipleOf(64, such: 64)) {
+      $0.partialBlockBytes = 0
+      $0.partialBlockCount = 1024
+    },
     Row("partial_block_bytes", .atMost(65_536)) { $0.partialBlockBytes = 65_600 },
     Row("partial_blocks", .atLeast(256), cause: "packet_bytes") { $0.partialBlockCount = 255 },
     Row("topic_bytes", .atLeast(48)) { $0.topicBytesMax = 47 },
@@ -61,9 +65,9 @@ import Testing
     },
     Row("topic_alias_bytes", .atMost(65_535)) { $0.topicAliasBytesMax = 65_536 },
     Row("taps", .atMost(65_535)) { $0.tapsMax = 65_536 },
-    Row("block_bytes", .multipleOf(32)) { $0.blockBytes = 48 },
-    Row("block_bytes", .multipleOf(32)) { $0.blockBytes = 0 },
-    Row("outbox_chunk_bytes", .multipleOf(64)) { $0.outboxChunkBytes = 1000 },
+    Row("block_bytes", .multipleOf(32, such: 64)) { $0.blockBytes = 48 },
+    Row("block_bytes", .multipleOf(32, such: 32)) { $0.blockBytes = 0 },
+    Row("outbox_chunk_bytes", .multipleOf(64, such: 1024)) { $0.outboxChunkBytes = 1000 },
     Row("outbox_chunk_bytes", .atLeast(128)) {
       $0.outboxChunkBytes = 64
       $0.outboxChunksPerConnection = 1028
@@ -74,6 +78,25 @@ import Testing
     Row("blocks", .atLeast(969), cause: "packet_bytes") {
       $0.blocksKeptForQoS = 0
       $0.blockCount = 968
+    },
+    Row("packet_bytes", .atMost((most - most / 32 - 768) * 32), cause: "block_bytes") {
+      $0.packetBytesMax = 32_481_281
+      $0.blockBytes = 32
+      $0.blockCount = most
+      $0.partialBlockBytes = 256
+      $0.partialBlockCount = most
+      $0.outboxChunksPerConnection = 260_000
+      $0.outboxChunksShared = 520_000
+    },
+    Row("blocks_kept_for_retained", .atMost(most / 2)) {
+      $0.blocksKeptForRetained = most / 2 + 1
+      $0.blocksKeptForQoS = 0
+      $0.blockCount = most
+    },
+    Row("topic_alias", .atMost(16_384), cause: "topic_alias_clients") {
+      $0.topicAliasMax = 16_385
+      $0.topicAliasClientsMax = 64
+      $0.topicAliasCellsMax = 0
     },
     Row("inflight", .atLeast(1)) { $0.inflightMax = 0 },
     Row("inflight", .atMost(65_535)) { $0.inflightMax = 65_536 },
@@ -92,6 +115,7 @@ import Testing
     #expect(problem?.name.description == row.name)
     #expect(problem?.demand == row.demand)
     #expect(problem?.cause?.description == row.cause)
+    #expect(limits.fitted(for: LimitNeeds()).limits.problems.isEmpty)
   }
 
   /// One change may break several relations: each limit is named once, with the number that all of them ask for.

@@ -83,10 +83,18 @@ struct ConfigurationDocumentationTests {
   @Test func everyLimitHasItsRow() throws {
     let document = try Self.text("docs/configuration.md")
     for key in LimitKey.all {
-      let row =
-        "| `\(key.name)` | \(key.unit) | \(key.get(LimitSettings())) | \(key.range.lowerBound) to \(key.range.upperBound) |"
+      var defaults: [String] = []
+      for profile in Limits.Profile.all {
+        var settings = LimitSettings()
+        settings.broker = Limits(profile)
+        defaults.append("\(key.get(settings))")
+      }
+      // What is the same in all profiles stands once.
+      let shown = Set(defaults).count == 1 ? defaults[0] : defaults.joined(separator: ", ")
+      let row = "| `\(key.name)` | \(key.unit) | \(shown) | \(key.range.lowerBound) to \(key.range.upperBound) |"
       #expect(document.contains(row), "\(row)")
     }
+    #expect(document.contains("| `profile` | `board`, `house` or `site` | `board` | |"))
   }
 
   @Test func theDemoConfigurationIsAccepted() throws {
@@ -105,7 +113,8 @@ struct ConfigurationDocumentationTests {
   @Test func theManualNamesEveryCommandAndOption() throws {
     let manual = try Self.text("docs/tapline.1.md")
     for word in [
-      "run", "check", "plan", "lines", "blink", "watch", "--config", "--board", "--boards", "--json", "--times", "--on",
+      "run", "check", "plan", "lines", "blink", "watch", "--config", "--board", "--boards", "--json", "--budget",
+      "--clients", "--times", "--on",
       "--bias", "--help", "--version",
     ] {
       #expect(manual.contains("**\(word)**"), "\(word)")

@@ -32,32 +32,4 @@ struct ConfigurationLimitErrorTests {
   @Test(arguments: limits) func isTold(_ wrong: WrongCase) {
     #expect(errorLines([UInt8](wrong.yaml.utf8)) == wrong.errors)
   }
-
-  /// One limit that others must follow, and all that is told; who writes the numbers that were told has no error left.
-  @Test(arguments: [
-    ("packet_bytes: 1048576", 3), ("connections: 2000\n  sessions: 1999", 1), ("blocks_kept_for_qos: 65536", 1),
-    ("outbox_chunks_per_connection: 5000", 1), ("client_id_cells: 1048576", 1), ("topic_bytes: 65535", 1),
-    ("packet_bytes: 1048576\n  partial_blocks: 5\n  blocks: 20\n  retained: 100\n  messages: 3", 5),
-  ]) func theNumbersThatAreToldWouldDo(limits: String, count: Int) throws {
-    let told = errorLines([UInt8]("limits:\n  \(limits)".utf8))
-    #expect(told.count == count)
-    var values: [String: String] = [:]
-    for line in limits.split(separator: "\n") {
-      let pair = line.split(separator: ":")
-      values[pair[0].trimmingCharacters(in: .whitespaces)] = String(pair[1])
-    }
-    for line in told {
-      let pattern = #/limits: (\w+) is \d+; expected at (?:least|most) (\d+): /#
-      let found = try #require(try pattern.firstMatch(in: line))
-      values[String(found.1)] = String(found.2)
-    }
-    let mended = values.map { "\n  \($0.key): \($0.value)" }.joined()
-    #expect(errorLines([UInt8]("limits:\(mended)".utf8)) == [])
-  }
-
-  /// What a limit asks of others that the file does not name is told where that limit stands.
-  @Test func demandsAreToldAtTheirCause() {
-    let told = errorLines([UInt8]("limits:\n  connections: 20\n  packet_bytes: 1M".utf8))
-    #expect(!told.isEmpty && told.allSatisfy { $0.hasPrefix("t.yaml:3:3: limits: ") })
-  }
 }

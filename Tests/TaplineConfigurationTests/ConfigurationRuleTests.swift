@@ -199,7 +199,7 @@ struct ConfigurationRuleTests {
     WrongCase("taps: {retained_set: refuse}", "t.yaml:1:22: 'retained_set' is 'refuse'; expected strip or reject"),
     WrongCase(
       "limits: {taps: 4}\n" + rule("when: a, set: {lamp: on}"),
-      "t.yaml:3:3: 3 taps with 6 topics for commands, two an output, with one for questions and 1 rule; limits.taps is 4"
+      "t.yaml:1:10: limits: taps is 4; expected at least 6: the configuration has as many; an output counts as two or three"
     ),
   ]
 

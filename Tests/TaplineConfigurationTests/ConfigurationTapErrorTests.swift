@@ -46,7 +46,7 @@ struct ConfigurationTapErrorTests {
       "t.yaml:2:12: 'g': one output of a group at most can have initial: on"),
     WrongCase(
       "limits: {taps: 3}\ntaps: {outputs: {a: {pin: GPIO1}, b: {pin: GPIO2}}}",
-      "t.yaml:2:7: 2 taps with 5 topics for commands, two an output, with one for questions and 0 rules; limits.taps is 3"
+      "t.yaml:1:10: limits: taps is 3; expected at least 5: the configuration has as many; an output counts as two or three"
     ),
   ]
 
@@ -130,7 +130,8 @@ struct ConfigurationTapErrorTests {
       "t.yaml:5:5: the topic BASE/meter_of_the_gas_in_the_cellar/total/set has 52 bytes; limits.topic_bytes is 48"),
     WrongCase(
       "limits: {retained: 2}\ntaps: {counters: {a: {pin: GPIO1, rate: {unit: L/s}}}}",
-      "t.yaml:2:7: 2 values of 1 tap and the board's status are retained messages; limits.retained is 2"),
+      "t.yaml:1:10: limits: retained is 2; expected at least 3: one for each state of the configuration's taps, and the status"
+    ),
   ]
 
   static let topics = [
@@ -156,10 +157,13 @@ struct ConfigurationTapErrorTests {
       "limits: {topic_levels: 3}\ntaps:\n  base: home/cellar\n  outputs:\n    relay: {pin: GPIO1}",
       "t.yaml:5:5: the topic BASE/relay/fault has 4 levels; limits.topic_levels is 3"),
     WrongCase(
-      "limits: {taps: 1}\ntaps: {outputs: {a: {pin: GPIO1}, b: {pin: GPIO2}}}", "t.yaml:2:7: 2 taps; limits.taps is 1"),
+      "limits: {taps: 1}\ntaps: {outputs: {a: {pin: GPIO1}, b: {pin: GPIO2}}}",
+      "t.yaml:1:10: limits: taps is 1; expected at least 5: the configuration has as many; an output counts as two or three"
+    ),
     WrongCase(
       "limits: {retained: 2}\ntaps: {outputs: {a: {pin: GPIO1}, b: {pin: GPIO2}}}",
-      "t.yaml:2:7: 2 taps and the board's status are retained messages; limits.retained is 2"),
+      "t.yaml:1:10: limits: retained is 2; expected at least 3: one for each state of the configuration's taps, and the status"
+    ),
   ]
 
   @Test(arguments: [outputs, lines, inputs, counters, topics].flatMap { $0 }) func isTold(_ wrong: WrongCase) {

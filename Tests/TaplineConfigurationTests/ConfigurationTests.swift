@@ -292,11 +292,6 @@ struct ConfigurationTests {
     }
     let stored = Mirror(reflecting: Limits()).children.count + Mirror(reflecting: LoopLimits()).children.count
     #expect(LimitKey.all.count + 1 == stored, "every field has a key; queue_full is no number")
-    // What is not named makes room for what is.
-    let many = try readConfiguration("limits: {connections: 1024, retained: 4000}").limits
-    #expect(many.sessionsMax == 1024 && many.pendingConnectionsMax == 32 && many.messagesMax == 4512)
-    let few = try readConfiguration("limits: {connections: 10, sessions: 20}").limits
-    #expect(few.sessionsMax == 20 && few.pendingConnectionsMax == 10 && few.messagesMax == Limits().messagesMax)
     #expect(try readConfiguration("limits: {queue_full: drop-newest}").limits.queueFull == .dropNewest)
     #expect(try readConfiguration("limits: {queue_full: refuse}").limits.queueFull == .refuse)
     let read = try readConfiguration(

@@ -3,6 +3,9 @@ import MQTTBroker
 
 /// All that stands under `limits:`, each part with its owner.
 struct LimitSettings {
+  var profile = Limits.Profile.board
+  /// Whether the file names limits beside it.
+  var isProfileChanged = false
   var broker = Limits()
   var loop = LoopLimits()
 }
@@ -73,7 +76,7 @@ extension LimitKey {
       LimitKey(
         "filters_per_packet", .count, 1...4096, { $0.broker.filtersPerPacketMax },
         { $0.broker.filtersPerPacketMax = $1 }),
-      LimitKey("taps", .count, none, { $0.broker.tapsMax }, { $0.broker.tapsMax = $1 }),
+      LimitKey("taps", .count, 0...Limits.tapsLargest, { $0.broker.tapsMax }, { $0.broker.tapsMax = $1 }),
       LimitKey("tap_publishes", .count, 4...4096, { $0.loop.tapPublishesMax }, { $0.loop.tapPublishesMax = $1 }),
       LimitKey(
         "tap_publish_bytes", .bytes, 4096...16_777_216, { $0.loop.tapPublishBytes }, { $0.loop.tapPublishBytes = $1 }),
@@ -131,77 +134,5 @@ extension LimitKey {
         "sys_interval_seconds", .seconds, 1...86_400, { $0.broker.sysIntervalSeconds },
         { $0.broker.sysIntervalSeconds = $1 }),
     ]
-  }
-
-  /// `limits:` as a whole, relations between the limits included.
-  static func read(_ top: Section) -> LimitSettings {
-    var limits = LimitSettings()
-    guard let entry = top.entry("limits") else { return limits }
-    let all = LimitKey.all
-    var names: [StaticString] = []
-    for key in all { names.append(key.name) }
-    names.append("queue_full")
-    let section = Section(entry.value, "limits", keys: names, errors: top.errors)
-    for key in all where section.has(key.name) {
-      let fallback = key.get(limits)
-      let value =
-        switch key.unit {
-        case .count: section.integer(key.name, key.range, default: fallback)
-        case .bytes: section.byteCount(key.name, key.range, default: fallback)
-        case .seconds: section.seconds(key.name, key.range, default: fallback)
-        }
-      key.set(&limits, value)
-    }
-    limits.broker.follow(section)
-    limits.broker.queueFull = section.choice(
-      "queue_full",
-      [
-        Choice("drop-oldest", Limits.QueueFull.dropOldest), Choice("drop-newest", .dropNewest),
-        Choice("refuse", .refuse),
-      ],
-      default: limits.broker.queueFull)
-    for problem in limits.broker.problems {
-      let place = section.entry(problem.name)?.place ?? problem.cause.flatMap { section.entry($0)?.place }
-      top.errors.add(place ?? entry.place, problem.text)
-    }
-    return limits
-  }
-}
-
-extension LimitProblem {
-  /// `limits: sessions is 32; expected at least 64: as many as connections`.
-  var text: Text {
-    var text = Text("limits: ")
-    text.add(name)
-    text.add(" is ")
-    text.add(value)
-    switch demand {
-    case .atLeast(let least):
-      text.add("; expected at least ")
-      text.add(least)
-    case .atMost(let most):
-      text.add("; expected at most ")
-      text.add(most)
-    case .multipleOf(let unit):
-      text.add("; expected a multiple of ")
-      text.add(unit)
-    }
-    text.add(": ")
-    text.add(reason)
-    return text
-  }
-}
-
-extension Limits {
-  /// What the file does not name makes room for what it does.
-  fileprivate mutating func follow(_ section: Section) {
-    if !section.has("sessions") { sessionsMax = max(sessionsMax, connectionsMax) }
-    if !section.has("pending_connections") { pendingConnectionsMax = min(pendingConnectionsMax, connectionsMax) }
-    if !section.has("partial_blocks"), partialBlockBytes > 0 {
-      partialBlockCount = max(partialBlockCount, (packetBytesMax + partialBlockBytes - 1) / partialBlockBytes)
-    }
-    // As many beside retained ones as by default.
-    let others = messagesMax - Limits().retainedMax
-    if !section.has("messages") { messagesMax = max(messagesMax, min(retainedMax + others, Limits.entriesMax)) }
   }
 }

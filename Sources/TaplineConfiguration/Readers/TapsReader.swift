@@ -34,11 +34,11 @@ struct TapsReader {
   /// - Parameter defaultBase: for a file that names none.
   static func read(
     _ top: Section, limits: Limits, board: BoardProfile?, defaultBase: [UInt8]
-  ) -> TapSettings {
+  ) -> (settings: TapSettings, needs: LimitNeeds) {
     var reader = TapsReader(errors: top.errors, limits: limits, board: board, base: defaultBase)
-    guard let entry = top.entry("taps") else { return reader.settings }
+    guard let entry = top.entry("taps") else { return (reader.settings, LimitNeeds()) }
     reader.readAll(Section(entry.value, "taps", keys: keys, errors: top.errors))
-    return reader.settings
+    return (reader.settings, reader.needs)
   }
 
   private init(errors: ErrorList, limits: Limits, board: BoardProfile?, base: [UInt8]) {
@@ -75,43 +75,20 @@ struct TapsReader {
     for entry in section.members("rules", "names of rules, such as 'frost: {when: ..., set: {heater: on}}'") {
       readRule(entry)
     }
-    checkCounts(section)
     // What the taps' own room refuses and the checks above have let through.
     if errors.isEmpty, let problem = settings.problem() { errors.add(section.place, problem.text) }
   }
 
-  private func checkCounts(_ section: Section) {
-    let count = names.count
+  /// Of the limits: filters that the broker knows as taps, and retained messages.
+  private var needs: LimitNeeds {
     let questionCount = settings.outputs.isEmpty && settings.inputs.isEmpty ? 0 : 1
     let commandCount =
       (settings.layout.hasOffPulses ? 3 : 2) * settings.outputs.count + settings.counters.count + settings.levels.count
       + questionCount + settings.rules.count
-    let retainedCount = count + settings.outputs.count { $0.hasStats } + moreRetainedCount
-    guard max(count, commandCount) > limits.tapsMax || retainedCount + 1 > limits.retainedMax else { return }
-    var text = Text()
-    if max(count, commandCount) <= limits.tapsMax, retainedCount > count {
-      text.add(retainedCount, of: "value")
-      text.add(" of ")
-    }
-    text.add(count, of: "tap")
-    if count > limits.tapsMax {
-      text.add("; limits.taps is ")
-      text.add(limits.tapsMax)
-    } else if commandCount > limits.tapsMax {
-      text.add(" with ")
-      text.add(commandCount)
-      text.add(
-        settings.layout.hasOffPulses
-          ? " topics for commands, three an output" : " topics for commands, two an output")
-      text.add(", with one for questions and ")
-      text.add(settings.rules.count, of: "rule")
-      text.add("; limits.taps is ")
-      text.add(limits.tapsMax)
-    } else {
-      text.add(" and the board's status are retained messages; limits.retained is ")
-      text.add(limits.retainedMax)
-    }
-    errors.add(section.place, text)
+    var needs = LimitNeeds()
+    needs.taps = max(names.count, commandCount)
+    needs.retained = names.count + settings.outputs.count { $0.hasStats } + moreRetainedCount + 1
+    return needs
   }
 
   // Taps
