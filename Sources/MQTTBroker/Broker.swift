@@ -72,6 +72,7 @@ public struct Broker: ~Copyable {
   let assembled: Scratch
   var timers: TimerWheel
   var notices: Ring<Notice>
+  var limitHits: LimitHits
 
   // Used within one call only.
   var receivers: Receivers
@@ -117,6 +118,7 @@ public struct Broker: ~Copyable {
     timers = TimerWheel(
       capacity: limits.connectionsMax + limits.sessionsMax + 3, name: "timers", in: &reservation)
     notices = Ring(capacity: 32, name: "notices", in: &reservation)
+    limitHits = LimitHits(in: &reservation)
 
     receivers = Receivers(limits: limits, in: &reservation)
     headScratch = Scratch(

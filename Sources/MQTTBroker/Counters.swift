@@ -67,25 +67,41 @@ public struct Notice: BitwiseCopyable {
   public enum Kind: UInt8, BitwiseCopyable {
     case connectionFailed  // with the Reason Code
     case connectRefused  // with the Reason Code
-    case sourceRefused  // of an address; once until it is quiet again
-    case takeoverRefused  // of a session; once in a window
+    case sourceRefused  // of an address; once until it is quiet again, with the limit
+    case takeoverRefused  // of a session; once in a window, with the limit
+    case limitHit  // with the limit; ask `Broker.takeHits` whether it is to be told
   }
+  /// What a limit has done to the one who met it.
+  public enum Outcome: UInt8, BitwiseCopyable, Sendable { case refused, lostMessage, disconnected }
+
+  public let source: SourceAddress
   public let kind: Kind
   public let reason: ReasonCode
+  public let limit: Limit
+  public let outcome: Outcome
+  /// Whether `source` is the one who met the limit.
+  public let isOfSource: Bool
   public let session: Handle<Session>
-  public let source: SourceAddress
-  /// Of the first two kinds: what carries the connection, which may have ended since.
+  /// What carries the connection, which may have ended since; 0: there is none.
   public let transport: UInt32
+  private let storedSize: UInt32
+
+  /// What was too much for a limit of a size; 0: not known.
+  public var size: Int { Int(storedSize) }
 
   init(
-    kind: Kind, reason: ReasonCode, session: Handle<Session> = .null, source: SourceAddress = .local,
-    transport: UInt32 = 0
+    kind: Kind, reason: ReasonCode = .quotaExceeded, limit: Limit = .connections, outcome: Outcome = .refused,
+    session: Handle<Session> = .null, source: SourceAddress? = nil, transport: UInt32 = 0, size: Int = 0
   ) {
+    self.source = source ?? .local
+    isOfSource = source != nil
     self.kind = kind
     self.reason = reason
+    self.limit = limit
+    self.outcome = outcome
     self.session = session
-    self.source = source
     self.transport = transport
+    storedSize = UInt32(clamping: size)
   }
 
   /// The same was told as a `Presence`, with the client's identifier.

@@ -63,4 +63,17 @@ extension FixedHeader {
     guard index &+ length <= packetBytesMax else { return .bad(.packetTooLarge) }
     return .complete(FixedHeader(type: type, flags: flags, remainingLength: length, headerByteCount: index))
   }
+
+  /// What a header that is whole says of its packet's size, itself included.
+  static func declaredByteCount(_ word: UInt64) -> UInt32 {
+    var length: UInt32 = 0
+    var index: UInt32 = 1
+    while index < 5 {
+      let byte = UInt32(truncatingIfNeeded: word &>> UInt64(index &* 8)) & 0xFF
+      length |= (byte & 0x7F) &<< ((index &- 1) &* 7)
+      index &+= 1
+      if byte < 0x80 { break }
+    }
+    return index &+ length
+  }
 }

@@ -71,6 +71,9 @@ public struct PacketFramer: BitwiseCopyable {
   /// Whether the start of a packet is held.
   public var isPartial: Bool { heldCount > 0 || phase == .body }
 
+  /// What the header of the packet that was too large says of its size, fixed header included.
+  public var refusedByteCount: Int { phase == .failed ? Int(length) : 0 }
+
   /// The next event from the unread rest of what the transport gave; what is consumed is taken off `input`.
   public mutating func next(_ input: inout Bytes) -> FramerEvent {
     switch phase {
@@ -108,6 +111,7 @@ public struct PacketFramer: BitwiseCopyable {
         case .disconnect:
           error = found
           phase = .failed
+          length = FixedHeader.declaredByteCount(word)
           return .failure(found)
         case .resync:
           drop(&input)

@@ -37,7 +37,7 @@ import Testing
     let control = Control { $0.pendingConnectionsMax = 2 }
     #expect(control.admit(1, at: start) == nil)
     #expect(control.admit(2, from: here, at: start) == nil)
-    #expect(control.admit(3, at: start) == .full)
+    #expect(control.admit(3, at: start) == .full(.pendingConnections))
     #expect(control.admission.pendingCount == 2 && control.admission.distantCount == 1)
     control.admission.leave(2)
     control.admission.leave(2)  // once
@@ -71,7 +71,7 @@ import Testing
   /// A stream that cannot be made leaves nothing behind.
   @Test func withoutAStreamItIsRefused() {
     let control = Control { $0.pendingPerAddressMax = 1 }
-    #expect(control.admission.admit(from: here, at: start, open: { nil }) == .full)
+    #expect(control.admission.admit(from: here, at: start, open: { nil }) == .full(.connections))
     #expect(control.admission.pendingCount == 0 && control.admission.distantCount == 0)
     #expect(control.admit(1, from: here, at: start) == nil)
   }
@@ -84,7 +84,7 @@ import Testing
       openedCount += 1
       return 2
     }
-    #expect(refusal == .full && openedCount == 0)
+    #expect(refusal == .full(.pendingConnections) && openedCount == 0)
   }
 
   /// The deadline counts from the arrival, and goes with the first byte to whoever reads it.

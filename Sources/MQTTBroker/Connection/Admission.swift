@@ -10,8 +10,8 @@ public import Bounded
 /// Invariant: the rows before `pendingCount` are the pending streams, each once; `nextDeadline` is the earliest of theirs.
 public struct Admission: ~Copyable {
   public enum Refusal: BitwiseCopyable, Equatable {
-    /// All places are taken, or too many streams are pending.
-    case full
+    /// All places are taken: of connections, or of those that are pending.
+    case full(Limit)
     /// Its address connects too often.
     case tooFast(isNews: Bool)
     /// Its address has too many pending streams.
@@ -44,7 +44,7 @@ public struct Admission: ~Copyable {
   public mutating func admit(
     from source: SourceAddress, at now: Instant, open: () -> UInt32?
   ) -> Refusal? {
-    guard pendingCount < rows.count else { return .full }
+    guard pendingCount < rows.count else { return .full(.pendingConnections) }
     var place: UInt32 = 0
     if !source.isLocal {
       switch sources.admit(source, at: now) {
@@ -55,7 +55,7 @@ public struct Admission: ~Copyable {
     }
     guard let stream = open() else {
       if place > 0 { sources.leave(Int(place) - 1) }
-      return .full
+      return .full(.connections)
     }
     let deadline = now.adding(seconds: connectSeconds)
     rows[pendingCount] = Row(stream: stream, source: place, deadline: deadline)

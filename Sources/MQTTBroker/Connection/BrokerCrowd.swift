@@ -3,26 +3,29 @@ import MQTTWire
 
 /// Streams that were refused, or closed, before they were connections.
 extension Broker {
-  /// Counts a stream that admission control has refused, and tells of its address once.
+  /// Counts a stream that admission control has refused, and tells of its address once, or of the limit for all.
   public mutating func streamRefused(_ refusal: Admission.Refusal, from source: SourceAddress) {
-    let isNew: Bool
     switch refusal {
-    case .full:
+    case .full(let limit):
       connections.gauge.refused &+= 1
-      return
+      limitHit(limit, from: source)
     case .tooFast(let isNews):
       counters.rateRefused &+= 1
-      isNew = isNews
+      if isNews { noteRefused(source, .connectsPerSecond) }
     case .tooManyPending(let isNews):
       counters.pendingRefused &+= 1
-      isNew = isNews
+      if isNews { noteRefused(source, .pendingPerAddress) }
     }
-    if isNew { note(Notice(kind: .sourceRefused, reason: .connectionRateExceeded, source: source)) }
+  }
+
+  private mutating func noteRefused(_ source: SourceAddress, _ limit: Limit) {
+    note(Notice(kind: .sourceRefused, reason: .connectionRateExceeded, limit: limit, source: source))
   }
 
   /// Counts a stream that was closed because it said nothing for `connectSeconds`.
   public mutating func streamStayedSilent(_ transport: UInt32) {
     counters.countClosed(.keepAliveTimeout)
+    limitHit(.connectSeconds, from: .local, transport: transport, .disconnected)
     note(Notice(kind: .connectionFailed, reason: .keepAliveTimeout, transport: transport))
   }
 }

@@ -75,6 +75,9 @@ extension Broker {
         }
         return .done
       case .failure(let error):
+        if error.reason == .packetTooLarge {
+          limitHit(.packetBytes, on: id, size: connections[id].framer.refusedByteCount, .disconnected)
+        }
         fail(id, error.reason, at: now)
         continue
       }
@@ -187,6 +190,7 @@ extension Broker {
       partials.append(rest, to: &connections[id].partial)
     else {
       partials.gauge.dropped &+= 1
+      limitHit(.partialBlocks, on: id, .disconnected)
       closeForRoom(id, at: now)
       return
     }
@@ -233,6 +237,7 @@ extension Broker {
     while !partials.append(part, to: &connections.address(id).pointee.partial) {
       let slowest = slowestHolder(or: id, needing: part.count)
       partials.gauge.dropped &+= 1
+      limitHit(.partialBlocks, on: slowest, .disconnected)
       fail(slowest, .quotaExceeded, at: now)
       if slowest == id { return }
     }

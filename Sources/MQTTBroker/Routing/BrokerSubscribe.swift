@@ -23,15 +23,21 @@ extension Broker {
   }
 
   /// Whether as many Reason Codes can be answered, by our limits and the client's (§3.1.2-24).
-  private func checkAnswer(codeCount: Int, on id: ConnectionID) throws(WireError) {
-    guard codeCount <= limits.filtersPerPacketMax else { throw .quotaExceeded }
+  private mutating func checkAnswer(codeCount: Int, on id: ConnectionID) throws(WireError) {
+    guard codeCount <= limits.filtersPerPacketMax else {
+      limitHit(.filtersPerPacket, on: id, size: codeCount, .disconnected)
+      throw .quotaExceeded
+    }
     let length = 3 + codeCount  // packet id, no properties
     guard 1 + ByteCounter.variableByteIntegerByteCount(length) + length <= Int(connections[id].packetBytesMax) else {
       throw .packetTooLarge
     }
     // What was promised to acknowledgements that wait stays theirs.
     let needed = 5 + length + connections[id].acks.byteCount
-    guard outboxes.hasRoom(connections[id].outbox, for: needed, use: .control) else { throw .quotaExceeded }
+    guard outboxes.hasRoom(connections[id].outbox, for: needed, use: .control) else {
+      limitHit(.outboxChunks, on: id, .disconnected)
+      throw .quotaExceeded
+    }
   }
 
   private mutating func subscribe(
@@ -46,9 +52,7 @@ extension Broker {
       groupName = shared.group
     }
     guard Topic.isValidFilter(filter) else { return .topicFilterInvalid }
-    guard filter.count <= limits.topicBytesMax, Topic.levelCount(filter) <= limits.topicLevelsMax else {
-      return .quotaExceeded
-    }
+    guard isWithin(filter, by: session) else { return .quotaExceeded }
     if let existing = subscriptions.find(session, filter, groupName, topics) {
       subscriptions.change(existing, options, identifier: identifier)
       if groupName.isEmpty, options.retainHandling == 0 {
@@ -56,15 +60,33 @@ extension Broker {
       }
       return granted(options.qos)
     }
-    guard let node = topics.intern(filter) else { return .quotaExceeded }
+    let nodesRefused = topics.gauge.refused
+    guard let node = topics.intern(filter) else {
+      limitHit(topics.gauge.refused == nodesRefused ? .topicNameCells : .topicNodes, by: session)
+      return .quotaExceeded
+    }
     let made = subscriptions.add(session, node, groupName, options, identifier: identifier, &topics, sessions)
     guard let made else {
+      limitHit(subscriptions.gauge.free == 0 ? .subscriptions : .sharedGroups, by: session)
       topics.prune(node)
       return .quotaExceeded
     }
     // Retained messages are not sent to a shared subscription (§4.8.2).
     if groupName.isEmpty, options.retainHandling < 2 { subscriptions.beginReplay(made, upTo: retained.age, sessions) }
     return granted(options.qos)
+  }
+
+  private mutating func isWithin(_ filter: Bytes, by session: Handle<Session>) -> Bool {
+    guard filter.count <= limits.topicBytesMax else {
+      limitHit(.topicBytes, by: session, size: filter.count)
+      return false
+    }
+    let levelCount = Topic.levelCount(filter)
+    guard levelCount <= limits.topicLevelsMax else {
+      limitHit(.topicLevels, by: session, size: levelCount)
+      return false
+    }
+    return true
   }
 
   private func granted(_ qos: QoS) -> ReasonCode {

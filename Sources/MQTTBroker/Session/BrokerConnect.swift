@@ -28,6 +28,9 @@ extension Broker {
       version: connect.version, isBridge: connect.isBridge, packetBytesMax: connect.maximumPacketSize,
       wantsProblemInformation: connect.requestProblemInformation)
     if let reason = objection(to: connect) {
+      if connect.clientID.count > limits.clientIDBytesMax {
+        limitHit(.clientIDBytes, on: id, size: connect.clientID.count)
+      }
       refuse(id, reason, at: now)
       return nil
     }
@@ -56,12 +59,14 @@ extension Broker {
     var will = Handle<Message>.null
     if let wanted = connect.will {
       guard let stored = storeWill(wanted) else {
+        limitHit(messages.hasRoom ? .blocks : .messages, on: id)
         refuse(id, .quotaExceeded, at: now)
         return
       }
       will = stored
     }
     guard existing != nil || sessions.hasRoom(for: clientID) else {
+      limitHit(sessions.gauge.free == 0 ? .sessions : .clientIDCells, on: id)
       if !will.isNull { messages.release(will) }
       refuse(id, .quotaExceeded, at: now)
       return
@@ -204,7 +209,7 @@ extension Broker {
   /// The first refusal of a window.
   private func takeoverNotice(_ session: Handle<Session>) -> Notice? {
     guard sessions[session].takeovers.tellRefusal() else { return nil }
-    return Notice(kind: .takeoverRefused, reason: .connectionRateExceeded, session: session)
+    return Notice(kind: .takeoverRefused, reason: .connectionRateExceeded, limit: .takeovers, session: session)
   }
 
   /// A notice's client identifier; empty when its session has ended, or never began.

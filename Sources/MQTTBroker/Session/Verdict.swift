@@ -66,6 +66,7 @@ extension Broker {
   mutating func park(_ body: Bytes, on id: ConnectionID, at now: Instant) {
     guard partials.append(body, to: &connections[id].partial) else {
       partials.gauge.dropped &+= 1
+      limitHit(.partialBlocks, on: id)
       refuse(id, .quotaExceeded, at: now)
       return
     }

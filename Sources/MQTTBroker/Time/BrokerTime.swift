@@ -55,6 +55,7 @@ extension Broker {
   private mutating func connectionDue(_ id: ConnectionID, _ heard: Instant, at now: Instant) {
     switch connections[id].state {
     case .awaitingConnect, .awaitingVerdict, .awaitingConnAck:
+      limitHit(.connectSeconds, on: id, .disconnected)
       fail(id, .keepAliveTimeout, at: now)
     case .closing:
       // Its last bytes were not taken in time.
@@ -64,6 +65,7 @@ extension Broker {
       if connections[id].heldByteCount > 0 || acksFill(id) {
         waitFor(id, at: now)
       } else if connections[id].packetDeadline <= heard {
+        limitHit(.packetSeconds, on: id, .disconnected)
         fail(id, .keepAliveTimeout, at: now)
       } else if connections[id].keepAliveNanoseconds > 0,
         connections[id].lastReceived.adding(nanoseconds: connections[id].keepAliveNanoseconds) <= heard

@@ -38,7 +38,7 @@ extension Server {
     streamsReport = StreamsReport(isDue: false)
     callBroker {
       $0.transports = gauge
-      for _ in 0..<refusedCount { $0.streamRefused(.full, from: .local) }
+      for _ in 0..<refusedCount { $0.streamRefused(.full(.connections), from: .local) }
     }
   }
 }

@@ -56,6 +56,7 @@ extension Server {
   func publishGatewayFigures(at now: Instant) {
     figures.gatewayAt = now.adding(seconds: 1)
     (figures.toldHandlers, figures.toldRules) = (gateway.handlerCounters, gateway.rules.counters)
+    tellHandlerLimits(at: now)
     gateway.visitFigures { topic, value in publishFigure(topic, value, omitsZero: true, at: now) }
   }
 }
@@ -66,6 +67,9 @@ struct FigureTimes {
   var gatewayAt = Instant(nanoseconds: 0)
   var toldHandlers = HandlerCounters()
   var toldRules = RuleCounters()
+  /// What the log was told of handlers, and until when it is told nothing more.
+  var loggedHandlers = HandlerCounters()
+  var handlersQuietUntil = Instant(nanoseconds: 0)
   var turnTimes = TurnTimes()
   var allocationsAtStart: UInt64 = 0
 }

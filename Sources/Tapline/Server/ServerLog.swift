@@ -1,4 +1,5 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import MQTTWire
@@ -63,9 +64,13 @@ extension Server {
   }
 
   /// After each turn.
-  func tellNotices() {
+  func tellNotices(at now: Instant) {
     while let notice = callBroker({ $0.nextNotice() }) {
       if notice.isOfClient { continue }
+      if notice.kind == .limitHit {
+        tellHits(notice, at: now)
+        continue
+      }
       log.line(.notice, .mqtt) { line in
         line.write("tapline: ")
         switch notice.kind {
@@ -82,10 +87,103 @@ extension Server {
           line.write("two clients are called ")
           line.write(quoted: broker.clientID(of: notice))
           line.write(", the newer is refused")
+        case .limitHit: break
         }
         line.write(": ")
         line.write(notice.reason.text)
+        switch notice.kind {
+        case .sourceRefused, .takeoverRefused: writeRemedy(notice.limit, into: &line)
+        case .connectionFailed, .connectRefused, .limitHit: break
+        }
       }
+    }
+  }
+
+  /// `connections (64) are all in use; 192.0.2.7 was refused, and 3 others before; see limits: connections`.
+  private func tellHits(_ notice: Notice, at now: Instant) {
+    guard let count = callBroker({ $0.takeHits(notice.limit, at: now) }) else { return }
+    let (name, measure, value) = notice.limit.facts(configuration.limits)
+    log.line(.notice, .mqtt) { line in
+      line.write("tapline: ")
+      line.write(name)
+      line.write(" (")
+      line.writeDecimal(UInt64(value))
+      line.write(")")
+      switch measure {
+      case .places: line.write(" are all in use")
+      case .seconds: line.write(" are over")
+      case .size:
+        line.write(" is exceeded")
+        if notice.size > 0 {
+          line.write(" with ")
+          line.writeDecimal(UInt64(notice.size))
+        }
+      }
+      line.write("; ")
+      writeWho(notice, into: &line)
+      switch notice.outcome {
+      case .refused: line.write(" was refused")
+      case .lostMessage: line.write(" has lost a message")
+      case .disconnected: line.write(" was disconnected")
+      }
+      if count > 1 {
+        line.write(", and ")
+        line.writeDecimal(UInt64(count - 1))
+        line.write(count == 2 ? " other before" : " others before")
+      }
+      writeRemedy(notice.limit, into: &line)
+    }
+  }
+
+  /// Limits that handlers of the embedding program met since the last time, once a minute.
+  func tellHandlerLimits(at now: Instant) {
+    let counters = gateway.handlerCounters
+    let droppedCount = counters.decoupledDropped &- figures.loggedHandlers.decoupledDropped
+    let asideCount = counters.quarantines &- figures.loggedHandlers.quarantines
+    guard figures.handlersQuietUntil <= now, droppedCount > 0 || asideCount > 0 else { return }
+    figures.loggedHandlers = counters
+    figures.handlersQuietUntil = now.adding(seconds: 60)
+    let limits = configuration.loopLimits
+    if droppedCount > 0 {
+      log.line(.notice, .taps) { line in
+        line.write("tapline: tap_queue (")
+        line.writeDecimal(UInt64(limits.tapQueueMax))
+        line.write(") or tap_queue_bytes (")
+        line.writeDecimal(UInt64(limits.tapQueueBytesMax))
+        line.write(") is exceeded; messages that handlers lost: ")
+        line.writeDecimal(droppedCount)
+        line.write("; see limits: tap_queue")
+      }
+    }
+    guard asideCount > 0 else { return }
+    log.line(.notice, .taps) { line in
+      line.write("tapline: tap_microseconds (")
+      line.writeDecimal(UInt64(limits.tapMicroseconds))
+      line.write(") is exceeded more than tap_overruns (")
+      line.writeDecimal(UInt64(limits.tapOverrunsMax))
+      line.write(") times in a minute; a handler is set aside for a minute; see limits: tap_microseconds")
+    }
+  }
+
+  private func writeRemedy(_ limit: Limit, into line: inout ByteWriter) {
+    line.write("; see limits: ")
+    line.write(limit.facts(configuration.limits).name)
+  }
+
+  /// `client 'x'`, `a client at 192.0.2.7`, `192.0.2.7`, or the board, for what it wanted itself.
+  private func writeWho(_ notice: Notice, into line: inout ByteWriter) {
+    let clientID = broker.clientID(of: notice)
+    if !clientID.isEmpty {
+      line.write("client ")
+      line.write(quoted: clientID)
+    } else if notice.transport != 0 {
+      guard let peer = streams.peer(of: StreamID(bits: notice.transport)) else { return line.write("a client") }
+      line.write("a client at ")
+      peer.write(to: &line, withPort: false)
+    } else if notice.isOfSource {
+      notice.source.write(into: &line)
+    } else {
+      line.write("a message of the board's own")
     }
   }
 

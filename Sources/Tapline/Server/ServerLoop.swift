@@ -102,7 +102,7 @@ extension Server {
     gateway.advance(to: moment, heardUntil: streams.heardUntil)
     ringAlarms(at: moment)
     flushReady(at: now)
-    tellNotices()
+    tellNotices(at: now)
     let ended = Clock.now()
     figures.turnTimes.add(nanoseconds: ended.since(now))
     return ended

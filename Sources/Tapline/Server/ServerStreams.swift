@@ -1,4 +1,5 @@
 import Bounded
+import Gateway
 import LinuxIO
 import MQTTBroker
 import MQTTWire
@@ -43,7 +44,7 @@ extension Server {
     streamsReport.isDue = true
     if let opened {
       tellOfConnection(opened)
-    } else if let refusal, refusal != .full {
+    } else if let refusal, !gateway.isInCall {
       callBroker { $0.streamRefused(refusal, from: source) }
     } else {
       streamsReport.refusedCount += 1
