@@ -88,7 +88,24 @@ public final class Gateway<TheBoard: Board> {
         self.taps.clientLost(presence.clientID, at: presence.now)
       }
     }
-    return addTaps()
+    return ownTopics() && addTaps()
+  }
+
+  /// What the board says of itself is its own word.
+  private func ownTopics() -> Bool {
+    var hasRoom = true
+    let mayOthers = taps.settings.foreignWrites == .allow
+    callBroker { broker in
+      broker.acceptsForeignWrites = mayOthers
+      taps.visitOwnTopics { topic in hasRoom = (topic.isEmpty || broker.own(topic: topic)) && hasRoom }
+      guard let announced = discovery.announced else { return }
+      for message in 0..<announced.messageCount {
+        var topic = discovery.topic.writer()
+        announced.writeTopic(message: message, into: &topic)
+        hasRoom = broker.own(topic: topic.written) && hasRoom
+      }
+    }
+    return hasRoom
   }
 
   /// From here on nothing that is asked of an output or a level is carried out, whoever asks.
@@ -139,6 +156,8 @@ public final class Gateway<TheBoard: Board> {
       if let update = taps.takeUntold() {
         publishAll(update, at: now)
       } else if let next = stash.pop() {
+        // An answer goes to a topic of the asker's choice, which the board's own topics are not.
+        if !next.entry.runsTaps, broker.owns(topic: next.topic) { continue }
         _ = publishOwn(
           topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
           retain: next.entry.retain, runsTaps: next.entry.runsTaps, at: now)

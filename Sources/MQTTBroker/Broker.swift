@@ -60,6 +60,10 @@ public struct Broker: ~Copyable {
   var subscriptions: SubscriptionStore
   var taps: FixedArray<TapEntry>
   var tapCount = 0
+  /// Topics that are the board's, beside `$SYS`.
+  var ownedCount = 0
+  /// Whether clients may publish there all the same.
+  public var acceptsForeignWrites = false
   var repeated: RepeatedMessages
   var messages: MessageStore
   var retained: RetainedStore
@@ -104,7 +108,7 @@ public struct Broker: ~Copyable {
     topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
     subscriptions = SubscriptionStore(limits: limits, in: &reservation)
     taps = FixedArray(count: limits.tapsMax, name: "taps", in: &reservation)
-    repeated = RepeatedMessages(seed: seed, in: &reservation)
+    repeated = RepeatedMessages(key: keys.names, in: &reservation)
     messages = MessageStore(limits: limits, in: &reservation)
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)

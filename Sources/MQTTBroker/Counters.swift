@@ -12,6 +12,8 @@ public struct Counters: BitwiseCopyable, Sendable {
   /// Connections that another one with the same client identifier ended, and those that were not let do so.
   public internal(set) var takeovers: UInt64 = 0
   public internal(set) var takeoversRefused: UInt64 = 0
+  /// Sessions of absent clients that ended to make room for a client that was here.
+  public internal(set) var sessionsGivenWay: UInt64 = 0
   public internal(set) var bytesReceived: UInt64 = 0
   public internal(set) var bytesSent: UInt64 = 0
   public internal(set) var packetsReceived: UInt64 = 0
@@ -72,7 +74,7 @@ public struct Notice: BitwiseCopyable {
     case limitHit  // with the limit; ask `Broker.takeHits` whether it is to be told
   }
   /// What a limit has done to the one who met it.
-  public enum Outcome: UInt8, BitwiseCopyable, Sendable { case refused, lostMessage, disconnected }
+  public enum Outcome: UInt8, BitwiseCopyable, Sendable { case refused, lostMessage, disconnected, gaveWay }
 
   public let source: SourceAddress
   public let kind: Kind

@@ -77,6 +77,15 @@ public struct TapSettings: Sendable {
   /// Links of inputs among them.
   public var rules: [RuleSettings] = []
   public var retainedSet = RetainedSet.strip
+  /// What happens to messages that clients publish on the board's own topics.
+  public var foreignWrites = ForeignWrites.refuse
+
+  public enum ForeignWrites: Sendable {
+    /// They are refused, or dropped where the client cannot be told.
+    case refuse
+    /// They are taken as any other message.
+    case allow
+  }
 
   /// Bytes; topics are stored once, so this is for the readers of logs.
   public static var baseBytesMax: Int { 256 }

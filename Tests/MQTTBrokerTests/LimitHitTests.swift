@@ -63,7 +63,7 @@ import Testing
       $0.connect("a", clientID: String(repeating: "i", count: 65), reason: .clientIdentifierNotValid)
     },
     Row(
-      .sessions,
+      .sessions, .gaveWay,
       limits: {
         $0.connectionsMax = 1
         $0.pendingConnectionsMax = 1
@@ -72,7 +72,7 @@ import Testing
     ) {
       $0.connect("a", sessionExpiry: 100)
       $0.lose("a")
-      $0.connect("b", reason: .quotaExceeded)
+      $0.connect("b")
     },
     Row(.clientIDCells, limits: { $0.clientIDCellsMax = 0 }) {
       $0.connect("a", clientID: String(repeating: "i", count: 33), reason: .quotaExceeded)

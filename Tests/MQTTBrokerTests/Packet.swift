@@ -259,6 +259,14 @@ extension Packet {
     }
   }
 
+  /// Of an acknowledgement.
+  var reason: ReasonCode? {
+    switch self {
+    case .pubAck(_, let reason, _), .pubRec(_, let reason, _): reason
+    default: nil
+    }
+  }
+
   var topic: String? {
     if case .publish(let topic, _, _, _, _, _, _) = self { return topic }
     return nil

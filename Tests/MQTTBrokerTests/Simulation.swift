@@ -16,6 +16,8 @@ final class Simulation {
 
   let limits: Limits
   var broker: Broker
+  /// Absent sessions that ended in the call that is looked at, to make room, and are not accounted for yet.
+  var givenWay = 0
   private let arrivals: Arrivals
   var now = Instant(nanoseconds: 1_000_000_000)
   var random: SeededGenerator

@@ -111,6 +111,7 @@ extension Simulation {
     let before = broker.counters
     let answer = body()
     eventCount += 1
+    givenWay = Int(broker.counters.sessionsGivenWay - before.sessionsGivenWay)
     reconcileSessions(cause)
     let changes = reconcileDeliveries(cause)
     let after = broker.counters
@@ -173,6 +174,11 @@ extension Simulation {
 
   private func mayEnd(_ model: ModelSession, _ cause: Cause) -> Bool {
     if case .connect(let clientID, true, _, _) = cause, clientID == model.clientID { return true }
+    // An absent session gives way to a client that is here.
+    if case .connect = cause, model.connection.isNull, givenWay > 0 {
+      givenWay -= 1
+      return true
+    }
     // Connected until now: there is nothing to keep for a moment (§3.1.2.11.2).
     return model.connection.isNull ? model.expiresAt <= now : model.expirySeconds == 0
   }

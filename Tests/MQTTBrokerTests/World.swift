@@ -47,7 +47,8 @@ final class World {
 
   /// `clients` are connected with MQTT 5, `old` with MQTT 3.1.1; both with Clean Start.
   init(
-    clients: [String] = [], old: [String] = [], limits: Limits = .forTests, keys: BrokerKeys = BrokerKeys(repeatable: 1),
+    clients: [String] = [], old: [String] = [], limits: Limits = .forTests,
+    keys: BrokerKeys = BrokerKeys(repeatable: 1),
     sourceLocation: SourceLocation = #_sourceLocation
   ) {
     if let problem = limits.problem { preconditionFailure("\(problem)") }
@@ -203,6 +204,14 @@ final class World {
     let tap = withBytes([UInt8](filter.utf8)) { broker.addTap(filter: $0) }
     tapNodeCount += pool("topic_nodes").used - before
     return tap
+  }
+
+  /// From here on the topic is the board's.
+  func own(_ topic: String) -> Bool {
+    let before = pool("topic_nodes").used
+    let isDone = withBytes([UInt8](topic.utf8)) { broker.own(topic: $0) }
+    tapNodeCount += pool("topic_nodes").used - before
+    return isDone
   }
 
   // MARK: What waits

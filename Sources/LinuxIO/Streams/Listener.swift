@@ -210,7 +210,9 @@ public struct Listener: Sendable {
     let probe = try check(clinux_stream_socket(Int32(CLINUX_UNIX)))
     let answer = clinux_connect(probe, &address)
     _ = clinux_close(probe)
-    guard answer == -Int32(CLINUX_ECONNREFUSED), try SocketFile.find(path) == file else { throw LinuxError.addressInUse }
+    guard answer == -Int32(CLINUX_ECONNREFUSED), try SocketFile.find(path) == file else {
+      throw LinuxError.addressInUse
+    }
     try check(withPath(path) { clinux_unlink($0) })
   }
 }

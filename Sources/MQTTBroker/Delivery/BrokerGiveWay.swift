@@ -60,10 +60,10 @@ extension Broker {
   }
 
   /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up.
-  mutating func makeRoom(for message: Inbound, keepingFree: Int, at now: Instant) {
-    guard !messages.hasRoom(for: message, keepingFree: keepingFree) else { return }
+  mutating func makeRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int, at now: Instant) {
+    guard !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) else { return }
     sweepQueuesIfDue(at: now)
-    while !messages.hasRoom(for: message, keepingFree: keepingFree) {
+    while !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
       guard
         let index = holders.byBytes.heaviest({ index in
           sessions.handle(at: index).map { holders.byteWeight(sessions[$0]) } ?? 0

@@ -71,16 +71,18 @@ struct MessageStore: ~Copyable {
   }
 
   /// Whether `store` would find room.
-  func hasRoom(for message: Inbound, keepingFree: Int) -> Bool {
-    messages.hasRoom && bodies.hasRoom(for: message.byteCount, keepingFree: keepingFree)
+  func hasRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int) -> Bool {
+    messages.gauge.free > keepingMessages && bodies.hasRoom(for: message.byteCount, keepingFree: keepingFree)
   }
 
   // MARK: Storing
 
   /// Stores a copy, with one owner. `nil`, counted as refused, when there is no room.
-  /// - Parameter keepingFree: blocks that are left over for messages of a higher class.
-  mutating func store(_ message: Inbound, keepingFree: Int) -> Handle<Message>? {
-    guard messages.hasRoom else {
+  /// - Parameters:
+  ///   - keepingFree: blocks that are left over for messages of a higher class.
+  ///   - keepingMessages: messages that are.
+  mutating func store(_ message: Inbound, keepingFree: Int, keepingMessages: Int = 0) -> Handle<Message>? {
+    guard messages.gauge.free > keepingMessages else {
       messages.gauge.refused &+= 1
       return nil
     }

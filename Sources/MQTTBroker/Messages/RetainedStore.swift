@@ -25,6 +25,10 @@ struct RetainedStore: ~Copyable {
   /// Blocks of their messages, and how many there may be: others are sure of the rest.
   private(set) var blockCount = 0
   private let blockCountMax: Int
+  /// Topics of the board's that have no retained message now: their places are kept for them.
+  private(set) var keptCount = 0
+  /// Blocks that are kept for each of them: a state with its properties, or the text of a fault.
+  static var blocksPerOwn: Int { 3 }
 
   init(limits: Limits, in reservation: inout Reservation) {
     blockCountMax = limits.blockCount - limits.blocksKeptForQoS
@@ -49,16 +53,20 @@ struct RetainedStore: ~Copyable {
   ) -> Handle<Retained>? {
     guard let node = topics.intern(message.topic) else { return nil }
     let blocks = blockCount + messages.bodies.blockCount(for: message.byteCount)
+    let isOwned = topics[node].isOwned
     if !topics[node].retained.isNull {
       let slot = topics[node].retained
-      return blocks - oldBlockCount(slot, messages) <= blockCountMax ? slot : nil
+      return isOwned || blocks - oldBlockCount(slot, messages) <= blockCountMax ? slot : nil
     }
-    guard blocks <= blockCountMax, let slot = slots.lend(Retained(node: node)) else {
-      slots.gauge.refused &+= blocks <= blockCountMax ? 0 : 1  // `lend` counts for itself
+    guard isOwned || blocks <= blockCountMax && slots.gauge.free > keptCount,
+      let slot = slots.lend(Retained(node: node))
+    else {
+      if !isOwned { slots.gauge.refused &+= 1 }  // else `lend` has counted
       topics.prune(node)
       return nil
     }
     topics.hang(slot, on: node)
+    if isOwned { keptCount -= 1 }
     used[slot.index >> 6] |= 1 << UInt64(slot.index & 63)
     return slot
   }
@@ -75,6 +83,9 @@ struct RetainedStore: ~Copyable {
     }
     return (slots.handle(at: word << 6 + bits.trailingZeroBitCount)!, word - index >> 6 + 1)
   }
+
+  /// One more topic is the board's.
+  mutating func keepPlace() { keptCount += 1 }
 
   private func oldBlockCount(_ slot: Handle<Retained>, _ messages: borrowing MessageStore) -> Int {
     let old = slots[slot].message
@@ -129,6 +140,7 @@ struct RetainedStore: ~Copyable {
     if !slots[slot].message.isNull { giveWay(slot, &messages) }
     topics.hang(Handle<Retained>.null, on: node)
     used[slot.index >> 6] &= ~(1 << UInt64(slot.index & 63))
+    if topics[node].isOwned { keptCount += 1 }
     slots.giveBack(slot)
     topics.prune(node)
   }

@@ -113,6 +113,25 @@ extension Broker {
 
   // MARK: Own publications
 
+  /// From here on `topic` is the board's: what clients publish there is refused, with 0x87 or by being dropped, and a
+  /// retained message of the board's finds its place there whatever others keep. Before the first connection; `false`:
+  /// there is no room for it.
+  public mutating func own(topic: Bytes) -> Bool {
+    guard topic.count <= limits.topicBytesMax, Topic.isValidName(topic), let node = topics.intern(topic) else {
+      return false
+    }
+    if topics[node].isOwned { return true }
+    topics.own(node)
+    ownedCount += 1
+    retained.keepPlace()
+    return true
+  }
+
+  /// Whether a topic is the board's.
+  public func owns(topic: Bytes) -> Bool {
+    topic.hasPrefix(Bytes("$SYS/")) || topics.find(topic).map { topics[$0].isOwned } ?? false
+  }
+
   /// Publishes a message of the broker's own: a tap's state, $SYS. Success, No matching subscribers, or the
   /// reason for which it found no room.
   /// - Parameters:
@@ -136,6 +155,9 @@ extension Broker {
   /// has taken is not refused any more.
   mutating func publish(_ message: Inbound, at now: Instant) -> TapVerdict {
     topics.match(message.topic)
+    if ownedCount > 0, !message.publisher.isNull, !acceptsForeignWrites, topics.foundOwned {
+      return TapVerdict(reason: .notAuthorized, reasonString: Bytes("the board's own topic"))
+    }
     guard let reserved = reserve(message, at: now) else { return TapVerdict(reason: .quotaExceeded) }
     guard tapCount > 0 else { return TapVerdict(reason: commit(message, reserved, at: now)) }
     let ran = counters.tapsRun

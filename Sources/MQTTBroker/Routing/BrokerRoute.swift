@@ -68,9 +68,18 @@ extension Broker {
     let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
     let alsoKept = isPromised || keepsRetained ? 0 : limits.blocksKeptForQoS
     let isSmall = keepsRetained || message.byteCount <= 8 * limits.blockBytes
-    let keepingFree = kept + alsoKept + (isSmall ? 0 : limits.blocksKeptForSmall)
-    if isPromised || keepsRetained { makeRoom(for: message, keepingFree: keepingFree, at: now) }
-    if let handle = messages.store(message, keepingFree: keepingFree) {
+    var keepingFree = kept + alsoKept + (isSmall ? 0 : limits.blocksKeptForSmall)
+    // Places are kept for what the board has to say, and one more, as a message is stored before the one that it replaces
+    // goes.
+    var keepingMessages = 0
+    if ownedCount > 0, !keepsRetained || !topics[retained[reserved.slot].node].isOwned {
+      keepingMessages = retained.keptCount + 1
+      keepingFree = max(keepingFree, min(limits.blockCount / 4, keepingMessages * RetainedStore.blocksPerOwn))
+    }
+    if isPromised || keepsRetained {
+      makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)
+    }
+    if let handle = messages.store(message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
       reserved.stored = handle
       return reserved
     }

@@ -7,24 +7,23 @@ import MQTTWire
 /// Invariant: a mark is never 0; the newest stands before `next`, and each new one takes the oldest one's place.
 struct RepeatedMessages: ~Copyable {
   private let marks: FixedArray<UInt64>
-  private let seed: UInt64
+  private let key: HashKey
   private var next = 0
 
   /// More than all clients of a board have under way at a time, as clients that send commands wait for their answer.
   static var count: Int { 128 }
 
-  init(seed: UInt64, in reservation: inout Reservation) {
+  init(key: HashKey, in reservation: inout Reservation) {
     marks = FixedArray(count: RepeatedMessages.count, name: "repeated messages", in: &reservation)
-    self.seed = seed
+    self.key = key
   }
 
   /// What makes a repeat: the same client, packet identifier, topic and payload.
   func mark(_ packet: Publish, topic: Bytes, clientID: Bytes) -> UInt64 {
-    let client = clientID.hash(seed: seed) ^ UInt32(packet.packetID)
-    let body =
-      topic.hash(seed: seed &+ 1) &* 31 &+ packet.payload.first(min(packet.payload.count, 256)).hash(seed: seed)
-    let length = UInt64(truncatingIfNeeded: packet.payload.count) &<< 2 | UInt64(packet.qos.rawValue)
-    return (UInt64(client) &<< 32 | UInt64(body)) ^ length &* 0x9E37_79B9_7F4A_7C15 | 1
+    let start = packet.payload.first(min(packet.payload.count, 256))
+    let place = UInt64(truncatingIfNeeded: packet.payload.count) &<< 18 | UInt64(packet.packetID) &<< 2
+    let words = key.hash(topic) &* 31 &+ key.hash(start) &* 37 &+ key.hash(clientID)
+    return words ^ (place | UInt64(packet.qos.rawValue)) &* 0x9E37_79B9_7F4A_7C15 | 1
   }
 
   func contains(_ mark: UInt64) -> Bool {

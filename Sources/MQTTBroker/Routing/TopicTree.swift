@@ -6,7 +6,8 @@ import MQTTWire
 struct TopicNode: BitwiseCopyable {
   let parent: Handle<TopicNode>
   let hash: UInt32
-  /// Children times four, and whether one of them is `+` (1) or `#` (2), which saves looking for them.
+  /// Children times eight, whether one of them is `+` (1) or `#` (2), which saves looking for them, and whether the node's
+  /// topic is the board's (4).
   fileprivate var childWord: UInt32 = 0
   fileprivate(set) var subscriptions: Handle<Subscription> = .null
   fileprivate(set) var groups: Handle<SharedGroup> = .null
@@ -22,7 +23,9 @@ struct TopicNode: BitwiseCopyable {
     self.nameByteCount = UInt16(nameByteCount)
   }
 
-  var childCount: Int { Int(childWord / 4) }
+  var childCount: Int { Int(childWord / 8) }
+  /// What is published there is the board's word; the node stays for good.
+  var isOwned: Bool { childWord & 4 != 0 }
   var isUsed: Bool {
     childWord != 0 || !subscriptions.isNull || !groups.isNull || taps != 0 || !retained.isNull
   }
@@ -124,6 +127,19 @@ struct TopicTree: ~Copyable {
   func hang(_ first: Handle<SharedGroup>, on node: Handle<TopicNode>) { nodes[node].groups = first }
   func hang(_ slot: Handle<Retained>, on node: Handle<TopicNode>) { nodes[node].retained = slot }
   func hangTap(_ number: UInt16, on node: Handle<TopicNode>) { nodes[node].taps = number }
+
+  /// From here on the topic that ends at `node` is the board's.
+  func own(_ node: Handle<TopicNode>) { nodes[node].childWord |= 4 }
+
+  /// Whether the topic that was matched last is the board's.
+  @inline(__always) var foundOwned: Bool {
+    var position = 0
+    while position < foundCount {
+      if nodes[found[position]].isOwned { return true }
+      position += 1
+    }
+    return false
+  }
 
   // MARK: Adding and removing
 
@@ -229,7 +245,7 @@ struct TopicTree: ~Copyable {
 
   /// What a node is in its parent's `childWord`.
   private func wordInParent(_ node: Handle<TopicNode>) -> UInt32 {
-    4 + (isNamed(node, TopicTree.plus) ? 1 : 0) + (isNamed(node, TopicTree.hash) ? 2 : 0)
+    8 + (isNamed(node, TopicTree.plus) ? 1 : 0) + (isNamed(node, TopicTree.hash) ? 2 : 0)
   }
 
   func plusChild(of node: Handle<TopicNode>) -> Handle<TopicNode>? {

@@ -45,7 +45,7 @@ extension Broker {
     }
     var assigned = topicScratch.writer()
     if connect.clientID.isEmpty { sessions.assignClientID(into: &assigned) }
-    let clientID = connect.clientID.isEmpty ? assigned.written : connect.clientID
+    var clientID = connect.clientID.isEmpty ? assigned.written : connect.clientID
     let answer = answer(to: connect, clientID)
     guard answer.byteCount(version: connect.version) <= Int(connect.maximumPacketSize) else {
       refuse(id, .packetTooLarge, at: now)  // §3.1.2-24: it could not even be told that it is welcome
@@ -64,6 +64,15 @@ extension Broker {
         return
       }
       will = stored
+    }
+    if existing == nil, !sessions.hasPlace(for: clientID.count), sessions.longestAway() != nil {
+      limitHit(sessions.gauge.free == 0 ? .sessions : .clientIDCells, on: id, .gaveWay)
+      makeRoom(forClientIDBytes: clientID.count, at: now)
+      if connect.clientID.isEmpty {  // its bytes lay where the sessions that have ended wrote theirs
+        assigned = topicScratch.writer()
+        sessions.assignClientID(into: &assigned)
+        clientID = assigned.written
+      }
     }
     guard existing != nil || sessions.hasRoom(for: clientID) else {
       limitHit(sessions.gauge.free == 0 ? .sessions : .clientIDCells, on: id)
@@ -133,6 +142,14 @@ extension Broker {
     if keepAliveSeconds != connect.keepAliveSeconds { answer.serverKeepAlive = keepAliveSeconds }
     if expirySeconds != connect.sessionExpirySeconds { answer.sessionExpirySeconds = expirySeconds }
     return answer
+  }
+
+  /// Sessions whose clients are away give way to a client that is here: those that have been away longest.
+  private mutating func makeRoom(forClientIDBytes byteCount: Int, at now: Instant) {
+    while !sessions.hasPlace(for: byteCount), let session = sessions.longestAway() {
+      counters.sessionsGivenWay &+= 1
+      endSession(session, at: now)
+    }
   }
 
   // MARK: Refusals
@@ -223,7 +240,8 @@ extension Broker {
     onPresence(
       Presence(
         clientID: sessions.clientID(session), transport: connections[id].transport, version: connections[id].version,
-        isBridge: connections[id].isBridge, keepAliveSeconds: connections[id].keepAliveSeconds, change: change, now: now))
+        isBridge: connections[id].isBridge, keepAliveSeconds: connections[id].keepAliveSeconds, change: change, now: now
+      ))
   }
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.

@@ -123,6 +123,21 @@ struct SessionStore: ~Copyable {
 
   // MARK: Beginning and end
 
+  /// Whether there is room for a session and a client identifier of so many bytes.
+  func hasPlace(for clientIDByteCount: Int) -> Bool {
+    sessions.hasRoom && clientIDs.hasRoom(for: clientIDByteCount, keepingFree: sessions.gauge.free - 1)
+  }
+
+  /// The session that has been without its client for longest; nil: all clients are here.
+  func longestAway() -> Handle<Session>? {
+    var longest = Handle<Session>.null
+    for index in 0..<sessions.capacity {
+      guard let session = sessions.handle(at: index), sessions[session].connection.isNull else { continue }
+      if longest.isNull || sessions[session].lostAt < sessions[longest].lostAt { longest = session }
+    }
+    return longest.isNull ? nil : longest
+  }
+
   /// For a session and its client identifier; `false` is counted.
   mutating func hasRoom(for clientID: Bytes) -> Bool {
     guard sessions.hasRoom else {

@@ -32,7 +32,7 @@ extension Broker {
     counters.connectsRefused &+ connections.gauge.refused &+ counters.rateRefused &+ counters.pendingRefused
   }
 
-  public static var figureCount: Int { 29 }
+  public static var figureCount: Int { 32 }
 
   /// Topic and value of each of the broker's own numbers, 0..<figureCount. mosquitto's names where it has the
   /// number, so that what reads them there reads them here.
@@ -63,10 +63,13 @@ extension Broker {
     case 21: ("$SYS/tapline/clients/refused_pending", counters.pendingRefused)
     case 22: ("$SYS/tapline/clients/takeovers", counters.takeovers)
     case 23: ("$SYS/tapline/clients/refused_takeover", counters.takeoversRefused)
-    case 24: ("$SYS/tapline/closed/malformed", counters.malformedClosed)
-    case 25: ("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed)
-    case 26: ("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed)
-    case 27: ("$SYS/tapline/closed/quota", counters.quotaClosed)
+    case 24: ("$SYS/tapline/clients/given_way", counters.sessionsGivenWay)
+    case 25: ("$SYS/tapline/publish/given_way", counters.gaveWay)
+    case 26: ("$SYS/tapline/publish/repeats_ignored", counters.repeatsIgnored)
+    case 27: ("$SYS/tapline/closed/malformed", counters.malformedClosed)
+    case 28: ("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed)
+    case 29: ("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed)
+    case 30: ("$SYS/tapline/closed/quota", counters.quotaClosed)
     default: ("$SYS/tapline/closed/timeout", counters.keepAliveClosed)
     }
   }
@@ -90,7 +93,7 @@ extension Broker {
     text.withBytes { publishIfChanged(Bytes(Loads.topic(index)), $0, at: now) }
   }
 
-  /// `{"connected":true,"subscriptions":2,"queued":0,"inflight":1,"dropped":0}` on
+  /// `{"connected":true,"subscriptions":2,"queued":0,"queued_bytes":0,"inflight":1,"dropped":0}` on
   /// `$SYS/tapline/clients/by_id/CLIENTID`.
   private mutating func publishClient(_ session: Handle<Session>, at now: Instant) {
     guard let topic = clientTopic(session) else { return }
@@ -101,6 +104,8 @@ extension Broker {
     writer.writeDecimal(UInt64(entry.subscriptions.count))
     writer.write(",\"queued\":")
     writer.writeDecimal(UInt64(entry.outgoing.queued.count))
+    writer.write(",\"queued_bytes\":")
+    writer.writeDecimal(UInt64(entry.outgoing.queuedByteCount))
     writer.write(",\"inflight\":")
     writer.writeDecimal(UInt64(entry.outgoing.inflight.count))
     writer.write(",\"dropped\":")

@@ -125,6 +125,7 @@ extension Server {
       case .refused: line.write(" was refused")
       case .lostMessage: line.write(" has lost a message")
       case .disconnected: line.write(" was disconnected")
+      case .gaveWay: line.write(" was let in, and the session that was away longest has ended")
       }
       if count > 1 {
         line.write(", and ")

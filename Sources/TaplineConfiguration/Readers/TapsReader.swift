@@ -17,7 +17,8 @@ struct TapsReader {
 
   static var keys: [StaticString] {
     [
-      "base", "on_exit", "persist", "retained_set", "outputs", "groups", "inputs", "counters", "sensors", "pwm", "leds",
+      "base", "on_exit", "persist", "retained_set", "foreign_writes", "outputs", "groups", "inputs", "counters",
+      "sensors", "pwm", "leds",
       "layout", "discovery", "rules",
     ]
   }
@@ -72,6 +73,8 @@ struct TapsReader {
     checkDiscovery(section)
     settings.retainedSet = section.choice(
       "retained_set", [Choice("strip", RetainedSet.strip), Choice("reject", .reject)], default: .strip)
+    settings.foreignWrites = section.choice(
+      "foreign_writes", [Choice("refuse", TapSettings.ForeignWrites.refuse), Choice("allow", .allow)], default: .refuse)
     for entry in section.members("rules", "names of rules, such as 'frost: {when: ..., set: {heater: on}}'") {
       readRule(entry)
     }
