@@ -19,7 +19,7 @@ struct OwnTopicTests {
   }
 
   static let topics = [
-    "b/status", "b/relay", "b/relay/fault", "b/relay/stats", "b/door", "b/door/fault", "b/water/total", "b/water/rate",
+    "b/status", "b/relay", "b/relay/fault", "b/relay/stats", "b/door", "b/door/fault", "b/water/total",
     "b/water/fault", "b/led", "b/led/fault",
   ]
 
