@@ -83,7 +83,7 @@ public struct Broker: ~Copyable {
   let headScratch: Scratch
   let encodedV5: Scratch
   let encodedV311: Scratch
-  let messageScratch: Scratch  // a message's properties, or a stored message in one piece
+  let messageScratch: Scratch  // a message's properties, a stored message in one piece, or SUBACK
   let topicScratch: Scratch
   let filterScratch: Scratch  // a filter, and a name beside it
 
@@ -126,7 +126,7 @@ public struct Broker: ~Copyable {
 
     receivers = Receivers(limits: limits, in: &reservation)
     headScratch = Scratch(
-      byteCount: max(limits.topicBytesMax + 64 + 5 * limits.subscriptionsMax, limits.filtersPerPacketMax + 320),
+      byteCount: max(limits.topicBytesMax + 64 + 5 * limits.subscriptionsMax, 320),
       name: "scratch: head", in: &reservation)
     encodedV5 = Scratch(byteCount: 4096, name: "scratch: v5 packet", in: &reservation)
     encodedV311 = Scratch(byteCount: 4096, name: "scratch: v3.1.1 packet", in: &reservation)
@@ -223,10 +223,11 @@ public struct Broker: ~Copyable {
     var writer = headScratch.writer()
     encode(&writer)
     precondition(!writer.overflowed)
-    appendControl(writer.written, on: id)
+    sendControl(writer.written, on: id)
   }
 
-  private mutating func appendControl(_ packet: Bytes, on id: ConnectionID) {
+  /// The same, of one that is encoded already.
+  mutating func sendControl(_ packet: Bytes, on id: ConnectionID) {
     let connection = connections.address(id)
     guard packet.count <= Int(connection.pointee.packetBytesMax),  // §3.1.2-24
       outboxes.append(packet, to: &connection.pointee.outbox, use: .control)

@@ -40,7 +40,7 @@ public struct ConnAck: BitwiseCopyable, Sendable {
     let acknowledgeFlags = try reader.readByte()
     guard acknowledgeFlags <= 1 else { throw .malformedPacket }  // §3.2.2.1
     let reason = try ConnAck.reason(try reader.readByte(), version)
-    self.init(sessionPresent: acknowledgeFlags == 1, reason: reason)
+    self.init(sessionPresent: acknowledgeFlags == 1 && version != .v31, reason: reason)
     guard !sessionPresent || reason == .success else { throw .protocolError }  // §3.2.2.1.1
     if version == .v5 { try readProperties(&reader) }
     try reader.expectEnd()

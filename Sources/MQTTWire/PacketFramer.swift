@@ -120,6 +120,16 @@ public struct PacketFramer: BitwiseCopyable {
     }
   }
 
+  /// Takes back the packet that the last call gave: its body is awaited again.
+  /// - Parameter filled: bytes of the body that the caller has as parts; the input has to go on with the next one.
+  public mutating func putBack(_ header: FixedHeader, filled: Int) {
+    precondition(phase == .header)
+    precondition(heldCount == 0)
+    precondition(filled < header.remainingLength)
+    begin(header)
+    self.filled = UInt32(filled)
+  }
+
   private mutating func begin(_ header: FixedHeader) {
     firstByte = header.type.rawValue &<< 4 | header.flags
     headerByteCount = UInt8(header.headerByteCount)

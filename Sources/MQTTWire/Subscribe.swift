@@ -3,8 +3,8 @@ public import Bounded
 /// SUBSCRIBE (§3.8)  ┌──────┬─────┬───────────────┬────────────┬──────────────┬────────────┬─ ─ ┐ properties: MQTT 5;
 ///                   │ 0x82 │ VBI │ packet id u16 │ properties │ topic filter │ options u8 │... │ one filter or more
 ///                   └──────┴─────┴───────────────┴────────────┴──────────────┴────────────┴─ ─ ┘
-/// Judged as a whole: form, UTF-8, options. Whether a filter is valid (`Topic.isValidFilter`, `SharedFilter`) is
-/// the broker's to answer, filter by filter.
+/// Judged as a whole: form, filters (`Topic.isValidSubscription`), options. A filter that is none is no matter of a Reason
+/// Code of its own: those speak of filters that are correctly formed (§3.9.3).
 public struct Subscribe: BitwiseCopyable, Sendable {
   public var packetID: UInt16
   /// 1...268 435 455; 0: none.
@@ -53,7 +53,8 @@ public struct Subscribe: BitwiseCopyable, Sendable {
     var reader = ByteReader(payload)
     var count = 0
     while !reader.isAtEnd {
-      let filter = try reader.readString()
+      let filter = try reader.readBinary()
+      guard Topic.isValidSubscription(filter) else { throw .malformedPacket }  // §4.7.1, §4.7.3-1, §4.8.2
       let options = SubscriptionOptions(byte: try reader.readByte())
       try options.check(version)
       if options.noLocal, SharedFilter.isShare(filter) { throw .protocolError }  // §3.8.3.1

@@ -27,6 +27,12 @@ public enum Topic {
     return true
   }
 
+  /// Whether SUBSCRIBE and UNSUBSCRIBE may name it: a valid filter, or a shared subscription of which the ShareName and
+  /// the filter are valid (§4.7.3-1, §4.8.2-1, §4.8.2-2).
+  public static func isValidSubscription(_ bytes: Bytes) -> Bool {
+    SharedFilter.isShare(bytes) ? SharedFilter(bytes) != nil : isValidFilter(bytes)
+  }
+
   /// Levels of a name or a filter: one more than it has slashes.
   public static func levelCount(_ topic: Bytes) -> Int {
     var count = 1
@@ -93,7 +99,7 @@ public struct SharedFilter: BitwiseCopyable {
   public let filter: Bytes
 
   /// Whether the bytes claim to be a shared subscription; if they do and `init` gives nil, they are not a
-  /// valid filter at all.
+  /// valid filter at all. So they are in every version: before MQTT 5 nothing else is served under this name, either.
   public static func isShare(_ bytes: Bytes) -> Bool { bytes.hasPrefix(Bytes("$share/")) }
 
   public init?(_ bytes: Bytes) {

@@ -39,7 +39,7 @@ public struct Unsubscribe: BitwiseCopyable, Sendable {
     var reader = ByteReader(payload)
     var count = 0
     while !reader.isAtEnd {
-      _ = try reader.readString()
+      guard Topic.isValidSubscription(try reader.readBinary()) else { throw .malformedPacket }  // as in SUBSCRIBE
       count &+= 1
     }
     return count

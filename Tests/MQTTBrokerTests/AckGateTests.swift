@@ -262,9 +262,13 @@ import Testing
       }
     }
     world.send("both", .subscribe(50, (0..<90).map { Filter("f\($0)") }))  // alone it fits the reserved chunk
-    #expect(world.isClosing("both") == (waiting > 0))
+    #expect(world.client("both").outgoing.isEmpty == (waiting == 0))  // else it is not taken yet
     world.stored(1)
     world.read("both", bytesPerFlush: nil)
+    let answers = world.takeAll("both").filter { $0.topic == nil }
+    let granted = [ReasonCode](repeating: .success, count: 90)
+    #expect(answers == (0..<waiting).map { .pubAck($0 + 1, .noMatchingSubscribers) } + [.subAck(50, granted)])
+    world.expectNothing("both")
     #expect(world.broker.counters.controlPacketsDropped == 0)
     world.finish()
   }

@@ -102,7 +102,7 @@ import Testing
       $0.connect("b")
       for name in ["a", "b"] { $0.send(name, bytes: [0x30, 0xF7, 0x07] + [UInt8](repeating: 0, count: 700)) }
     },
-    Row(.filtersPerPacket, .disconnected, size: 3, limits: { $0.filtersPerPacketMax = 2 }, subscribe("1", "2", "3")),
+    Row(.filtersPerPacket, size: 3, limits: { $0.filtersPerPacketMax = 2 }, subscribe("1", "2", "3")),
     Row(.topicBytes, size: 49, limits: { $0.topicBytesMax = 48 }, subscribe(String(repeating: "t", count: 49))),
     Row(.topicLevels, size: 4, limits: { $0.topicLevelsMax = 3 }, subscribe("1/2/3/4")),
     Row(.topicNodes, limits: { $0.topicNodesMax = 3 }, subscribe("1/2/3/4")),

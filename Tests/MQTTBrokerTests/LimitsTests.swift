@@ -248,14 +248,85 @@ import Testing
     world.finish()
   }
 
-  @Test func filtersInOnePacket() {
-    let world = World(clients: ["a", "b"], limits: limits { $0.filtersPerPacketMax = 4 })
+  /// SUBSCRIBE is granted as far as the limit goes; what is there already may be changed. UNSUBSCRIBE takes nothing.
+  @Test(arguments: [ProtocolVersion.v31, .v311, .v5]) func filtersInOnePacket(version: ProtocolVersion) {
+    let world = World(limits: limits { $0.filtersPerPacketMax = 4 })
+    world.connect("a", version)
+    let beyond: ReasonCode = version == .v5 ? .quotaExceeded : .unspecifiedError
     world.send("a", .subscribe(1, ["1", "2", "3", "4"]))
     world.expect("a", .subAck(1, [.success, .success, .success, .success]))
-    world.send("a", .subscribe(2, ["1", "2", "3", "4", "5"]))
-    world.expectClosed("a", .disconnect(.quotaExceeded))
-    world.send("b", .unsubscribe(2, ["1", "2", "3", "4", "5"]))
-    world.expectClosed("b", .disconnect(.quotaExceeded))
+    world.send("a", .subscribe(2, ["5", "5", "6", "1", Filter("7", qos: 1), Filter("2", qos: 2), "8"]))
+    world.expect("a", .subAck(2, [.success, .success, .success, .success, beyond, .grantedQoS2, beyond]))
+    #expect(world.pool("subscriptions").used == 6)
+    world.send("a", .unsubscribe(3, ["1", "2", "3", "4", "5", "6", "7"]))
+    let codes = [ReasonCode](repeating: .success, count: 6) + [.noSubscriptionExisted]
+    world.expect("a", .unsubAck(3, version == .v5 ? codes : []))
+    #expect(world.pool("subscriptions").used == 0)
+    world.send("a", .pingReq)
+    world.expect("a", .pingResp)
+    world.finish()
+  }
+
+  /// As many filters as a packet can carry: the answer is as long as they are many, and comes whole.
+  @Test(arguments: [ProtocolVersion.v311, .v5]) func asManyFiltersAsAPacketCarries(version: ProtocolVersion) {
+    let world = World()
+    world.connect("a", version)
+    let limit = world.broker.limits.filtersPerPacketMax
+    let room = world.broker.limits.packetBytesMax - 8
+    let wanted = (0..<room / 7).map { Filter("\(1000 + $0 % 100)") }  // 7 bytes each; 100 that differ
+    world.send("a", .subscribe(1, wanted))
+    world.expect("a", .subAck(1, [ReasonCode](repeating: .success, count: wanted.count)))
+    let others = (0..<room / 8).map { Filter("\(10_000 + $0)") }
+    #expect(others.count > 8000)
+    world.send("a", .subscribe(2, others))
+    guard case .subAck(2, let granted)? = world.takeFirst("a") else {
+      Issue.record("no SUBACK")
+      return
+    }
+    let free = world.broker.limits.subscriptionsMax - 100
+    #expect(granted.count == others.count)
+    #expect(granted.prefix(free).allSatisfy { $0 == .success } && free < limit)
+    #expect(granted.dropFirst(free).allSatisfy { $0 == (version == .v5 ? .quotaExceeded : .unspecifiedError) })
+    let unwanted = (0..<room / 3).map { _ in "x" }
+    #expect(unwanted.count > 21_000)
+    world.send("a", .unsubscribe(3, unwanted))
+    let none = [ReasonCode](repeating: .noSubscriptionExisted, count: unwanted.count)
+    world.expect("a", .unsubAck(3, version == .v5 ? none : []))
+    world.expectNothing("a")
+    world.finish()
+  }
+
+  /// An answer that finds no room behind what its client has not read yet comes when there is some; cut anywhere.
+  @Test(arguments: [ProtocolVersion.v311, .v5]) func aLongAnswerWaitsForItsRoom(version: ProtocolVersion) {
+    for cut in [0, 3, 900, 5000] {
+      let world = World(clients: ["pub"])
+      world.connect("a", version)
+      world.subscribe("a", "#")
+      world.read("a", bytesPerFlush: 0)
+      for _ in 0..<80 { world.send("pub", .publish(topic: "t", payload: String(repeating: "x", count: 1000))) }
+      #expect(world.broker.counters.qos0Dropped > 0)  // its outbox is full
+      let filters = (0..<4000).map { _ in Filter("#", qos: 1) }
+      let bytes = Packet.subscribe(9, filters).bytes(version) + [0xC0, 0]
+      world.send("a", bytes: Array(bytes[..<cut]))
+      world.send("a", bytes: Array(bytes[cut...]))
+      #expect(world.isOpen("a"))
+      #expect(world.takeAll("a") == [])
+      world.read("a", bytesPerFlush: nil)
+      let came = world.takeAll("a").filter { $0.topic == nil }
+      #expect(came == [.subAck(9, [ReasonCode](repeating: .grantedQoS1, count: 4000)), .pingResp], "cut at \(cut)")
+      world.expectNothing("a")
+      world.finish()
+    }
+  }
+
+  /// A client that takes no packet as long as its answer cannot be answered (§3.1.2-24).
+  @Test func anAnswerIsNoLongerThanItsClientTakes() {
+    let world = World()
+    world.connect("a", maximumPacketSize: 60)
+    world.send("a", .subscribe(1, (0..<54).map { _ in "t" }))
+    world.expect("a", .subAck(1, [ReasonCode](repeating: .success, count: 54)))
+    world.send("a", .subscribe(2, (0..<56).map { _ in "t" }))
+    world.expectClosed("a", .disconnect(.packetTooLarge))
     world.finish()
   }
 

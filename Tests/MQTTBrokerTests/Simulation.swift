@@ -50,7 +50,7 @@ final class Simulation {
   let topics = ["a", "a/b", "a/b/c", "b", "/", "a//c", "$x/y", "long/" + String(repeating: "n", count: 40)]
   let filters = [
     "#", "+", "a/#", "a/+", "+/b", "+/+/+", "a", "a/b/c", "/", "$x/#", "$share/g/a/#", "$share/h/#", "$share/g/b",
-    "$share/g", "a/#/b", "$SYS/#", "1/2/3/4/5/6/7", "long/" + String(repeating: "n", count: 40),
+    "$share/h/+", "+/c/#", "$SYS/#", "1/2/3/4/5/6/7", "long/" + String(repeating: "n", count: 40),
   ]
 
   private enum Action: CaseIterable {

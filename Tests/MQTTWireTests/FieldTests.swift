@@ -142,6 +142,25 @@ private func good(_ name: String, _ version: ProtocolVersion) -> Bytes {
     #expect(written { unsubAck.encode(type: .unsubAck, into: &$0, version: .v311) } == [0xB0, 2, 0, 1])
   }
 
+  /// Written code by code it is the packet that `encode` writes.
+  @Test(arguments: [ProtocolVersion.v31, .v311, .v5], [PacketType.subAck, .unsubAck])
+  func subAckCodeByCode(version: ProtocolVersion, type: PacketType) {
+    let reasons: [ReasonCode] = [.success, .grantedQoS1, .grantedQoS2, .notAuthorized, .quotaExceeded]
+    for count in [1, 5, 119, 120, 124, 125, 126, 20_000] {
+      let codes = (0..<count).map { reasons[$0 % 5] }
+      let whole = written {
+        SubAck(packetID: 0x1234, reasonCodes: lent(codes.map(\.rawValue))).encode(
+          type: type, into: &$0, version: version)
+      }
+      let pieces = written { writer in
+        SubAck.begin(type, packetID: 0x1234, codeCount: count, into: &writer, version: version)
+        for code in codes { SubAck.write(code, of: type, into: &writer, version: version) }
+      }
+      #expect(pieces == whole)
+      #expect(SubAck.byteCount(type, codeCount: count, version: version) == whole?.count)
+    }
+  }
+
   /// 3.1 §2.1: what is sent again has DUP. 3.1.1 and 5 reserve the bit.
   @Test func repeatsHaveDupInMQTT31() {
     let rows: [(PacketType, body: (ProtocolVersion) -> [UInt8])] = [

@@ -81,6 +81,10 @@ extension Broker {
         fail(id, error.reason, at: now)
         continue
       }
+      if header.type == .subscribe || header.type == .unsubscribe, awaitsAnswerRoom(header, body, on: id) {
+        putBack(header, body, to: &input, before, on: id)
+        return .needsFlush
+      }
       counters.packetsReceived &+= 1
       connections[id].lastReceived = now
       let tapsRun = counters.tapsRun
@@ -101,6 +105,19 @@ extension Broker {
       }
       if counters.tapsRun != tapsRun { return .tapsRan }
     }
+  }
+
+  /// The packet comes again with the next call.
+  private mutating func putBack(
+    _ header: FixedHeader, _ body: Bytes, to input: inout Bytes, _ before: Bytes, on id: ConnectionID
+  ) {
+    let taken = before.count - input.count
+    // What came before this input goes back to where it lay; its blocks have just come free.
+    let filled = max(0, body.count - taken)
+    let isKept = partials.append(body.first(filled), to: &connections[id].partial)
+    precondition(isKept)
+    input = before.from(taken - (body.count - filled))
+    connections[id].framer.putBack(header, filled: filled)
   }
 
   private mutating func take(

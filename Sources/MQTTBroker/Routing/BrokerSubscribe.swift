@@ -4,62 +4,89 @@ import MQTTWire
 /// SUBSCRIBE and UNSUBSCRIBE (§3.8 to §3.11), plain and shared (§4.8).
 extension Broker {
   mutating func subscribeReceived(_ packet: Subscribe, on id: ConnectionID, at now: Instant) throws(WireError) {
-    try checkAnswer(codeCount: packet.filterCount, on: id)
+    var answer = try beginAnswer(.subAck, packet.packetID, codeCount: packet.filterCount, on: id)
     let session = connections[id].session
     let version = connections[id].version
     let isBridge = connections[id].isBridge
-    var codes = messageScratch.writer()
     var filters = packet.filters
+    var remaining = limits.filtersPerPacketMax
+    if packet.filterCount > remaining { limitHit(.filtersPerPacket, on: id, size: packet.filterCount) }
     while let entry = filters.next() {
       work.did(Work.filterSteps)
-      let options = isBridge ? entry.options.ofBridge : entry.options
-      codes.write(subscribe(session, entry.filter, options, identifier: packet.subscriptionID).rawValue)
+      let reason = subscribe(
+        session, entry.filter, isBridge ? entry.options.ofBridge : entry.options, identifier: packet.subscriptionID,
+        mayAdd: remaining > 0)
+      remaining -= 1
+      SubAck.write(reason, of: .subAck, into: &answer, version: version)
     }
-    sendControl(on: id) { writer in
-      SubAck(packetID: packet.packetID, reasonCodes: codes.written)
-        .encode(type: .subAck, into: &writer, version: version)
-    }
+    sendControl(answer.written, on: id)
     pump(session, at: now)  // retained messages follow the SUBACK
   }
 
-  /// Whether as many Reason Codes can be answered, by our limits and the client's (§3.1.2-24).
-  private mutating func checkAnswer(codeCount: Int, on id: ConnectionID) throws(WireError) {
-    guard codeCount <= limits.filtersPerPacketMax else {
-      limitHit(.filtersPerPacket, on: id, size: codeCount, .disconnected)
-      throw .quotaExceeded
-    }
-    let length = 3 + codeCount  // packet id, no properties
-    guard 1 + ByteCounter.variableByteIntegerByteCount(length) + length <= Int(connections[id].packetBytesMax) else {
-      throw .packetTooLarge
-    }
-    // What was promised to acknowledgements that wait stays theirs.
-    let needed = 5 + length + connections[id].acks.byteCount
-    guard outboxes.hasRoom(connections[id].outbox, for: needed, use: .control) else {
+  // MARK: The answer
+
+  /// The packet up to its Reason Codes, if there is room for all of them, and the client takes it (§3.1.2-24). It is
+  /// shorter than what it answers.
+  private mutating func beginAnswer(
+    _ type: PacketType, _ packetID: UInt16, codeCount: Int, on id: ConnectionID
+  ) throws(WireError) -> ByteWriter {
+    let version = connections[id].version
+    let byteCount = SubAck.byteCount(type, codeCount: codeCount, version: version)
+    guard byteCount <= Int(connections[id].packetBytesMax) else { throw .packetTooLarge }
+    guard hasAnswerRoom(byteCount, on: id) else {
       limitHit(.outboxChunks, on: id, .disconnected)
       throw .quotaExceeded
     }
+    var answer = messageScratch.writer()
+    SubAck.begin(type, packetID: packetID, codeCount: codeCount, into: &answer, version: version)
+    return answer
   }
 
-  private mutating func subscribe(
-    _ session: Handle<Session>, _ text: Bytes, _ options: SubscriptionOptions, identifier: UInt32
-  ) -> ReasonCode {
-    var filter = text
-    var groupName = Bytes.empty
-    if SharedFilter.isShare(text) {
-      guard let shared = SharedFilter(text) else { return .topicFilterInvalid }
-      guard limits.sharedGroupsMax > 0 else { return .sharedSubscriptionsNotSupported }  // §3.2.2.3.13
-      filter = shared.filter
-      groupName = shared.group
+  /// What was promised to acknowledgements that wait stays theirs.
+  private func hasAnswerRoom(_ byteCount: Int, on id: ConnectionID) -> Bool {
+    outboxes.hasRoom(connections[id].outbox, for: byteCount + connections[id].acks.byteCount, use: .control)
+  }
+
+  /// Whether this SUBSCRIBE or UNSUBSCRIBE has to wait for its answer's room, which a flush may make.
+  func awaitsAnswerRoom(_ header: FixedHeader, _ body: Bytes, on id: ConnectionID) -> Bool {
+    guard connections[id].state == .connected, !connections[id].outbox.isEmpty else { return false }
+    if hasAnswerRoom(body.count, on: id) { return false }  // it is shorter than that
+    let version = connections[id].version
+    var byteCount = 0
+    do throws(WireError) {
+      if header.type == .subscribe {
+        let count = try Subscribe(body: body, flags: header.flags, version: version).filterCount
+        byteCount = SubAck.byteCount(.subAck, codeCount: count, version: version)
+      } else {
+        let count = try Unsubscribe(body: body, flags: header.flags, version: version).filterCount
+        byteCount = SubAck.byteCount(.unsubAck, codeCount: count, version: version)
+      }
+    } catch {
+      return false  // what it is answered with has its room
     }
-    guard Topic.isValidFilter(filter) else { return .topicFilterInvalid }
+    return byteCount <= Int(connections[id].packetBytesMax) && !hasAnswerRoom(byteCount, on: id)
+  }
+
+  // MARK: One filter
+
+  /// The form was judged. `mayAdd`: whether the packet may bring another subscription; what is there may always be
+  /// changed.
+  private mutating func subscribe(
+    _ session: Handle<Session>, _ text: Bytes, _ options: SubscriptionOptions, identifier: UInt32, mayAdd: Bool
+  ) -> ReasonCode {
+    let shared = SharedFilter(text)
+    if shared != nil, limits.sharedGroupsMax == 0 { return .sharedSubscriptionsNotSupported }  // §3.2.2.3.13
+    let filter = shared?.filter ?? text
+    let groupName = shared?.group ?? .empty
     guard isWithin(filter, by: session) else { return .quotaExceeded }
     if let existing = subscriptions.find(session, filter, groupName, topics) {
       subscriptions.change(existing, options, identifier: identifier)
       if groupName.isEmpty, options.retainHandling == 0 {
         subscriptions.beginReplay(existing, upTo: retained.age, sessions)
       }
-      return granted(options.qos)
+      return ReasonCode(granted: options.qos)
     }
+    guard mayAdd else { return .quotaExceeded }
     let nodesRefused = topics.gauge.refused
     guard let node = topics.intern(filter) else {
       limitHit(topics.gauge.refused == nodesRefused ? .topicNameCells : .topicNodes, by: session)
@@ -73,7 +100,7 @@ extension Broker {
     }
     // Retained messages are not sent to a shared subscription (§4.8.2).
     if groupName.isEmpty, options.retainHandling < 2 { subscriptions.beginReplay(made, upTo: retained.age, sessions) }
-    return granted(options.qos)
+    return ReasonCode(granted: options.qos)
   }
 
   private mutating func isWithin(_ filter: Bytes, by session: Handle<Session>) -> Bool {
@@ -89,43 +116,24 @@ extension Broker {
     return true
   }
 
-  private func granted(_ qos: QoS) -> ReasonCode {
-    switch qos {
-    case .atMostOnce: return .success
-    case .atLeastOnce: return .grantedQoS1
-    case .exactlyOnce: return .grantedQoS2
-    }
-  }
-
+  /// However many there are: they make room.
   mutating func unsubscribeReceived(_ packet: Unsubscribe, on id: ConnectionID, at now: Instant) throws(WireError) {
-    try checkAnswer(codeCount: packet.filterCount, on: id)
+    var answer = try beginAnswer(.unsubAck, packet.packetID, codeCount: packet.filterCount, on: id)
     let session = connections[id].session
     let version = connections[id].version
-    var codes = messageScratch.writer()
     var filters = packet.filters
     while let text = filters.next() {
       work.did(Work.filterSteps)
-      codes.write(unsubscribe(session, text).rawValue)
+      SubAck.write(unsubscribe(session, text), of: .unsubAck, into: &answer, version: version)
     }
-    sendControl(on: id) { writer in
-      SubAck(packetID: packet.packetID, reasonCodes: codes.written)
-        .encode(type: .unsubAck, into: &writer, version: version)
-    }
+    sendControl(answer.written, on: id)
   }
 
   private mutating func unsubscribe(_ session: Handle<Session>, _ text: Bytes) -> ReasonCode {
-    var filter = text
-    var groupName = Bytes.empty
-    if SharedFilter.isShare(text) {
-      guard let shared = SharedFilter(text) else { return .topicFilterInvalid }
-      filter = shared.filter
-      groupName = shared.group
-    }
-    guard Topic.isValidFilter(filter) else { return .topicFilterInvalid }
-    guard let subscription = subscriptions.find(session, filter, groupName, topics) else {
-      return .noSubscriptionExisted
-    }
-    subscriptions.remove(subscription, &topics, sessions)
+    let shared = SharedFilter(text)
+    let found = subscriptions.find(session, shared?.filter ?? text, shared?.group ?? .empty, topics)
+    guard let found else { return .noSubscriptionExisted }
+    subscriptions.remove(found, &topics, sessions)
     return .success
   }
 }

@@ -39,6 +39,8 @@ struct StreamReader {
   private var held: [UInt8] = []
 
   private let packetBytesMax: Int
+  /// The version of what is read; nil: no CONNECT has come yet.
+  private var version: ProtocolVersion?
 
   init(policy: FramerPolicy, packetBytesMax: Int) {
     self.policy = policy
@@ -50,11 +52,16 @@ struct StreamReader {
     held += bytes
     var taken = 0
     var framer = PacketFramer(packetBytesMax: packetBytesMax, policy: policy)
+    framer.version = version
     let isGood = held.withUnsafeBytes { all in
       var input = Bytes(all)
       while true {
         switch framer.next(&input) {
         case .packet(let header, let body):
+          if header.type == .connect, version == nil {
+            version = Connect.answerVersion(body: body)
+            framer.version = version
+          }
           each(header, body)
           taken = all.count - input.count
         case .part, .assembled, .needsInput:

@@ -7,7 +7,7 @@ import MQTTWire
 func fuzzDecoders(_ input: inout Input) {
   let first = input.byte()
   let options = input.byte()
-  let version: ProtocolVersion = options & 1 == 0 ? .v5 : .v311
+  let version: ProtocolVersion = options & 1 == 0 ? .v5 : options & 4 == 0 ? .v311 : .v31
   let sender: Sender = options & 2 == 0 ? .client : .server
   let body = input.rest()
   guard let type = PacketType(rawValue: first >> 4) else { return }
@@ -77,7 +77,7 @@ extension AnyPacket {
     switch self {
     case .connect(let packet):
       text.add(
-        Int(packet.version.rawValue), packet.cleanStart ? 1 : 0, Int(packet.keepAliveSeconds),
+        Int(packet.version.rawValue), packet.isBridge ? 1 : 0, packet.cleanStart ? 1 : 0, Int(packet.keepAliveSeconds),
         Int(packet.sessionExpirySeconds), Int(packet.receiveMaximum), Int(packet.maximumPacketSize),
         Int(packet.topicAliasMaximum), packet.requestResponseInformation ? 1 : 0,
         packet.requestProblemInformation ? 1 : 0)
