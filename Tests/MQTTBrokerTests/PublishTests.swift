@@ -36,6 +36,74 @@ import Testing
     world.finish()
   }
 
+  /// §3.4.2.1, §3.5.2.1: 0x10 says that nobody got the message and that nothing of it is kept.
+  @Test func theAnswerTellsWhetherAnybodyListens() {
+    struct Row {
+      let what: String
+      var topic = "t"
+      var payload = "x"
+      var retain = false
+      let isHeard: Bool
+      let prepare: (World) -> Void
+    }
+    let rows = [
+      Row(what: "nobody", isHeard: false) { _ in },
+      Row(what: "another topic", isHeard: false) { $0.subscribe("a", "u/#", qos: 2) },
+      Row(what: "only the publisher, with No Local", isHeard: false) {
+        $0.subscribe("pub", "#", qos: 2, noLocal: true)
+      },
+      Row(what: "the publisher", isHeard: true) { $0.subscribe("pub", "#", noLocal: false) },
+      Row(what: "the publisher with No Local, and another filter of its own", isHeard: true) {
+        $0.subscribe("pub", "#", noLocal: true)
+        $0.subscribe("pub", "t")
+      },
+      Row(what: "the publisher with No Local, and somebody else", isHeard: true) {
+        $0.subscribe("pub", "#", noLocal: true)
+        $0.subscribe("a", "t")
+      },
+      Row(what: "a bridge that is the publisher", isHeard: false) {
+        $0.lose("pub")
+        $0.connect("pub", isBridge: true)
+        $0.subscribe("pub", "#", qos: 1)
+      },
+      Row(what: "an absent session, QoS 1", isHeard: true) {
+        $0.subscribe("a", "t", qos: 1)
+        $0.lose("a")
+      },
+      Row(what: "an absent session, QoS 0", isHeard: true) {  // it subscribes, though it loses the message
+        $0.subscribe("a", "t")
+        $0.lose("a")
+      },
+      Row(what: "one who unsubscribed", isHeard: false) {
+        $0.subscribe("a", "t")
+        $0.unsubscribe("a", "t")
+      },
+      Row(what: "a shared subscription", isHeard: true) { $0.subscribe("a", "$share/g/t", qos: 1) },
+      Row(what: "a shared subscription of the publisher's own", isHeard: true) { $0.subscribe("pub", "$share/g/t") },
+      Row(what: "kept for who comes", retain: true, isHeard: true) { _ in },
+      Row(what: "removes what is kept", payload: "", retain: true, isHeard: false) {
+        $0.send("a", .publish(topic: "t", payload: "x", retain: true))
+      },
+      Row(what: "a tap", topic: "tap/set", isHeard: true) { _ in },
+      Row(what: "wildcards and $", topic: "$x", isHeard: false) { $0.subscribe("a", "#") },
+    ]
+    for row in rows {
+      for qos in UInt8(1)...2 {
+        let world = World(clients: ["pub"])
+        _ = world.addTap("tap/set")
+        world.connect("a", sessionExpiry: 100)
+        row.prepare(world)
+        _ = world.takeAll("pub")
+        world.send(
+          "pub", .publish(topic: row.topic, payload: row.payload, qos: qos, packetID: 7, retain: row.retain))
+        let reason: ReasonCode = row.isHeard ? .success : .noMatchingSubscribers
+        let answer = world.takeAll("pub").filter { $0.topic == nil }
+        #expect(answer == [qos == 1 ? .pubAck(7, reason) : .pubRec(7, reason)], "\(row.what), QoS \(qos)")
+        world.finish()
+      }
+    }
+  }
+
   @Test func qos1IsDeliveredAgain() {  // §4.3.2: at least once
     let world = World(clients: ["pub", "sub"])
     world.subscribe("sub", "t", qos: 1)
