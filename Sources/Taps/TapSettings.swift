@@ -59,6 +59,8 @@ public enum RetainedSet: UInt8, Sendable {
 public struct TapSettings: Sendable {
   /// Topics are `<base>/<tap>`, `<base>/<tap>/set`, `.../pulse`, `.../stats`, `.../fault` and `<base>/status`.
   public var base: [UInt8]
+  /// Whether somebody has chosen the base.
+  public var isBaseNamed = false
   public var outputs: [OutputSettings] = []
   public var groups: [OutputGroupSettings] = []
   public var inputs: [InputSettings] = []
@@ -94,6 +96,11 @@ public struct TapSettings: Sendable {
   public static var tapsMax: Int { 1024 }
 
   public init(base: [UInt8]) { self.base = base }
+
+  /// Whether the board tells its status: a broker without taps, to which nobody has given a base, has nothing to tell it of.
+  public var hasStatus: Bool {
+    isBaseNamed || !outputs.isEmpty || !inputs.isEmpty || !counters.isEmpty || !sensors.isEmpty || !levels.isEmpty
+  }
 }
 
 // MARK: - What cannot be

@@ -357,4 +357,19 @@ struct ConfigurationTests {
     #expect(nearest("temperature", "port") == nil)
     #expect(nearest(String(repeating: "a", count: 100_000), "port") == nil)
   }
+
+  /// A broker without taps says nothing of a board, unless it was given a base to say it on.
+  @Test func statusIsToldOfABoardOnly() throws {
+    let rows: [(taps: String, hasStatus: Bool)] = [
+      ("", false), ("taps: {}", false), ("taps: {on_exit: keep}", false),
+      ("taps: {rules: {r: {when: a == 1, publish: {topic: t, payload: x}}}}", false), ("taps: {base: home}", true),
+      ("taps: {outputs: {a: {pin: GPIO2}}}", true), ("taps: {inputs: {a: {pin: GPIO2}}}", true),
+      ("taps: {counters: {a: {pin: GPIO2}}}", true), ("taps: {sensors: {a: {simulated: wave}}}", true),
+      ("taps: {leds: {a: {led: ACT}}}", true),
+    ]
+    for row in rows {
+      let configuration = try readConfiguration("board: simulated\n" + row.taps)
+      #expect(configuration.taps.hasStatus == row.hasStatus, "\(row.taps)")
+    }
+  }
 }

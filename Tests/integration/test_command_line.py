@@ -142,6 +142,16 @@ def test_port_in_use(make_daemon, binary):
     first.connect("still served").ping().disconnect()
 
 
+def test_a_broker_without_taps_says_nothing_of_a_board(make_daemon):
+    daemon = make_daemon()
+    client = daemon.connect("watcher")
+    client.subscribe("#", qos=1)
+    assert daemon.values("#") == {}
+    daemon.process.send_signal(signal.SIGTERM)
+    client.expect_close(0x8B)
+    assert not client.messages
+
+
 @pytest.mark.parametrize("name", [pytest.param(signal.SIGTERM, marks=pytest.mark.smoke), signal.SIGINT])
 def test_orderly_end(make_daemon, binary, name):
     """`offline` is published, clients are told 0x8B, exit status 0; no client that does not read is waited for."""

@@ -51,11 +51,16 @@ extension Server {
     }
   }
 
+  func publishStatus(online: Bool, at now: Instant) {
+    guard configuration.taps.hasStatus else { return }
+    gateway.publish(taps.status(online: online, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+  }
+
   func start() {
     MappedMemory.touchStack(byteCount: Server.stackBytes)
     let moment = Clock.moment()
     let now = moment.at
-    gateway.publish(taps.status(online: true, wallNanoseconds: moment.wallNanoseconds), at: now)
+    publishStatus(online: true, at: now)
     tellWhatTheKernelKeeps()
     gateway.startDiscovery(previous: board.stateKeeper?.previousEntries.map { $0.name } ?? [], at: now)
     gateway.rulesMustWait = true  // an output that is not requested yet does what no rule wants

@@ -15,7 +15,7 @@ extension Server {
     composeLastState(at: moment)
     isStopping = true
     gateway.leave(at: now)  // before anything that may take its time
-    gateway.publish(taps.status(online: false, wallNanoseconds: Clock.wallNanoseconds()), at: now)
+    publishStatus(online: false, at: now)
     flushAll(at: now)
     closeUnheardStreams(at: now)
     brokerTurn(at: now) { $0.closeAll(.serverShuttingDown, at: now) }

@@ -53,6 +53,7 @@ struct TapsReader {
     if let base = section.word("base", "a topic such as home/cellar", byteCountMax: 65_535) {
       if let problem = TapSettings.baseProblem(base) { errors.add(section.place(of: "base"), problem) }
       settings.base = base
+      settings.isBaseNamed = true
     }
     readDiscovery(section)
     let expected: StaticString = "names of taps with their settings, such as 'relay: {pin: GPIO17}'"
