@@ -82,7 +82,7 @@ def send_with_mosquitto(daemon, version, topic, qos, payloads):
 
 
 def paho_client(name, version, **options):
-    protocol = {"311": paho.MQTTv311, "5": paho.MQTTv5}[version]
+    protocol = {"31": paho.MQTTv31, "311": paho.MQTTv311, "5": paho.MQTTv5}[version]
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=protocol, **options)
     client.connect_timeout = PATIENCE_SECONDS
     return client

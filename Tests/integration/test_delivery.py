@@ -11,6 +11,7 @@ from patience import PATIENCE_SECONDS
 
 # (sender, its version), (receiver, its version): each client both ways, with itself and across versions.
 PAIRS = [
+    (("mosquitto", "31"), ("mosquitto", "31")),
     (("mosquitto", "311"), ("mosquitto", "311")),
     (("mosquitto", "5"), ("mosquitto", "5")),
     (("paho", "311"), ("paho", "311")),
@@ -18,6 +19,9 @@ PAIRS = [
     (("gmqtt", "5"), ("gmqtt", "5")),
     (("gmqtt", "311"), ("mosquitto", "5")),
     (("mosquitto", "5"), ("paho", "311")),
+    (("mosquitto", "5"), ("mosquitto", "31")),
+    (("mosquitto", "31"), ("paho", "5")),
+    (("paho", "31"), ("paho", "31")),
     (("paho", "5"), ("mosquitto", "311")),
     (("paho", "311"), ("gmqtt", "5")),
     (("node", "311"), ("node", "5")),
