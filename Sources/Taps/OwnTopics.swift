@@ -4,7 +4,7 @@ public import Bounded
 extension TapTable {
   /// Visits each of them; the bytes are valid as long as the table. A tap's questions and commands are not among them.
   public func visitOwnTopics(_ visit: (Bytes) -> Void) {
-    visit(statusTopic)
+    if settings.hasStatus { visit(statusTopic) }
     for index in 0..<outputs.count {
       visit(outputs[index].stateTopic)
       visit(outputs[index].faultTopic)

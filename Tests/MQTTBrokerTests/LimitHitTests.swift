@@ -16,7 +16,7 @@ import Testing
 
     init(
       _ limit: Limit, _ outcome: Notice.Outcome = .refused, size: Int = 0,
-      limits change: @escaping @Sendable (inout Limits) -> Void, _ meet: @escaping @Sendable (World) -> Void
+      limits change: @escaping @Sendable (inout Limits) -> Void, meet: @escaping @Sendable (World) -> Void
     ) {
       self.limit = limit
       self.outcome = outcome
@@ -41,75 +41,89 @@ import Testing
       limits: {
         $0.connectionsMax = 1
         $0.pendingConnectionsMax = 1
-      }
-    ) {
-      $0.connect("a")
-      #expect(!$0.attach("b", from: here))
-    },
-    Row(.pendingConnections, limits: { $0.pendingConnectionsMax = 1 }) {
-      $0.attach("a")
-      #expect(!$0.attach("b", from: here))
-    },
-    Row(.connectSeconds, .disconnected, limits: { _ in }) {
-      $0.attach("a")
-      $0.advance(seconds: 11)
-    },
-    Row(.packetSeconds, .disconnected, limits: { _ in }) {
-      $0.connect("a")
-      $0.send("a", bytes: [0x30, 5, 0])
-      $0.advance(seconds: 31)
-    },
-    Row(.clientIDBytes, size: 65, limits: { _ in }) {
-      $0.connect("a", clientID: String(repeating: "i", count: 65), reason: .clientIdentifierNotValid)
-    },
+      },
+      meet: {
+        $0.connect("a")
+        #expect(!$0.attach("b", from: here))
+      }),
+    Row(
+      .pendingConnections, limits: { $0.pendingConnectionsMax = 1 },
+      meet: {
+        $0.attach("a")
+        #expect(!$0.attach("b", from: here))
+      }),
+    Row(
+      .connectSeconds, .disconnected, limits: { _ in },
+      meet: {
+        $0.attach("a")
+        $0.advance(seconds: 11)
+      }),
+    Row(
+      .packetSeconds, .disconnected, limits: { _ in },
+      meet: {
+        $0.connect("a")
+        $0.send("a", bytes: [0x30, 5, 0])
+        $0.advance(seconds: 31)
+      }),
+    Row(
+      .clientIDBytes, size: 65, limits: { _ in },
+      meet: {
+        $0.connect("a", clientID: String(repeating: "i", count: 65), reason: .clientIdentifierNotValid)
+      }),
     Row(
       .sessions, .gaveWay,
       limits: {
         $0.connectionsMax = 1
         $0.pendingConnectionsMax = 1
         $0.sessionsMax = 1
-      }
-    ) {
-      $0.connect("a", sessionExpiry: 100)
-      $0.lose("a")
-      $0.connect("b")
-    },
-    Row(.clientIDCells, limits: { $0.clientIDCellsMax = 0 }) {
-      $0.connect("a", clientID: String(repeating: "i", count: 33), reason: .quotaExceeded)
-    },
+      },
+      meet: {
+        $0.connect("a", sessionExpiry: 100)
+        $0.lose("a")
+        $0.connect("b")
+      }),
+    Row(
+      .clientIDCells, limits: { $0.clientIDCellsMax = 0 },
+      meet: {
+        $0.connect("a", clientID: String(repeating: "i", count: 33), reason: .quotaExceeded)
+      }),
     Row(
       .messages,
       limits: {
         $0.messagesMax = 1
         $0.retainedMax = 1
-      }
-    ) {
-      $0.connect("a", will: WillFields(topic: "t"))
-      $0.connect("b", will: WillFields(topic: "t"), reason: .quotaExceeded)
-    },
-    Row(.packetBytes, .disconnected, size: 100_004, limits: { _ in }) {
-      $0.connect("a", .v311)
-      $0.send("a", bytes: [0x30, 0xA0, 0x8D, 0x06])  // 100,000 in three bytes, and the first byte
-    },
+      },
+      meet: {
+        $0.connect("a", will: WillFields(topic: "t"))
+        $0.connect("b", will: WillFields(topic: "t"), reason: .quotaExceeded)
+      }),
+    Row(
+      .packetBytes, .disconnected, size: 100_004, limits: { _ in },
+      meet: {
+        $0.connect("a", .v311)
+        $0.send("a", bytes: [0x30, 0xA0, 0x8D, 0x06])  // 100,000 in three bytes, and the first byte
+      }),
     Row(
       .partialBlocks, .disconnected,
       limits: {
         $0.packetBytesMax = 1024
         $0.partialBlockCount = 4
-      }
-    ) {
-      $0.connect("a")
-      $0.connect("b")
-      for name in ["a", "b"] { $0.send(name, bytes: [0x30, 0xF7, 0x07] + [UInt8](repeating: 0, count: 700)) }
-    },
-    Row(.filtersPerPacket, size: 3, limits: { $0.filtersPerPacketMax = 2 }, subscribe("1", "2", "3")),
-    Row(.topicBytes, size: 49, limits: { $0.topicBytesMax = 48 }, subscribe(String(repeating: "t", count: 49))),
-    Row(.topicLevels, size: 4, limits: { $0.topicLevelsMax = 3 }, subscribe("1/2/3/4")),
-    Row(.topicNodes, limits: { $0.topicNodesMax = 3 }, subscribe("1/2/3/4")),
+      },
+      meet: {
+        $0.connect("a")
+        $0.connect("b")
+        for name in ["a", "b"] { $0.send(name, bytes: [0x30, 0xF7, 0x07] + [UInt8](repeating: 0, count: 700)) }
+      }),
     Row(
-      .topicNameCells, limits: { $0.topicNameCellsMax = 1 }, subscribe("1/2/3/4/" + String(repeating: "t", count: 100))),
-    Row(.subscriptions, limits: { $0.subscriptionsMax = 1 }, subscribe("1", "2")),
-    Row(.sharedGroups, limits: { $0.sharedGroupsMax = 1 }, subscribe("$share/g/1", "$share/g/2")),
+      .filtersPerPacket, size: 3, limits: { $0.filtersPerPacketMax = 2 }, meet: subscribe("1", "2", "3")),
+    Row(.topicBytes, size: 49, limits: { $0.topicBytesMax = 48 }, meet: subscribe(String(repeating: "t", count: 49))),
+    Row(.topicLevels, size: 4, limits: { $0.topicLevelsMax = 3 }, meet: subscribe("1/2/3/4")),
+    Row(.topicNodes, limits: { $0.topicNodesMax = 3 }, meet: subscribe("1/2/3/4")),
+    Row(
+      .topicNameCells, limits: { $0.topicNameCellsMax = 1 },
+      meet: subscribe("1/2/3/4/" + String(repeating: "t", count: 100))),
+    Row(.subscriptions, limits: { $0.subscriptionsMax = 1 }, meet: subscribe("1", "2")),
+    Row(.sharedGroups, limits: { $0.sharedGroupsMax = 1 }, meet: subscribe("$share/g/1", "$share/g/2")),
   ]
 
   @Test(arguments: rows) func isNoted(_ row: Row) throws {
