@@ -48,7 +48,7 @@ enum Command {
           text.add(Version.text)
           text.endLine()
           return succeed(text)
-        case .configuration, .boards, .board, .json, .times, .on, .bias: break
+        case .configuration, .boards, .board, .json, .budget, .clients, .times, .on, .bias: break
         }
       }
       try options.end()
@@ -71,7 +71,11 @@ enum Command {
         let allocationCount = callocations_is_counting() ? callocations_count : nil
         return ExitStatus(rawValue: Server.run(try arguments.configuration(), allocationCount: allocationCount))
       case .check: return check(try arguments.configuration())
-      case .plan: return plan(try arguments.configuration(), json: arguments.json)
+      case .plan:
+        if let budget = arguments.budget {
+          return propose(budget, clients: arguments.clientCount, try arguments.configurationOrNone())
+        }
+        return plan(try arguments.configuration(), json: arguments.json)
       case .lines: return lines(try arguments.boardProfile())
       case .safe: return safe(try arguments.configuration())
       case .blink, .watch: return lineTool(subcommand, arguments, try arguments.boardProfile())
@@ -119,6 +123,15 @@ enum Command {
     let status = succeed(json ? plan.json(budget) : plan.table(budget))
     guard status.rawValue == 0 else { return status }
     return plan.fits(budget) ? .success : .doesNotFit
+  }
+
+  private static func propose(_ budget: Int, clients: Int, _ configuration: Configuration) -> ExitStatus {
+    switch PlanBudget(budget, clients: clients, configuration) {
+    case .fits(let text): return succeed(text)
+    case .needs(let byteCount):
+      write(PlanBudget.complaint(budget, clients: clients, needs: byteCount), to: standardError)
+      return .doesNotFit
+    }
   }
 
   private static func lines(_ board: BoardProfile?) -> ExitStatus {

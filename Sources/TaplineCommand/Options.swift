@@ -14,6 +14,8 @@ enum Option: UInt8 {
   case boards
   case board
   case json
+  case budget
+  case clients
   case times
   case on
   case bias
@@ -27,6 +29,8 @@ enum Option: UInt8 {
     case .boards: "--boards"
     case .board: "--board"
     case .json: "--json"
+    case .budget: "--budget"
+    case .clients: "--clients"
     case .times: "--times"
     case .on: "--on"
     case .bias: "--bias"
@@ -41,13 +45,13 @@ enum Option: UInt8 {
     case .help: UInt8(ascii: "h")
     case .version: UInt8(ascii: "V")
     case .times: UInt8(ascii: "n")
-    case .boards, .board, .json, .on, .bias: nil
+    case .boards, .board, .json, .budget, .clients, .on, .bias: nil
     }
   }
 
   var takesValue: Bool {
     switch self {
-    case .configuration, .boards, .board, .times, .on, .bias: true
+    case .configuration, .boards, .board, .budget, .clients, .times, .on, .bias: true
     case .json, .help, .version: false
     }
   }
@@ -163,6 +167,9 @@ struct Arguments {
   private var boards: [UInt8]?
   private var board: [UInt8]?
   private(set) var json = false
+  /// Bytes, of `plan`; nil: no limits are to be proposed.
+  private(set) var budget: Int?
+  private var clients: Int?
   /// Lines, for `blink` and `watch`.
   private(set) var words: [[UInt8]] = []
   private(set) var times: Int?
@@ -178,6 +185,8 @@ struct Arguments {
       case .boards: boards = options.value
       case .board: board = options.value
       case .json: json = true
+      case .budget: budget = try byteCount(options.value, subcommand)
+      case .clients: clients = try number(options.value, 1...65_536, subcommand, .clients)
       case .times: times = try number(options.value, 1...1_000_000, subcommand, .times)
       case .on: onMilliseconds = try number(options.value, 1...60_000, subcommand, .on)
       case .bias: bias = try bias(options.value, subcommand)
@@ -186,7 +195,12 @@ struct Arguments {
       }
     }
     if subcommand.takesLines { words = options.rest() } else { try options.end() }
-    guard file != nil || !subcommand.needsFile else {
+    guard budget != nil || clients == nil, budget == nil || !json else {
+      var text = Text(subcommand.fullName)
+      text.add(json ? ": --budget and --json do not go together\n" : ": --clients goes with --budget only\n")
+      throw UsageError(text: text)
+    }
+    guard file != nil || budget != nil || !subcommand.needsFile else {
       var text = Text(subcommand.fullName)
       text.add(": the configuration is missing; expected -c FILE\n")
       throw UsageError(text: text)
@@ -216,6 +230,13 @@ struct Arguments {
     throw UsageError(text: error)
   }
 
+  private func byteCount(_ text: [UInt8], _ subcommand: Subcommand) throws(UsageError) -> Int {
+    if let byteCount = Values.byteCount(text), byteCount > 0 { return byteCount }
+    var error = wrong(text, subcommand, .budget)
+    error.add("bytes such as 16M or 800k\n")
+    throw UsageError(text: error)
+  }
+
   private func bias(_ text: [UInt8], _ subcommand: Subcommand) throws(UsageError) -> LineBias {
     let words: [(StaticString, LineBias)] = [
       ("as-is", .asIs), ("disabled", .disabled), ("pull-up", .pullUp), ("pull-down", .pullDown),
@@ -239,6 +260,15 @@ struct Arguments {
 
   func configuration() throws(ConfigurationErrors) -> Configuration {
     try Configuration(file: file ?? [], boards: boards)
+  }
+
+  /// For how many clients `plan` proposes limits; as many as `profile: board` has, where it is not said.
+  var clientCount: Int { clients ?? PlanBudget.clientsDefault }
+
+  /// The taps for which `plan` proposes limits: those of the file, if one is named.
+  func configurationOrNone() throws(ConfigurationErrors) -> Configuration {
+    guard file == nil else { return try configuration() }
+    return try Configuration(yaml: [], file: [], boards: BoardDirectories(option: boards), hostName: [])
   }
 
   /// By name, by configuration, or by what this machine is; nil for neither.

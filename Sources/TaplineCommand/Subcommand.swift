@@ -21,8 +21,8 @@ struct Subcommand {
         kind: .check, name: "check", fullName: "tapline check", options: [.configuration, .boards, .help],
         needsFile: true, help: Help.check),
       Subcommand(
-        kind: .plan, name: "plan", fullName: "tapline plan", options: [.configuration, .boards, .json, .help],
-        needsFile: true, help: Help.plan),
+        kind: .plan, name: "plan", fullName: "tapline plan",
+        options: [.configuration, .boards, .json, .budget, .clients, .help], needsFile: true, help: Help.plan),
       Subcommand(
         kind: .lines, name: "lines", fullName: "tapline lines", options: [.configuration, .board, .boards, .help],
         needsFile: false, help: Help.lines),
@@ -57,6 +57,7 @@ enum Help {
       run -c FILE             serve until told to stop
       check -c FILE           say whether the configuration is right
       plan -c FILE [--json]   say what memory it takes, and whether that fits
+      plan --budget BYTES     propose limits that fit
       lines [-c FILE]         list GPIO chips and lines
       safe -c FILE            bring outputs to their safe states after a crash
       blink LINE              switch a line to and fro, to find its wire
@@ -74,6 +75,7 @@ enum Help {
       run -c FILE             serve until told to stop
       check -c FILE           say whether the configuration is right
       plan -c FILE [--json]   say what memory it takes, and whether that fits
+      plan --budget BYTES     propose limits that fit
       lines [-c FILE]         list GPIO chips and lines
       safe -c FILE            bring outputs to their safe states after a crash
       blink LINE              switch a line to and fro, to find its wire
@@ -116,11 +118,16 @@ enum Help {
   static var plan: StaticString {
     """
     Usage: tapline plan -c FILE [--json] [--boards DIR]
-    Prints every pool of memory that FILE's limits ask for, their sum, and whether this machine has it.
-    Exit status 1 when it has not.
+           tapline plan --budget BYTES [--clients N] [-c FILE] [--boards DIR]
+    Prints every pool of memory that FILE's limits ask for, their sum, whether this machine has it, and what the
+    profiles of limits would take. Exit status 1 when it has not.
+    With --budget: prints the largest limits for N clients that fit, for FILE and its taps if it is named. Exit status 1
+    when there are none.
 
       -c, --config FILE       the configuration, in YAML
           --json              one JSON object in place of the table
+          --budget BYTES      such as 16M; the kernel's buffers for sockets are a part of it
+          --clients N         connected at the same time; 64 by default
           --boards DIR        where board profiles are
       -h, --help              this text
 

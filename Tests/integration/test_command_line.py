@@ -49,6 +49,10 @@ def test_version(binary):
     (["--verbose"], "unknown option '--verbose'"),
     (["lines", "--json"], "unknown option '--json'"),
     (["plan", "--json=yes", "-c", "x"], "takes no value"),
+    (["plan", "--budget", "lots"], "option --budget is 'lots'; expected bytes such as 16M or 800k"),
+    (["plan", "--budget", "1M", "--clients", "0"], "option --clients is '0'; expected a number from 1 to 65536"),
+    (["plan", "--clients", "9", "-c", "x"], "--clients goes with --budget"),
+    (["plan", "--budget", "1M", "--json"], "--budget and --json do not go together"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_wrong_usage(binary, arguments, said):
     done = binary.run(*arguments)

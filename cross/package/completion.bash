@@ -10,7 +10,7 @@ _tapline() {
       mapfile -t COMPREPLY < <(compgen -W "$(cd /usr/share/tapline/boards 2>/dev/null && echo *.yaml | sed 's/\.yaml//g')" -- "$word")
       return
       ;;
-    -n | --times | --on) return ;;
+    -n | --times | --on | --budget | --clients) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W 'run check plan lines safe blink watch --help --version' -- "$word")
@@ -18,7 +18,7 @@ _tapline() {
   fi
   case ${COMP_WORDS[1]} in
     run | check | safe) options='--config --boards' ;;
-    plan) options='--config --boards --json' ;;
+    plan) options='--config --boards --json --budget --clients' ;;
     lines) options='--config --board --boards' ;;
     blink) options='--config --board --boards --times --on' ;;
     watch) options='--config --board --boards --times --bias' ;;

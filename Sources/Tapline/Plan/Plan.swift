@@ -15,10 +15,12 @@ public struct Plan {
   public var taps: [PlanTaps]
   /// What one more connection, session and so on takes.
   public var costs: [PlanCost]
+  /// The same configuration with each profile of limits.
+  public var profiles: [PlanProfile]
 
   public init(
     rows: [ReservationRow], byteCount: Int, kernelSocketBytes: Int, threadStackBytes: Int = 0, taps: [PlanTaps] = [],
-    costs: [PlanCost] = []
+    costs: [PlanCost] = [], profiles: [PlanProfile] = []
   ) {
     self.rows = rows
     self.byteCount = byteCount
@@ -26,6 +28,7 @@ public struct Plan {
     self.threadStackBytes = threadStackBytes
     self.taps = taps
     self.costs = costs
+    self.profiles = profiles
   }
 
   /// All of it.

@@ -148,6 +148,19 @@ public final class Server {
 
   /// What a configuration takes, without taking it: the same code with a reservation that only counts.
   public static func plan(_ configuration: Configuration) -> Plan {
+    let reservation = reserved(configuration)
+    let laneBytes = SensorLanes(configuration.taps.sensors).counts.count * SlowLane.stackBytes
+    return Plan(
+      rows: reservation.rows, byteCount: reservation.byteCount,
+      kernelSocketBytes: kernelSocketBytes(configuration.limits),
+      threadStackBytes: stackBytes + laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
+        + configuration.taps.levels.count * LevelLane.stackBytes,
+      taps: PlanTaps.list(configuration.taps), costs: PlanCost.list(configuration.limits),
+      profiles: PlanProfile.list(configuration))
+  }
+
+  /// Of the plan, what the loop maps.
+  static func reserved(_ configuration: Configuration) -> Reservation {
     var reservation = Reservation.counting()
     Gateway<KernelBoard>.count(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
@@ -157,14 +170,11 @@ public final class Server {
     _ = streams(configuration.limits, configuration.loopLimits, nil, in: &reservation)
     _ = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
-    let laneBytes = SensorLanes(configuration.taps.sensors).counts.count * SlowLane.stackBytes
-    return Plan(
-      rows: reservation.rows, byteCount: reservation.byteCount,
-      kernelSocketBytes: configuration.limits.connectionsMax * socketBytes,
-      threadStackBytes: stackBytes + laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
-        + configuration.taps.levels.count * LevelLane.stackBytes,
-      taps: PlanTaps.list(configuration.taps), costs: PlanCost.list(configuration.limits))
+    return reservation
   }
+
+  /// What the kernel may hold for the sockets of all connections.
+  static func kernelSocketBytes(_ limits: Limits) -> Int { limits.connectionsMax * socketBytes }
 
   /// Of what depends on the limits alone.
   static func loopByteCount(_ limits: Limits) -> Int {

@@ -8,7 +8,7 @@ package enum Values {
   }
 
   /// `4096`, `64k`, `1M`, `2G`: bytes; k, M and G are 1024, 1024² and 1024³. A `B` may follow.
-  static func byteCount(_ text: [UInt8]) -> Int? {
+  package static func byteCount(_ text: [UInt8]) -> Int? {
     guard let (number, end) = digits(text, from: 0) else { return nil }
     var rest = text[end...]
     if rest.last == UInt8(ascii: "B") { rest = rest.dropLast() }
