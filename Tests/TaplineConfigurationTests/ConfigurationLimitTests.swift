@@ -89,7 +89,7 @@ import Testing
         }
         #expect(configuration.limits.problems.isEmpty, "\(key.name) \(value)")
         var counting = Reservation.counting()
-        _ = Broker(limits: configuration.limits, seed: 1, in: &counting)
+        _ = Broker(limits: configuration.limits, keys: BrokerKeys(repeatable: 1), in: &counting)
       }
     }
   }

@@ -3,6 +3,7 @@ import Gateway
 import LinuxIO
 import MQTTBroker
 public import MQTTWire
+import TaplineConfiguration
 
 /// Connections that nobody has accepted: brought by the embedding program, or passed by the service manager.
 extension Server {
