@@ -67,7 +67,8 @@ struct HashKeyTests {
       for change in UInt64(0)..<64 where change & 16 == 0 {
         let first = 0x0061_6161_6161_6161 | top << 56
         let second = 0x6161_6161_6161_6161 ^ change << 56 ^ change << 27
-        let array = (0..<8).map { UInt8(truncatingIfNeeded: first >> ($0 * 8)) }
+        let array =
+          (0..<8).map { UInt8(truncatingIfNeeded: first >> ($0 * 8)) }
           + (0..<8).map { UInt8(truncatingIfNeeded: second >> ($0 * 8)) }
         withBytes(array) {
           keyed.insert(UInt32(truncatingIfNeeded: key.hash($0)))

@@ -207,6 +207,7 @@ struct HandlerTests {
     var reservation = Reservation(region: region)
     let board = ModelBoard(lineCount: 1, levelCount: 0, at: Instant(nanoseconds: 0))
     return Gateway(
-      HandlerTests.taps, limits: limits, handlerLimits: HandlerLimits(), keys: BrokerKeys(repeatable: 1), board: board, in: &reservation)
+      HandlerTests.taps, limits: limits, handlerLimits: HandlerLimits(), keys: BrokerKeys(repeatable: 1), board: board,
+      in: &reservation)
   }
 }

@@ -60,7 +60,8 @@ final class World {
       lineCount: settings.outputs.count + settings.inputs.count + settings.counters.count,
       levelCount: settings.levels.count, at: now)
     gateway = Gateway(
-      settings, limits: limits, handlerLimits: handlerLimits, keys: BrokerKeys(repeatable: seed), board: board, in: &reservation)
+      settings, limits: limits, handlerLimits: handlerLimits, keys: BrokerKeys(repeatable: seed), board: board,
+      in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
     let isPrepared = gateway.prepare(at: now) { [unowned self] presence in
       self.presence.append((presence.isHere ? "+" : "-") + plainText(presence.clientID))

@@ -115,7 +115,8 @@ import Testing
   /// pause.
   @Test func errorsOfOneConnectionAreSkipped() {
     let skipped = [
-      ECONNABORTED, EINTR, EPERM, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH, ENONET,
+      ECONNABORTED, EINTR, EPERM, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH,
+      ENONET,
       ETIMEDOUT,
     ]
     for error in skipped { #expect(Listener.isSkipped(error), "\(error)") }

@@ -42,7 +42,8 @@ import Testing
           stores.deliveries.received(delivery, of: session, stores.sessions, &stores.messages)
           #expect(stores.messages.isLent(entry.message) == false)
           #expect(stores.deliveries[delivery].state == .awaitingPubComp)
-          stores.deliveries.received(delivery, of: session, stores.sessions, &stores.messages)  // a second PUBREC releases nothing
+          // A second PUBREC releases nothing.
+          stores.deliveries.received(delivery, of: session, stores.sessions, &stores.messages)
         }
         stores.deliveries.finish(delivery, of: session, stores.sessions, &stores.messages)
         #expect(stores.deliveries.find(entry.packetID, of: session, stores.sessions) == nil)

@@ -63,7 +63,7 @@ struct ConfigurationListenerErrorTests {
       "t.yaml:3:5: a second listener on the same address; the first is at line 2"),
     WrongCase(
       "listeners:\n  - {unix: '@tapline', mode: 600}",
-      "t.yaml:2:31: 'mode' goes with a socket file: a name that begins with @ has no permissions, any program may connect"
+      "t.yaml:2:30: 'mode' goes with a socket file: a name that begins with @ has no permissions, any program may connect"
     ),
     WrongCase(
       "listeners:\n  - {unix: /run/tapline/}",

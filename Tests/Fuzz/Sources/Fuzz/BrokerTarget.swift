@@ -195,7 +195,8 @@ enum Script {
     let bridge: UInt8 = id == clientIDs[3] ? 0x80 : 0
     let is31 = !isV5 && options & 128 != 0
     return packet(
-      0x10, string(is31 ? "MQIsdp" : "MQTT"), [(isV5 ? 5 : is31 ? 3 : 4) | bridge, flags], u16(keepAlive), isV5 ? block(properties) : [], binary(id), will)
+      0x10, string(is31 ? "MQIsdp" : "MQTT"), [(isV5 ? 5 : is31 ? 3 : 4) | bridge, flags], u16(keepAlive),
+      isV5 ? block(properties) : [], binary(id), will)
   }
 
   static func publish(_ input: inout Input, _ client: BrokerClient) -> [UInt8] {

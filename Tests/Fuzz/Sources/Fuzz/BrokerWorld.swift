@@ -86,7 +86,9 @@ final class BrokerWorld {
     guard client.id != nil else { return }
     client.outgoing += bytes
     // The version of what is composed next.
-    if bytes.count > 8, bytes[0] == 0x10, !client.hasConnect { client.version = bytes[8] == 5 || bytes[8] == 0x85 ? .v5 : .v311 }
+    if bytes.count > 8, bytes[0] == 0x10, !client.hasConnect {
+      client.version = bytes[8] == 5 || bytes[8] == 0x85 ? .v5 : .v311
+    }
   }
 
   func lose(_ client: BrokerClient) {
