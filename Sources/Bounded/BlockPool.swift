@@ -93,17 +93,19 @@ public struct BlockPool: ~Copyable {
 
   // MARK: Bodies
 
-  public func blockCount(for byteCount: Int) -> Int { (byteCount + blockBytes - 1) / blockBytes }
+  @inlinable @inline(__always) public func blockCount(for byteCount: Int) -> Int {
+    byteCount <= blockBytes && byteCount > 0 ? 1 : (byteCount + blockBytes - 1) / blockBytes  // most need one
+  }
 
   /// Whether `byteCount` bytes can be stored with `keepingFree` blocks left over for a higher class.
-  public func hasRoom(for byteCount: Int, keepingFree: Int) -> Bool {
+  @inlinable @inline(__always) public func hasRoom(for byteCount: Int, keepingFree: Int) -> Bool {
     blockCount(for: byteCount) <= gauge.free - keepingFree
   }
 
   /// Lends blocks for 1 byte or more, with one owner; `nil`, counted as refused, when they do not suffice.
   public mutating func lend(byteCount: Int, keepingFree: Int) -> Body? {
     precondition(byteCount > 0)
-    let needed = byteCount <= blockBytes ? 1 : blockCount(for: byteCount)
+    let needed = blockCount(for: byteCount)
     guard needed <= gauge.free - keepingFree else {
       gauge.refused &+= 1
       return nil

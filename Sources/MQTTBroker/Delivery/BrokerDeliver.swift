@@ -20,22 +20,24 @@ extension Broker {
       deliveries.dropQueued(receiver.session, sessions, &messages)
     }
     let cellCount = receiver.hasIdentifier ? subscriptions.extraIdentifierCount(receiver) : 0
-    if !deliveries.hasRoom(for: 1, identifierCells: cellCount) {
-      deliveries.countRefused()
-      counters.queuedDropped &+= 1
-      sessions.countDropped(receiver.session)
-      guard sessions[receiver.session].outgoing.queued.count > 0 else { return }
-      deliveries.dropQueued(receiver.session, sessions, &messages)
-      guard deliveries.hasRoom(for: 1, identifierCells: cellCount) else {
-        counters.queuedDropped &+= 1
-        sessions.countDropped(receiver.session)
-        return
-      }
-    }
+    if !deliveries.hasRoom(for: 1, identifierCells: cellCount), !makeOwnRoom(receiver, cellCount) { return }
     deliveries.queue(message, for: receiver, qos: qos, retain: retain, subscriptions, sessions, &messages)
-    holders.grew(receiver.session, sessions[receiver.session])
+    holders.grew(receiver.session, sessions.address(receiver.session))
     let expiresAt = messages[message].expiresAt
     if expiresAt != .never, let due = deliveries.sweep.expect(expiresAt) { timers.arm(queueSweepTimer, at: due) }
+  }
+
+  /// No room could be made: the session loses its own oldest message, or the new one. `false`: the new one.
+  private mutating func makeOwnRoom(_ receiver: Receiver, _ cellCount: Int) -> Bool {
+    deliveries.countRefused()
+    counters.queuedDropped &+= 1
+    sessions.countDropped(receiver.session)
+    guard sessions[receiver.session].outgoing.queued.count > 0 else { return false }
+    deliveries.dropQueued(receiver.session, sessions, &messages)
+    if deliveries.hasRoom(for: 1, identifierCells: cellCount) { return true }
+    counters.queuedDropped &+= 1
+    sessions.countDropped(receiver.session)
+    return false
   }
 
   func isQueueFull(_ session: Handle<Session>) -> Bool { sessions[session].outgoing.queued.count >= limits.queuedMax }

@@ -10,39 +10,43 @@ struct Holders: ~Copyable {
   fileprivate let byBytes: HeaviestFinder
   /// Half of each pool, divided among all sessions: who holds no more never gives way to others.
   fileprivate let entryShare: Int
-  fileprivate let byteShare: Int
+  fileprivate let unitShare: UInt32  // of 32 bytes
 
   init(limits: Limits, in reservation: inout Reservation) {
     byEntries = HeaviestFinder(count: limits.sessionsMax, name: "holders of deliveries", in: &reservation)
     byBytes = HeaviestFinder(count: limits.sessionsMax, name: "holders of blocks", in: &reservation)
     entryShare = limits.deliveriesMax / (2 * limits.sessionsMax)
-    byteShare = limits.blockCount * limits.blockBytes / (2 * limits.sessionsMax)
+    unitShare = UInt32(limits.blockCount * (limits.blockBytes / 32) / (2 * limits.sessionsMax))
   }
 
   /// Sessions without a client give way first.
   private static var absent: UInt32 { 1 << 31 }
 
   /// What it can give up of deliveries, if it holds more than its share; 0: nothing.
-  fileprivate func entryWeight(_ session: Session) -> UInt32 {
-    let isAbsent = session.connection.isNull
-    let outgoing = session.outgoing
+  @inline(__always) fileprivate func entryWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
+    let isAbsent = session.pointee.connection.isNull
+    let queued = session.pointee.outgoing.queued.count
     // The packet ids in flight to a client that is here stay taken.
-    let count = outgoing.queued.count + Int(outgoing.cellCount) + (isAbsent ? outgoing.inflight.count : 0)
-    guard count > entryShare, isAbsent || outgoing.queued.count > 0 else { return 0 }
+    let inflight = isAbsent ? session.pointee.outgoing.inflight.count : 0
+    let count = queued &+ Int(session.pointee.outgoing.cellCount) &+ inflight
+    guard count > entryShare, isAbsent || queued > 0 else { return 0 }
     return UInt32(truncatingIfNeeded: count) | (isAbsent ? Holders.absent : 0)
   }
 
   /// What it can give up of blocks, in units of 32 bytes, if it holds more than its share; 0: nothing.
-  fileprivate func byteWeight(_ session: Session) -> UInt32 {
-    let units = session.outgoing.heldUnits
-    guard Int(units) * 32 > byteShare else { return 0 }
-    return units | (session.connection.isNull ? Holders.absent : 0)
+  @inline(__always) fileprivate func byteWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
+    let units = session.pointee.outgoing.heldUnits
+    guard units > unitShare else { return 0 }
+    return units | (session.pointee.connection.isNull ? Holders.absent : 0)
   }
 
   /// The session holds more than before, or its client has gone.
-  @inline(__always) func grew(_ session: Handle<Session>, _ entry: borrowing Session) {
-    byEntries.raise(session.index, to: entryWeight(entry))
-    byBytes.raise(session.index, to: byteWeight(entry))
+  @inline(__always) func grew(_ session: Handle<Session>, _ entry: UnsafeMutablePointer<Session>) {
+    // Most hold no more than their share.
+    let entryWeight = entryWeight(entry)
+    if entryWeight > 0 { byEntries.raise(session.index, to: entryWeight) }
+    let byteWeight = byteWeight(entry)
+    if byteWeight > 0 { byBytes.raise(session.index, to: byteWeight) }
   }
 }
 
@@ -53,7 +57,7 @@ extension Broker {
     while !deliveries.hasRoom(for: count, identifierCells: cellCount) {
       guard
         let index = holders.byEntries.heaviest({ index in
-          sessions.handle(at: index).map { holders.entryWeight(sessions[$0]) } ?? 0
+          sessions.handle(at: index).map { holders.entryWeight(sessions.address($0)) } ?? 0
         }), giveWay(sessions.handle(at: index)!)
       else { return }
     }
@@ -61,12 +65,11 @@ extension Broker {
 
   /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up.
   mutating func makeRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int, at now: Instant) {
-    guard !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) else { return }
     sweepQueuesIfDue(at: now)
     while !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
       guard
         let index = holders.byBytes.heaviest({ index in
-          sessions.handle(at: index).map { holders.byteWeight(sessions[$0]) } ?? 0
+          sessions.handle(at: index).map { holders.byteWeight(sessions.address($0)) } ?? 0
         }), giveWay(sessions.handle(at: index)!)
       else { return }
     }

@@ -110,7 +110,7 @@ struct DeliveryStore: ~Copyable {
   func isLent(_ delivery: Handle<Delivery>) -> Bool { deliveries.isLent(delivery) }
 
   /// Whether there is room for so many deliveries and further identifiers.
-  func hasRoom(for count: Int, identifierCells cellCount: Int) -> Bool {
+  @inline(__always) func hasRoom(for count: Int, identifierCells cellCount: Int) -> Bool {
     deliveries.gauge.free >= count && identifierCells.gauge.free >= cellCount
   }
 
@@ -158,7 +158,9 @@ struct DeliveryStore: ~Copyable {
   }
 
   /// It does not wait any more.
-  private func countSent(_ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: borrowing MessageStore) {
+  @inline(__always) private func countSent(
+    _ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: borrowing MessageStore
+  ) {
     outgoing.queuedByteCount &-= UInt32(truncatingIfNeeded: messages[deliveries[delivery].message].body.byteCount)
   }
 
@@ -180,7 +182,7 @@ struct DeliveryStore: ~Copyable {
   }
 
   /// The delivery goes on without its message.
-  private mutating func giveUpMessage(
+  @inline(__always) private mutating func giveUpMessage(
     _ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: inout MessageStore
   ) {
     let message = deliveries[delivery].message

@@ -71,7 +71,7 @@ struct MessageStore: ~Copyable {
   }
 
   /// Whether `store` would find room.
-  func hasRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int) -> Bool {
+  @inline(__always) func hasRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int) -> Bool {
     messages.gauge.free > keepingMessages && bodies.hasRoom(for: message.byteCount, keepingFree: keepingFree)
   }
 

@@ -76,7 +76,9 @@ extension Broker {
       keepingMessages = retained.keptCount + 1
       keepingFree = max(keepingFree, min(limits.blockCount / 4, keepingMessages * RetainedStore.blocksPerOwn))
     }
-    if isPromised || keepsRetained {
+    if isPromised || keepsRetained,
+      !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages)
+    {
       makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)
     }
     if let handle = messages.store(message, keepingFree: keepingFree, keepingMessages: keepingMessages) {

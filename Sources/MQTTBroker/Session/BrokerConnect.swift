@@ -247,7 +247,7 @@ extension Broker {
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
   mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
     sessions.disconnect(session, at: now)
-    holders.grew(session, sessions[session])
+    holders.grew(session, sessions.address(session))
     if !publishesWill { dropWill(session) }
     guard sessions[session].expirySeconds > 0 else {
       endSession(session, at: now)

@@ -92,8 +92,8 @@ extension Server {
   /// `before` is now; when the turn is over it is what is returned. A deadline of a client that comes while the loop waits is
   /// judged in the turn after this one, which reads what has come up to then.
   func turn(from before: Instant) -> Instant {
-    let deadline = broker.hasReady || streams.hasReadable ? before : nextDeadline
-    let count = poller.wait(until: deadline, now: before)
+    let due = nextDeadline
+    let count = poller.wait(until: broker.hasReady || streams.hasReadable ? before : due, now: before)
     let moment = Clock.moment()
     let now = moment.at
     var index = 0
@@ -105,7 +105,8 @@ extension Server {
     takeStreams(at: now)
     reportStreams()
     gateway.advance(to: moment, heardUntil: streams.heardUntil)
-    ringAlarms(at: moment)
+    // What falls due in this turn is seen before the next wait.
+    if due <= now { ringAlarms(at: moment) }
     flushReady(at: now)
     tellNotices(at: now)
     let ended = Clock.now()
