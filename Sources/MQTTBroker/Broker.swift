@@ -16,10 +16,12 @@ public import MQTTWire
 ///   `Admission` and BrokerCrowd (before a connection); this file (attach, bytes out, ending)
 /// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`; verbs: BrokerConnect, Verdict, BrokerWill
 /// - Routing: `TopicTree`, `RecentMatches`, `SubscriptionStore`, `Receivers`; verbs: BrokerSubscribe, BrokerPublish,
-///   BrokerRoute, Tap
-/// - Messages: `MessageStore`, `RetainedStore`
-/// - Delivery: `DeliveryStore`; verbs: BrokerDeliver (queue to outbox), BrokerReplay (retained messages)
-/// - Time: BrokerTime (deadlines), BrokerSys ($SYS), `Loads`
+///   BrokerRoute (reserve, then commit), Tap, `RepeatedMessages`
+/// - Messages: `MessageStore`, `RetainedStore`, `ExpirySweep`
+/// - Delivery: `DeliveryStore`; verbs: BrokerDeliver (queue to outbox), BrokerGiveWay (who makes room), BrokerReplay
+///   (retained messages)
+/// - Time: BrokerTime (deadlines), BrokerSys ($SYS), `Loads`, `Work` (the steps of a turn)
+/// - `Limits`, `LimitProblem`, `LimitProfile`, and `LimitHits`, which tells of those that were met
 ///
 /// **Durable facts.** What must survive a power cut changes in one function each, so that a journal is a line there:
 ///

@@ -22,8 +22,8 @@ import Taps
 /// whatever may block has a thread of its own, up to one for each device (docs/architecture.md, Threads).
 /// Everything is made in `init`; from READY on the loop allocates nothing.
 ///
-/// Files of this type: Server (making, memory), ServerLoop (turns), ServerStreams (streams and who speaks on them),
-/// ServerConnections, ServerListeners, ServerSerial, ServerHandlers (the embedding program's), ServerLines (lines),
+/// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams and who
+/// speaks on them), ServerConnections, ServerListeners, ServerSerial, ServerHandlers (the embedding program's), ServerLines (lines),
 /// ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels and LEDs), ServerState (the state file),
 /// ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks of the kernel is `KernelBoard`'s.
 public final class Server {
