@@ -319,21 +319,6 @@ import Testing
     }
   }
 
-  /// However much the outboxes of others hold, an answer of two chunks finds room in one that is empty.
-  @Test func anAnswerOfTwoChunksNeedsNobodysRoom() {
-    let world = World(clients: ["pub", "a"])
-    for name in ["b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"] {
-      world.connect(name)
-      world.subscribe(name, "flood")
-      world.read(name, bytesPerFlush: 0)
-    }
-    for _ in 0..<400 { world.send("pub", .publish(topic: "flood", payload: String(repeating: "x", count: 900))) }
-    #expect(world.pool("outbox_chunks").free < 2 * world.broker.limits.connectionsMax)
-    world.send("a", .subscribe(1, (0..<240).map { _ in "t" }))
-    world.expect("a", .subAck(1, [ReasonCode](repeating: .success, count: 240)))
-    world.finish()
-  }
-
   /// A client that takes no packet as long as its answer cannot be answered (§3.1.2-24).
   @Test func anAnswerIsNoLongerThanItsClientTakes() {
     let world = World()
