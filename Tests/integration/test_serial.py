@@ -20,9 +20,15 @@ def listeners(line, more=""):
     return ["{address: 127.0.0.1, port: PORT}", f"{{serial: {line.path}{more}}}"]
 
 
+def wait_until_open(daemon, path):
+    """A line is opened after the daemon says that it is ready, and what came before is discarded with the noise."""
+    wait(lambda: f"serial line {path} is open, " in daemon.log, "log line")
+    return daemon
+
+
 @pytest.fixture
 def listened(make_daemon, line):
-    return make_daemon("log: {mqtt: info}", listeners=listeners(line))
+    return wait_until_open(make_daemon("log: {mqtt: info}", listeners=listeners(line)), line.path)
 
 
 @pytest.mark.smoke
@@ -106,7 +112,7 @@ def test_noise_at_every_place(make_daemon, request, line, kind, part):
     """Each fault once, in an exchange of QoS 1; after it the device has what it wants, by sending again or by beginning
     anew."""
     is_long = request.config.getoption("--long")
-    daemon = make_daemon(listeners=listeners(line))
+    daemon = wait_until_open(make_daemon(listeners=listeners(line)), line.path)
     with daemon.connect("reader") as reader:
         reader.subscribe("#", qos=1)
         device = Device(line, reply_seconds=0.5).connect()
@@ -147,7 +153,8 @@ def test_an_adapter_is_pulled_and_put_back(make_daemon, tmp_path):
     path = tmp_path / "adapter"
     first = Line()
     path.symlink_to(first.path)
-    daemon = make_daemon(listeners=["{address: 127.0.0.1, port: PORT}", f"{{serial: {path}}}"])
+    both = ["{address: 127.0.0.1, port: PORT}", f"{{serial: {path}}}"]
+    daemon = wait_until_open(make_daemon(listeners=both), path)
     with daemon.connect("heir") as heir:
         heir.subscribe("will")
         first.send(raw.connect("device", 4, will=("will", "gone", 0, False)))
@@ -182,7 +189,8 @@ def test_what_is_no_terminal_is_told(make_daemon, tmp_path):
 
 
 def test_a_line_takes_a_place_among_connections(make_daemon, line):
-    daemon = make_daemon(listeners=listeners(line), connections=4, sessions=8, pending_connections=4)
+    limits = {"connections": 4, "sessions": 8, "pending_connections": 4}
+    daemon = wait_until_open(make_daemon(listeners=listeners(line), **limits), line.path)
     Device(line).connect()
     clients = [daemon.connect(f"c{index}") for index in range(3)]
     with pytest.raises((raw.Closed, ConnectionError)):
