@@ -1,28 +1,46 @@
 /// Where a connection comes from, as limits by address see it: an IPv4 address, or the first 64 bits of an IPv6
-/// address, as whoever has one of those addresses has them all.
+/// address, as whoever has one of those addresses has them all. Each loopback address is one: behind a port forwarder
+/// (`ssh -L`, stunnel, docker's proxy) it stands for a whole network.
 public struct SourceAddress: BitwiseCopyable, Equatable, Sendable {
-  private enum Kind: UInt8, BitwiseCopyable { case local, ipv4, ipv6 }
+  private enum Kind: UInt8, BitwiseCopyable { case local, ipv4, ipv6, loopback6 }
 
   private let bits: UInt64
   private let kind: Kind
 
-  /// This machine: loopback and unix sockets. Not limited.
+  /// No address: unix sockets, serial lines, and connections that the embedding program brings. Not limited.
   public static var local: SourceAddress { SourceAddress(.local, 0) }
   public init(ipv4 address: UInt32) { self.init(.ipv4, UInt64(address)) }
   public init(ipv6Prefix prefix: UInt64) { self.init(.ipv6, prefix) }
+
+  /// An IPv6 address of two halves. `::1` is an address of its own, and one in `::ffff:0:0/96`, as an IPv6 socket that
+  /// takes both families tells of IPv4 clients, is the IPv4 address (RFC 4291 §2.5.3, §2.5.5.2).
+  public init(ipv6 high: UInt64, _ low: UInt64) {
+    if high == 0, low == 1 {
+      self.init(.loopback6, 0)
+    } else if high == 0, low >> 32 == 0xFFFF {
+      self.init(ipv4: UInt32(truncatingIfNeeded: low))
+    } else {
+      self.init(ipv6Prefix: high)
+    }
+  }
 
   private init(_ kind: Kind, _ bits: UInt64) {
     self.kind = kind
     self.bits = bits
   }
 
-  public var isLocal: Bool { self == .local }
+  public var isLocal: Bool { kind == .local }
 
-  /// `192.0.2.7`, `2001:db8:0:2::/64`, `this machine`.
+  /// 127.0.0.0/8 or `::1` (RFC 1122 §3.2.1.3).
+  public var isLoopback: Bool { kind == .loopback6 || kind == .ipv4 && bits >> 24 == 127 }
+
+  /// `192.0.2.7`, `2001:db8:0:2::/64`, `::1`, `this machine`.
   public func write(into writer: inout ByteWriter) {
     switch kind {
     case .local:
       writer.write("this machine")
+    case .loopback6:
+      writer.write("::1")
     case .ipv4:
       var shift: UInt64 = 32
       while shift > 0 {
@@ -48,24 +66,26 @@ public struct SourceAddress: BitwiseCopyable, Equatable, Sendable {
   }
 }
 
-/// How fast each address connects, and how many of its connections have not said who they are: a token bucket and a
-/// count an address, in a fixed table. An address that is forgotten begins with a full bucket again; of those without
-/// connections the one whose bucket is the fullest goes first, so that is mostly nothing.
+/// How fast each address connects, how many connections it has, and how many of these have not said who they are: a
+/// token bucket and two counts an address, in a fixed table. The rate has no effect on loopback addresses, as programs on
+/// the board itself come all at once after a restart. An address that is forgotten begins with a full bucket again; of
+/// those without connections the one whose bucket is the fullest goes first, so that is mostly nothing.
 ///
-/// Invariant: an address has one entry; one with `pending` above 0 stays.
+/// Invariant: an address has one entry; one with `count` above 0 stays; `pending` is at most `count`.
 public struct SourceTable: ~Copyable {
+  public enum Refusal: BitwiseCopyable, Equatable { case tooFast, tooMany, tooManyPending }
   public enum Answer: BitwiseCopyable, Equatable {
-    /// To be given back with `leave` when it has said who it is, or is gone.
+    /// To be given back with `leave` when it has said who it is, and with `end` when it is gone.
     case admitted(Int)
     /// `isNews`: the first refusal since its bucket was full and its connections were few.
-    case tooFast(isNews: Bool)
-    case tooManyPending(isNews: Bool)
+    case refused(Refusal, isNews: Bool)
   }
 
   private struct Entry: BitwiseCopyable {
-    var address: SourceAddress  // local: none; 9 bytes, behind which there is room for these two
+    var address: SourceAddress  // local: none; 9 bytes, behind which there is room for these three
     var isTold: Bool
-    var pending: UInt32
+    var count: UInt16
+    var pending: UInt16
     /// When the bucket is full again: the tokens taken are what the time until then would fill in.
     var fullAt: Instant
   }
@@ -73,38 +93,54 @@ public struct SourceTable: ~Copyable {
   private let entries: FixedArray<Entry>
   private let nanosecondsPerConnect: Int64
   private let burst: Int64
-  private let pendingMax: UInt32
+  private let countMax: UInt16
+  private let pendingMax: UInt16
 
-  /// `capacity`: more than there are connections pending of all addresses together.
+  /// - Parameters:
+  ///   - capacity: more than there are connections of all addresses together.
+  ///   - countMax: connections of one address.
+  ///   - pendingMax: those of them that await their CONNECT.
   public init(
-    capacity: Int, connectsPerSecond: Int, burst: Int, pendingMax: Int, name: StaticString,
+    capacity: Int, connectsPerSecond: Int, burst: Int, countMax: Int, pendingMax: Int, name: StaticString,
     in reservation: inout Reservation
   ) {
     entries = FixedArray(count: capacity, name: name, in: &reservation)
     nanosecondsPerConnect = 1_000_000_000 / Int64(connectsPerSecond)
     self.burst = Int64(burst)
-    self.pendingMax = UInt32(pendingMax)
+    self.countMax = UInt16(clamping: countMax)
+    self.pendingMax = UInt16(clamping: pendingMax)
   }
 
   /// A connection from `address`, which is not local, has come.
   public mutating func admit(_ address: SourceAddress, at now: Instant) -> Answer {
     precondition(!address.isLocal)
-    let place = place(of: address, at: now)
+    let place = find(address) ?? begin(address)
     let entry = entries[place]
     let fullAt = max(entry.fullAt, now)
-    if fullAt == now, entry.pending < pendingMax { entries[place].isTold = false }
-    let isNews = !entries[place].isTold
-    guard entry.pending < pendingMax else {
+    if fullAt == now, entry.count < countMax, entry.pending < pendingMax { entries[place].isTold = false }
+    if let refusal = refusal(of: entry, at: now) {
+      let isNews = !entries[place].isTold
       entries[place].isTold = true
-      return .tooManyPending(isNews: isNews)
+      return .refused(refusal, isNews: isNews)
     }
-    guard fullAt.since(now) <= (burst - 1) * nanosecondsPerConnect else {
-      entries[place].isTold = true
-      return .tooFast(isNews: isNews)
-    }
-    entries[place].fullAt = fullAt.adding(nanoseconds: nanosecondsPerConnect)
+    entries[place].fullAt = min(fullAt, now.adding(nanoseconds: (burst - 1) * nanosecondsPerConnect))
+      .adding(nanoseconds: nanosecondsPerConnect)
+    entries[place].count += 1
     entries[place].pending += 1
     return .admitted(place)
+  }
+
+  /// Whether `admit` would let a connection from `address` in.
+  public func admits(_ address: SourceAddress, at now: Instant) -> Bool {
+    guard let place = find(address) else { return true }
+    return refusal(of: entries[place], at: now) == nil
+  }
+
+  private func refusal(of entry: Entry, at now: Instant) -> Refusal? {
+    if entry.count >= countMax { return .tooMany }
+    if entry.pending >= pendingMax { return .tooManyPending }
+    let mayBeFast = entry.address.isLoopback || entry.fullAt.since(now) <= (burst - 1) * nanosecondsPerConnect
+    return mayBeFast ? nil : .tooFast
   }
 
   /// One of the connections that `admit` let in awaits its CONNECT no more.
@@ -113,22 +149,35 @@ public struct SourceTable: ~Copyable {
     entries[place].pending -= 1
   }
 
-  /// Connections that await their CONNECT, of all addresses.
-  public var pendingCount: Int {
-    var count = 0
-    for place in 0..<entries.count { count += Int(entries[place].pending) }
-    return count
+  /// One of those that await their CONNECT no more is gone.
+  public mutating func end(_ place: Int) {
+    precondition(entries[place].count > entries[place].pending)
+    entries[place].count -= 1
   }
 
-  private func place(of address: SourceAddress, at now: Instant) -> Int {
-    var oldest: Int?
+  /// Connections of all addresses, and those of them that await their CONNECT.
+  public var counts: (all: Int, pending: Int) {
+    var counts = (all: 0, pending: 0)
     for place in 0..<entries.count {
-      if entries[place].address == address { return place }
-      guard entries[place].pending == 0 else { continue }
+      counts.all += Int(entries[place].count)
+      counts.pending += Int(entries[place].pending)
+    }
+    return counts
+  }
+
+  private func find(_ address: SourceAddress) -> Int? {
+    for place in 0..<entries.count where entries[place].address == address { return place }
+    return nil
+  }
+
+  /// Forgets an address for this one.
+  private mutating func begin(_ address: SourceAddress) -> Int {
+    var oldest: Int?
+    for place in 0..<entries.count where entries[place].count == 0 {
       if oldest == nil || entries[place].fullAt < entries[oldest!].fullAt { oldest = place }
     }
-    let place = oldest!  // there are fewer connections pending than entries
-    entries[place] = Entry(address: address, isTold: false, pending: 0, fullAt: Instant(nanoseconds: 0))
+    let place = oldest!  // there are fewer connections than entries
+    entries[place] = Entry(address: address, isTold: false, count: 0, pending: 0, fullAt: Instant(nanoseconds: 0))
     return place
   }
 }

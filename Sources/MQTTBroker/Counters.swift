@@ -9,6 +9,7 @@ public struct Counters: BitwiseCopyable, Sendable {
   /// Connections closed before their CONNECT, as their address connects too fast or has too many that await it.
   public internal(set) var rateRefused: UInt64 = 0
   public internal(set) var pendingRefused: UInt64 = 0
+  public internal(set) var perAddressRefused: UInt64 = 0
   /// Connections that another one with the same client identifier ended, and those that were not let do so.
   public internal(set) var takeovers: UInt64 = 0
   public internal(set) var takeoversRefused: UInt64 = 0
@@ -88,7 +89,7 @@ public struct Notice: BitwiseCopyable {
   public let transport: UInt32
   private let storedSize: UInt32
 
-  /// What was too much for a limit of a size; 0: not known.
+  /// What was too much for a limit of a size, or for the share of one among places; 0: not known.
   public var size: Int { Int(storedSize) }
 
   init(

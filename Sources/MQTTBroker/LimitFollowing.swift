@@ -26,6 +26,9 @@ extension Limits {
     if !isNamed("connections") { connectionsMax = min(connectionsMax, sessionsMax) }
     let more = Limits.more(connectionsMax, profile.connectionsMax)
     if !isNamed("sessions") { sessionsMax = Limits.entries(profile.sessionsMax + more) }
+    if !isNamed("connections_per_address") {
+      connectionsPerAddressMax = Limits.connectionsPerAddress(of: connectionsMax)
+    }
     if !isNamed("pending_connections") { pendingConnectionsMax = min(pendingConnectionsMax, connectionsMax) }
     // All may come back at the same moment, from one address, and again when that went wrong.
     if !isNamed("connect_burst") { connectBurst = max(connectBurst, min(2 * connectionsMax, 65_536)) }

@@ -3,7 +3,8 @@ import MQTTWire
 
 /// A limit at which the broker refuses, drops or ends something.
 public enum Limit: UInt8, BitwiseCopyable, Sendable {
-  case connections, pendingConnections, pendingPerAddress, connectsPerSecond, connectSeconds, packetSeconds, takeovers
+  case connections, connectionsPerAddress, pendingConnections, pendingPerAddress, connectsPerSecond
+  case connectSeconds, packetSeconds, takeovers
   case sessions, clientIDBytes, clientIDCells
   case packetBytes, partialBlocks, filtersPerPacket
   case topicBytes, topicLevels, topicNodes, topicNameCells, topicAliasCells
@@ -27,6 +28,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable {
   public func facts(_ limits: Limits) -> (name: StaticString, measure: Measure, value: Int) {
     switch self {
     case .connections: ("connections", .places, limits.connectionsMax)
+    case .connectionsPerAddress: ("connections_per_address", .size, limits.connectionsPerAddressMax)
     case .pendingConnections: ("pending_connections", .places, limits.pendingConnectionsMax)
     case .pendingPerAddress: ("pending_per_address", .size, limits.pendingPerAddressMax)
     case .connectsPerSecond: ("connects_per_second", .size, limits.connectsPerSecond)

@@ -62,6 +62,7 @@ extension Limits {
   /// What a single limit must be, whatever the others are.
   private mutating func fitRanges(_ list: inout LimitProblems) {
     let none: StaticString = "fewer would let nobody in"
+    list.atLeast("connections_per_address", &connectionsPerAddressMax, 1, none)
     list.atLeast("pending_per_address", &pendingPerAddressMax, 1, none)
     list.atLeast("connects_per_second", &connectsPerSecond, 1, none)
     list.atLeast("connect_burst", &connectBurst, 1, none)

@@ -32,6 +32,7 @@ extension Limits {
 
   private mutating func setHouse() {
     connectionsMax = 96
+    connectionsPerAddressMax = 72
     sessionsMax = 192
     pendingConnectionsMax = 48
     connectBurst = 192
@@ -58,6 +59,7 @@ extension Limits {
   private mutating func setSite() {
     setHouse()
     connectionsMax = 1024
+    connectionsPerAddressMax = 768
     sessionsMax = 2048
     pendingConnectionsMax = 256
     // One router may be the address of all of them.

@@ -12,6 +12,13 @@ public struct Limits: Sendable {
   public var connectionsMax = 64
   /// Sessions, connected or waiting for their client.
   public var sessionsMax = 128
+  /// Of `connectionsMax`, those of one address, so that one host does not keep all others out. Not named it is
+  /// `connectionsPerAddress(of: connectionsMax)`.
+  public var connectionsPerAddressMax = 48
+  static func connectionsPerAddress(of connections: Int) -> Int { max(1, connections * 3 / 4) }
+  /// Of `connectionsMax`, those that no address can take: for unix sockets, serial lines, and what the embedding program
+  /// brings, so that whoever looks after the board gets in.
+  var connectionsKeptForLocal: Int { min(2, connectionsMax / 8) }
   /// Connections that have not sent CONNECT yet, of `connectionsMax`.
   public var pendingConnectionsMax = 32
   /// The same, of one address. Of an address, too: connections a second in the long run, and how many at once before
@@ -36,6 +43,14 @@ public struct Limits: Sendable {
   /// Packets that have arrived in part wait in blocks of this size, together.
   public var partialBlockBytes = 256
   public var partialBlockCount = 384
+  /// Of these blocks, those that one connection may have before its CONNECT is complete: enough for a Will of 1 KiB with
+  /// the longest topic and identifier of `Profile.board`, whatever the number of blocks is.
+  var partialBlocksBeforeConnect: Int {
+    let least = (min(2048, packetBytesMax) + partialBlockBytes - 1) / partialBlockBytes
+    return min(max(partialBlockCount / 32, least), partialBlockCount)
+  }
+  /// The same, of all of them together: who has said CONNECT has the rest.
+  var partialBlocksOfPending: Int { max(partialBlockCount / 8, partialBlocksBeforeConnect) }
 
   public var topicBytesMax = 512
   /// Levels of a topic name or filter; bounds the work of a match.

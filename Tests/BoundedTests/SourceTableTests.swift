@@ -5,13 +5,13 @@ import Testing
   private static let second: Int64 = 1_000_000_000
 
   private func withTable(
-    capacity: Int = 8, connectsPerSecond: Int = 1, burst: Int = 3, pendingMax: Int = 100,
+    capacity: Int = 8, connectsPerSecond: Int = 1, burst: Int = 3, countMax: Int = 100, pendingMax: Int = 100,
     _ body: (inout SourceTable) -> Void
   ) {
     withReservation { reservation in
       var table = SourceTable(
-        capacity: capacity, connectsPerSecond: connectsPerSecond, burst: burst, pendingMax: pendingMax, name: "sources",
-        in: &reservation)
+        capacity: capacity, connectsPerSecond: connectsPerSecond, burst: burst, countMax: countMax, pendingMax: pendingMax,
+        name: "sources", in: &reservation)
       body(&table)
     }
   }
@@ -27,7 +27,10 @@ import Testing
     let cases: [(SourceAddress, String)] = [
       (.local, "this machine"), (SourceAddress(ipv4: 0xC000_0207), "192.0.2.7"), (SourceAddress(ipv4: 0), "0.0.0.0"),
       (SourceAddress(ipv6Prefix: 0x2001_0DB8_0000_00AF), "2001:db8:0:af::/64"),
-      (SourceAddress(ipv6Prefix: 0), "0:0:0:0::/64"),
+      (SourceAddress(ipv6Prefix: 0), "0:0:0:0::/64"), (SourceAddress(ipv6: 0, 1), "::1"),
+      (SourceAddress(ipv6: 0, 2), "0:0:0:0::/64"), (SourceAddress(ipv6: 0xFE80 << 48, 1), "fe80:0:0:0::/64"),
+      (SourceAddress(ipv6: 0, 0xFFFF_C000_0207), "192.0.2.7"), (SourceAddress(ipv6: 0, 0xFFFF_7F00_0001), "127.0.0.1"),
+      (SourceAddress(ipv4: 0x7FFF_FFFE), "127.255.255.254"), (SourceAddress(ipv4: 0x8000_0001), "128.0.0.1"),
     ]
     for (address, text) in cases {
       withReservation { reservation in
@@ -36,19 +39,20 @@ import Testing
         #expect(String(decoding: writer.written.array(), as: UTF8.self) == text)
       }
       #expect(address.isLocal == (text == "this machine"))
+      #expect(address.isLoopback == (text == "::1" || text.hasPrefix("127.")))
     }
   }
 
   @Test func aBurstThenTheRate() {
     withTable { table in
       for _ in 0..<3 { #expect(isAdmitted(table.admit(address(1), at: seconds(10)))) }
-      #expect(table.admit(address(1), at: seconds(10)) == .tooFast(isNews: true))
-      #expect(table.admit(address(1), at: seconds(10.999)) == .tooFast(isNews: false))
+      #expect(table.admit(address(1), at: seconds(10)) == .refused(.tooFast, isNews: true))
+      #expect(table.admit(address(1), at: seconds(10.999)) == .refused(.tooFast, isNews: false))
       #expect(isAdmitted(table.admit(address(2), at: seconds(10))))  // has a bucket of its own
       #expect(isAdmitted(table.admit(address(1), at: seconds(11))))
-      #expect(table.admit(address(1), at: seconds(11.5)) == .tooFast(isNews: false))
+      #expect(table.admit(address(1), at: seconds(11.5)) == .refused(.tooFast, isNews: false))
       for _ in 0..<3 { #expect(isAdmitted(table.admit(address(1), at: seconds(20)))) }  // no more than the bucket holds
-      #expect(table.admit(address(1), at: seconds(20)) == .tooFast(isNews: true))
+      #expect(table.admit(address(1), at: seconds(20)) == .refused(.tooFast, isNews: true))
     }
   }
 
@@ -56,13 +60,51 @@ import Testing
     withTable(burst: 100, pendingMax: 2) { table in
       guard case .admitted(let place) = table.admit(address(1), at: seconds(1)) else { return #expect(Bool(false)) }
       #expect(isAdmitted(table.admit(address(1), at: seconds(1))))
-      #expect(table.admit(address(1), at: seconds(1)) == .tooManyPending(isNews: true))
-      #expect(table.admit(address(1), at: seconds(1)) == .tooManyPending(isNews: false))
+      #expect(table.admit(address(1), at: seconds(1)) == .refused(.tooManyPending, isNews: true))
+      #expect(table.admit(address(1), at: seconds(1)) == .refused(.tooManyPending, isNews: false))
       #expect(isAdmitted(table.admit(address(2), at: seconds(1))))
-      #expect(table.pendingCount == 3)
+      #expect(table.counts == (3, 3))
       table.leave(place)
       #expect(isAdmitted(table.admit(address(1), at: seconds(1))))
-      #expect(table.pendingCount == 3)
+      #expect(table.counts == (4, 3))
+      table.end(place)
+      #expect(table.counts == (3, 3))
+    }
+  }
+
+  @Test func noMoreThanSoMany() {  // whether or not they have said who they are
+    withTable(burst: 100, countMax: 2) { table in
+      guard case .admitted(let place) = table.admit(address(1), at: seconds(1)) else { return #expect(Bool(false)) }
+      table.leave(place)
+      #expect(table.admits(address(1), at: seconds(1)) == true)
+      #expect(isAdmitted(table.admit(address(1), at: seconds(1))))
+      #expect(table.admits(address(1), at: seconds(1)) == false)
+      #expect(table.admits(address(2), at: seconds(1)) == true)
+      #expect(table.admit(address(1), at: seconds(1)) == .refused(.tooMany, isNews: true))
+      #expect(table.admit(address(1), at: seconds(1)) == .refused(.tooMany, isNews: false))
+      #expect(isAdmitted(table.admit(address(2), at: seconds(1))))
+      table.end(place)
+      #expect(isAdmitted(table.admit(address(1), at: seconds(1))))
+    }
+  }
+
+  /// Programs on the board come all at once; how many there are is bounded, of each loopback address by itself.
+  @Test func loopbackAddressesMayBeFast() {
+    for (one, other) in [
+      (SourceAddress(ipv4: 0x7F00_0001), SourceAddress(ipv4: 0x7F00_0002)),
+      (SourceAddress(ipv6: 0, 1), SourceAddress(ipv6: 0, 0xFFFF_7F00_0001)),
+    ] {
+      withTable(countMax: 5, pendingMax: 2) { table in
+        for _ in 0..<50 {
+          guard case .admitted(let place) = table.admit(one, at: seconds(1)) else { return #expect(Bool(false)) }
+          table.leave(place)
+          table.end(place)
+        }
+        for _ in 0..<2 { #expect(isAdmitted(table.admit(one, at: seconds(1)))) }
+        #expect(table.admit(one, at: seconds(1)) == .refused(.tooManyPending, isNews: true))
+        #expect(table.admit(one, at: seconds(1)) == .refused(.tooManyPending, isNews: false))
+        #expect(isAdmitted(table.admit(other, at: seconds(1))))
+      }
     }
   }
 
@@ -72,9 +114,12 @@ import Testing
       guard case .admitted(let two) = table.admit(address(2), at: seconds(10.2)) else { return #expect(Bool(false)) }
       #expect(isAdmitted(table.admit(address(3), at: seconds(10.1))))
       table.leave(two)
+      table.end(two)
       #expect(isAdmitted(table.admit(address(4), at: seconds(10.3))))  // in the place of 2
-      table.leave(one)
-      #expect(table.admit(address(1), at: seconds(10.3)) == .tooFast(isNews: true))
+      table.leave(one)  // it has said who it is, and stays
+      #expect(table.admits(address(1), at: seconds(11.4)) == true)
+      table.end(one)
+      #expect(table.admit(address(1), at: seconds(10.3)) == .refused(.tooFast, isNews: true))
       #expect(isAdmitted(table.admit(address(2), at: seconds(10.3))))  // in the place of 1
       #expect(isAdmitted(table.admit(address(2), at: seconds(11.3))))
     }
@@ -87,12 +132,13 @@ import Testing
           return #expect(Bool(false))
         }
         table.leave(place)
+        table.end(place)
       }
       #expect(isAdmitted(table.admit(address(4), at: seconds(10.3))))  // in the place of 2
-      #expect(table.admit(address(1), at: seconds(10.3)) == .tooFast(isNews: true))
-      #expect(table.admit(address(3), at: seconds(10.3)) == .tooFast(isNews: true))
+      #expect(table.admit(address(1), at: seconds(10.3)) == .refused(.tooFast, isNews: true))
+      #expect(table.admit(address(3), at: seconds(10.3)) == .refused(.tooFast, isNews: true))
       #expect(isAdmitted(table.admit(address(2), at: seconds(10.3))))  // in the place of 1
-      #expect(table.admit(address(3), at: seconds(10.3)) == .tooFast(isNews: false))
+      #expect(table.admit(address(3), at: seconds(10.3)) == .refused(.tooFast, isNews: false))
     }
   }
 
@@ -100,11 +146,12 @@ import Testing
   @Test(arguments: modelCapacities) func againstAModel(burst: Int) {
     let rate = 7
     let cost = SourceTableTests.second / Int64(rate)
-    withTable(connectsPerSecond: rate, burst: burst, pendingMax: 4) { table in
+    withTable(connectsPerSecond: rate, burst: burst, countMax: 6, pendingMax: 4) { table in
       var random = SeededGenerator(seed: UInt64(burst))
       var now = Instant(nanoseconds: 0)
       var credit = Array(repeating: Int64(burst) * cost, count: 8)
       var pending: [[Int]] = Array(repeating: [], count: 8)
+      var known: [[Int]] = Array(repeating: [], count: 8)
       for _ in 0..<20_000 {
         let elapsed = Int64(random.below(random.oneIn(50) ? 3_000_000_000 : 100_000_000))
         now = now.adding(nanoseconds: elapsed)
@@ -112,17 +159,25 @@ import Testing
         let index = random.below(8)
         if random.oneIn(2), let place = pending[index].popLast() {
           table.leave(place)
+          if random.oneIn(2) { table.end(place) } else { known[index].append(place) }
           continue
         }
+        if random.oneIn(3), let place = known[index].popLast() { table.end(place) }
+        let count = known[index].count + pending[index].count
+        let mayEnter = table.admits(address(index), at: now)
         switch table.admit(address(index), at: now) {
         case .admitted(let place):
-          check(credit[index] >= cost && pending[index].count < 4, "let in")
+          check(credit[index] >= cost && pending[index].count < 4 && count < 6 && mayEnter, "let in")
           credit[index] -= cost
           pending[index].append(place)
-        case .tooFast: check(credit[index] < cost && pending[index].count < 4, "too fast")
-        case .tooManyPending: check(pending[index].count == 4, "too many pending")
+        case .refused(.tooFast, _):
+          check(credit[index] < cost && pending[index].count < 4 && count < 6 && !mayEnter, "too fast")
+        case .refused(.tooManyPending, _):
+          check(pending[index].count == 4 && count < 6 && !mayEnter, "too many pending")
+        case .refused(.tooMany, _): check(count == 6 && !mayEnter, "too many")
         }
-        check(table.pendingCount == pending.reduce(0) { $0 + $1.count }, "count")
+        let pendingCount = pending.reduce(0) { $0 + $1.count }
+        check(table.counts == (pendingCount + known.reduce(0) { $0 + $1.count }, pendingCount), "counts")
       }
     }
   }

@@ -3,45 +3,72 @@ import MQTTWire
 @testable import Bounded
 @testable import MQTTBroker
 
-/// Admission control in front of a broker, as the server has it. Each stream is named by a number, and speaks at once.
+/// Admission control in front of a broker, as the server has it. Each stream is named by a place and how many had it
+/// before, and speaks at once.
 final class Arrivals {
+  private struct Entry {
+    let id: ConnectionID
+    let source: SourceAddress
+    var isPending = true
+  }
   private var admission: Admission
-  private var streamCount: UInt32 = 0
-  /// Connections that await their CONNECT, by their stream.
-  private var pending: [UInt32: (id: ConnectionID, isDistant: Bool)] = [:]
+  private var generation: UInt32 = 0
+  private let placeCount: Int
+  /// Open connections, by their stream.
+  private var entries: [UInt32: Entry] = [:]
 
-  init(_ limits: Limits, in reservation: inout Reservation) { admission = Admission(limits, in: &reservation) }
+  init(_ limits: Limits, in reservation: inout Reservation) {
+    admission = Admission(limits, in: &reservation)
+    placeCount = limits.connectionsMax
+  }
+
+  /// Who must go before a stream from `source` is let in: the caller detaches it, then tells `Broker.streamGaveWay`.
+  func givesWay(
+    to source: SourceAddress, of broker: borrowing Broker, at now: Instant
+  ) -> (id: ConnectionID, limit: Limit, source: SourceAddress)? {
+    settle(broker)
+    let found = admission.givesWay(to: source, hasPlace: broker.pool(0).gauge.free > 0, at: now)
+    guard let (stream, limit) = found, let entry = entries[stream] else { return nil }
+    return (entry.id, limit, entry.source)
+  }
 
   /// nil: refused, and counted by the broker.
   func attach(
     to broker: inout Broker, allowsAnonymous: Bool = true, from source: SourceAddress = .local, at now: Instant
   ) -> ConnectionID? {
     settle(broker)
-    let hasRoom = broker.pool(0).gauge.free > 0
-    streamCount += 1
-    if let refusal = admission.admit(from: source, at: now, open: { hasRoom ? streamCount : nil }) {
+    let taken = Set(entries.keys.map { Int($0 & 0xF_FFFF) })
+    generation = generation % 4095 + 1
+    let stream = (0..<placeCount).first { !taken.contains($0) }.map { generation << 20 | UInt32($0) }
+    if let refusal = admission.admit(from: source, at: now, open: { stream }) {
       broker.streamRefused(refusal, from: source)
       return nil
     }
-    let deadline = admission.heard(streamCount)
-    let id = broker.attach(
-      allowsAnonymous: allowsAnonymous, transport: streamCount, connectBy: deadline, at: now)!
-    pending[streamCount] = (id, !source.isLocal)
+    let deadline = admission.heard(stream!)
+    let id = broker.attach(allowsAnonymous: allowsAnonymous, transport: stream!, connectBy: deadline, at: now)!
+    entries[stream!] = Entry(id: id, source: source)
     return id
   }
 
-  /// Those that await their CONNECT no more leave.
+  /// Those that await their CONNECT no more leave; those that are gone end.
   func settle(_ broker: borrowing Broker) {
-    for (stream, entry) in pending where !broker.isAttached(entry.id) || !broker.awaitsConnect(entry.id) {
-      admission.leave(stream)
-      pending[stream] = nil
+    for (stream, entry) in entries {
+      if !broker.isAttached(entry.id) {
+        admission.end(stream)
+        entries[stream] = nil
+      } else if entry.isPending, !broker.awaitsConnect(entry.id) {
+        admission.leave(stream)
+        entries[stream]!.isPending = false
+      }
     }
   }
 
-  /// As many are pending here as await their CONNECT there.
+  /// As many are here as there, and as many of them pending.
   func agrees(with broker: borrowing Broker) -> Bool {
     settle(broker)
-    return admission.pendingCount == broker.pendingCount
-      && admission.distantCount == pending.values.filter(\.isDistant).count
+    let distant = entries.values.filter { !$0.source.isLocal }
+    return admission.pendingCount == broker.pendingCount && entries.count == broker.pool(0).gauge.used
+      && admission.distantCount == distant.count
+      && admission.countsOfAddresses == (distant.count, distant.filter(\.isPending).count)
   }
 }

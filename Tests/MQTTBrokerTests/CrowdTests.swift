@@ -72,6 +72,60 @@ import Testing
     world.finish()
   }
 
+  /// Whole lives count, of loopback addresses too, and not the rate of these; who has no address is not limited.
+  @Test func anAddressHasSoManyConnections() {
+    let world = World(
+      limits: limits {
+        $0.connectionsPerAddressMax = 3
+        $0.connectBurst = 1
+        $0.connectsPerSecond = 1
+      })
+    let board = [SourceAddress(ipv4: 0x7F00_0001), SourceAddress(ipv4: 0x7F00_0002), SourceAddress(ipv6: 0, 1)]
+    for (index, source) in board.enumerated() {
+      for round in 0..<4 {
+        let name = "\(index) \(round)"
+        #expect(world.attach(name, from: source) == (round < 3))
+        if round < 3 { world.send(name, .connect(ConnectFields(clientID: name))) }
+      }
+    }
+    #expect(world.broker.counters.perAddressRefused == 3)
+    #expect(notices(world) == [.sourceRefused, .sourceRefused, .sourceRefused])
+    for round in 0..<5 { world.connect("local \(round)") }
+    world.lose("1 0")
+    #expect(!world.attach("2 4", from: board[2]))
+    #expect(world.attach("1 4", from: board[1]))
+    world.finish()
+  }
+
+  /// A host that fills all places with clients leaves those without an address theirs; one that fills them with silence
+  /// goes, its oldest first.
+  @Test func silentOnesGiveWayAndClientsDoNot() {
+    let world = World(
+      limits: limits {
+        $0.pendingConnectionsMax = 4
+        $0.connectionsPerAddressMax = 16
+        $0.pendingPerAddressMax = 16
+      })
+    for index in 0..<12 {
+      #expect(world.attach("c\(index)", from: here))
+      world.send("c\(index)", .connect(ConnectFields(clientID: "c\(index)")))
+    }
+    for index in 0..<2 { #expect(world.attach("s\(index)", from: here)) }
+    #expect(world.attach("d0", from: there))  // 14 have an address
+    #expect(!world.isOpen("s0") && world.isOpen("s1"))
+    world.send("d0", .connect(ConnectFields(clientID: "d0")))
+    #expect(world.attach("d1", from: there))
+    #expect(!world.isOpen("s1"))
+    world.send("d1", .connect(ConnectFields(clientID: "d1")))
+    #expect(!world.attach("d2", from: there))
+    for index in 0..<2 { world.connect("local \(index)") }
+    #expect(!world.attach("local 2"))
+    #expect((0..<12).allSatisfy { world.isOpen("c\($0)") })
+    #expect(world.broker.counters.quotaClosed == 2)
+    #expect(world.pool("connections").refused == 2)
+    world.finish()
+  }
+
   // MARK: Takeovers
 
   @Test(arguments: [false, true]) func pingPongComesToRest(cleanStart: Bool) {
@@ -163,7 +217,7 @@ import Testing
     world.advance(seconds: 1)
     world.subscribe("a", "$SYS/tapline/clients/+")
     let topics = Set(world.takeAll("a").compactMap(\.topic))
-    for name in ["refused", "refused_rate", "refused_pending", "refused_takeover", "takeovers"] {
+    for name in ["refused", "refused_rate", "refused_pending", "refused_per_address", "refused_takeover", "takeovers"] {
       #expect(topics.contains("$SYS/tapline/clients/" + name))
     }
     world.finish()

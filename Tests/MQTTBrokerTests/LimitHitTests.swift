@@ -47,10 +47,11 @@ import Testing
         #expect(!$0.attach("b", from: here))
       }),
     Row(
-      .pendingConnections, limits: { $0.pendingConnectionsMax = 1 },
+      .pendingConnections, .gaveWay, limits: { $0.pendingConnectionsMax = 1 },
       meet: {
-        $0.attach("a")
-        #expect(!$0.attach("b", from: here))
+        $0.attach("a", from: here)
+        #expect($0.attach("b"))
+        #expect(!$0.isOpen("a") && $0.isOpen("b"))
       }),
     Row(
       .connectSeconds, .disconnected, limits: { _ in },

@@ -42,6 +42,7 @@ import Testing
     },
     Row("connects_per_second", .atLeast(1)) { $0.connectsPerSecond = 0 },
     Row("connect_burst", .atLeast(1)) { $0.connectBurst = 0 },
+    Row("connections_per_address", .atLeast(1)) { $0.connectionsPerAddressMax = 0 },
     Row("pending_per_address", .atLeast(1)) { $0.pendingPerAddressMax = 0 },
     Row("takeovers", .atLeast(1)) { $0.takeoversMax = 0 },
     Row("takeovers", .atMost(1 << 30)) { $0.takeoversMax = (1 << 30) + 1 },

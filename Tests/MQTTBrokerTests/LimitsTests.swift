@@ -21,12 +21,14 @@ import Testing
       })
     world.attach("p1")
     world.attach("p2")
-    #expect(!world.attach("p3"))  // too many that have not said who they are
-    world.send("p1", .connect(ConnectFields(clientID: "a")))
-    world.send("p2", .connect(ConnectFields(clientID: "b")))
+    #expect(world.attach("p3"))  // too many that have not said who they are: the oldest gives way
+    #expect(!world.isOpen("p1") && world.isOpen("p2"))
+    world.send("p2", .connect(ConnectFields(clientID: "a")))
+    world.send("p3", .connect(ConnectFields(clientID: "b")))
     world.connect("c")
     #expect(!world.attach("d"))
-    #expect(world.pool("connections").refused == 2)
+    #expect(world.pool("connections").refused == 1)
+    #expect(world.broker.counters.quotaClosed == 1)
     world.lose("c")
     world.connect("d")
     world.finish()

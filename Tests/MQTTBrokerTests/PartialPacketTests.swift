@@ -95,6 +95,72 @@ import Testing
     world.finish()
   }
 
+  // MARK: Before CONNECT
+
+  private func part(_ byteCount: Int) -> [UInt8] {
+    let connect = Packet.connect(
+      ConnectFields(clientID: "x", will: WillFields(topic: "w", payload: String(repeating: "x", count: 20_000)))
+    ).bytes(.v5)
+    return Array(connect[..<byteCount])
+  }
+
+  /// All that may be pending hold as much as they can: whoever has said CONNECT finds room for the largest packet.
+  @Test func whoHasSaidConnectIsNotThrownOutForOthers() {
+    var limits = Limits.forTests
+    limits.partialBlockCount = limits.packetBytesMax / limits.partialBlockBytes
+    let world = World(clients: ["a", "b"], limits: limits)
+    let pending = (0..<limits.pendingConnectionsMax).map { "p\($0)" }
+    for name in pending {
+      world.attach(name)
+      world.send(name, bytes: part(2000))
+    }
+    // An eighth of 256 blocks, 8 for each.
+    #expect(pending.filter { world.isOpen($0) } == Array(pending.suffix(4)))
+    #expect(world.pool("partial_blocks").used == 32)
+    let large = Packet.publish(topic: "t", payload: String(repeating: "x", count: 65_000)).bytes(.v5)
+    let third = large.count / 3
+    for start in stride(from: 0, to: 3 * third, by: third) {
+      world.send("a", bytes: Array(large[start..<start + third]))
+      #expect(world.isOpen("a"))
+    }
+    world.send("b", bytes: Array(large[..<100]))
+    #expect(world.isOpen("b"))
+    world.send("a", bytes: Array(large[(3 * third)...]))
+    #expect(world.isOpen("a") && world.broker.counters.publishesReceived == 1)
+    #expect(!pending.contains { world.isOpen($0) })  // they were in the way
+    world.finish()
+  }
+
+  /// A Will of 1 KiB with the longest topic and identifier, a byte at a time, however few blocks there are.
+  @Test(arguments: [Limits(.board), Limits(.house), .forTests]) func aConnectFindsItsShare(_ given: Limits) {
+    var limits = given
+    limits.sysIntervalSeconds = 3600
+    let world = World(limits: limits)
+    let will = WillFields(topic: String(repeating: "w", count: 512), payload: String(repeating: "x", count: 1024))
+    let connect = Packet.connect(ConnectFields(clientID: String(repeating: "c", count: 64), will: will)).bytes(.v5)
+    world.attach("a")
+    for byte in connect { world.send("a", bytes: [byte]) }
+    guard case .connAck(.success, _, _)? = world.takeFirst("a") else {
+      Issue.record("no CONNACK")
+      return
+    }
+    world.finish()
+  }
+
+  @Test func oneHasAShareOfTheirs() throws {
+    let world = World(limits: .forTests)
+    world.attach("a")
+    world.send("a", bytes: part(12 * 256 - 300))
+    #expect(world.isOpen("a"))
+    world.send("a", bytes: Array(part(12 * 256 + 100)[(12 * 256 - 300)...]))
+    world.expectClosed("a")
+    #expect(world.pool("partial_blocks").used == 0 && world.pool("partial_blocks").dropped == 1)
+    let notice = world.broker.nextNotice()
+    let hit = try #require(notice)
+    #expect(hit.kind == .limitHit && hit.limit == .partialBlocks && hit.size == 13)
+    world.finish()
+  }
+
   @Test func oneOfTheLargestAlwaysFits() {
     var limits = Limits.forTests
     limits.partialBlockCount = limits.packetBytesMax / limits.partialBlockBytes

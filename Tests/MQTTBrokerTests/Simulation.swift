@@ -237,6 +237,12 @@ final class Simulation {
     let version: ProtocolVersion = given?.version ?? (random.oneIn(3) ? old : .v5)
     let isAllowed = client.isHonest || !random.oneIn(20)
     let source = client.isHonest ? SourceAddress.local : SourceAddress(ipv4: UInt32(client.mark % 2))
+    if let (id, limit, gone) = arrivals.givesWay(to: source, of: broker, at: now),
+      let line = lines.first(where: { $0.id == id })
+    {
+      detach(line)
+      event(.other) { broker.streamGaveWay(limit, from: gone) }
+    }
     let attached = event(.other) {
       arrivals.attach(to: &broker, allowsAnonymous: isAllowed, from: source, at: now)
     }

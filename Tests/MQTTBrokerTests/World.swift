@@ -74,6 +74,10 @@ final class World {
     _ name: String, _ version: ProtocolVersion = .v5, allowsAnonymous: Bool = true, from source: SourceAddress = .local
   ) -> Bool {
     if clients[name]?.isOpen == true { preconditionFailure("\(name) is connected already") }
+    if let (id, limit, source) = arrivals.givesWay(to: source, of: broker, at: now) {
+      detach(clients.values.first { $0.isOpen && $0.id == id }!)
+      broker.streamGaveWay(limit, from: source)
+    }
     guard let id = arrivals.attach(to: &broker, allowsAnonymous: allowsAnonymous, from: source, at: now) else {
       return false
     }

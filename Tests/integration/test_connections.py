@@ -13,10 +13,20 @@ from daemon import wait
 from patience import PATIENCE_SECONDS
 
 
+def is_closed(client):
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
 def test_connection_storm(make_daemon, steady, served, some, note):
-    """2,000 attempts at a limit of 64: who is connected stays, the others are refused and counted, then all is well. No
-    deadline makes room."""
-    daemon = make_daemon(connections=64, pending_connections=32, connect_seconds=3600)
+    """2,000 attempts at a limit of 64: who is connected stays, who stays silent gives way and is counted, then all is
+    well. No deadline makes room."""
+    daemon = make_daemon(connections=64, pending_connections=32, pending_per_address=64, connect_seconds=3600)
     others = served(daemon)
     attempts = some(2000)
     clock = time.monotonic()
@@ -29,14 +39,6 @@ def test_connection_storm(make_daemon, steady, served, some, note):
             client.connect_ex(("127.0.0.1", daemon.port))
             clients.append(client)
         return clients
-
-    def is_closed(client):
-        try:
-            return client.recv(1) == b""
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            return True
 
     with steady(daemon):
         # The first hundred hold on: what is over the limit is closed by the daemon while the rest still waits.
@@ -61,14 +63,15 @@ def test_connection_storm(make_daemon, steady, served, some, note):
 
         wait(connected, "a place").disconnect()
     note(f"{attempts} connection attempts: {time.monotonic() - clock:.1f} s")
-    counter(daemon, "clients/refused", lambda value: value >= 68)
+    counter(daemon, "closed/quota", lambda value: value >= 68)
 
 
 def test_limit_of_connections(make_daemon, steady):
-    """The 65th is refused, the 64 are served; one leaves, and there is a place."""
-    daemon = make_daemon(connections=64)
+    """The 63rd of other addresses is refused, as two places are kept; the 62 are served; one leaves, and there is a
+    place."""
+    daemon = make_daemon(connections=64, connections_per_address=64)
     with steady(daemon):
-        clients = [daemon.connect(f"client-{index}") for index in range(64)]
+        clients = [daemon.connect(f"client-{index}") for index in range(62)]
         with pytest.raises((raw.Closed, ConnectionError)):
             daemon.connect("one too many")
         for client in clients:
@@ -120,6 +123,51 @@ def test_one_address_connects_too_often(make_daemon, steady, served):
         others.check()
     counter(daemon, "clients/refused_rate", lambda value: value == 100 - count)
     assert daemon.log.count(f"connections refused from {address}: Connection rate exceeded") == 1
+
+
+def from_address(address, daemon, name):
+    """A client's socket from that address of 127.0.0.0/8; None where it is not let in."""
+    client = socket.create_connection(("127.0.0.1", daemon.port), PATIENCE_SECONDS, (address, 0))
+    try:
+        client.sendall(raw.connect(name))
+        if client.recv(100)[:1] == b"\x20":
+            return client
+    except ConnectionError:
+        pass
+    client.close()
+    return None
+
+
+def test_one_address_fills_all_places(make_daemon, steady, tmp_path):
+    """With the default limits: 60 idle clients of one address, and as many silent sockets of others, keep neither the
+    clients of another address nor the unix socket out."""
+    path = tmp_path / "socket"
+    daemon = make_daemon(listeners=["{address: 127.0.0.1, port: PORT}", f"{{unix: {path}}}"])
+    with steady(daemon):
+        idle = [from_address("127.0.0.2", daemon, f"idle-{index}") for index in range(60)]
+        assert [client is not None for client in idle] == 48 * [True] + 12 * [False]
+        clients = [daemon.connect(f"client-{index}") for index in range(14)]
+        with pytest.raises((raw.Closed, ConnectionError)):
+            daemon.connect("one too many")
+        with raw.Client(str(path)).connect("administrator") as administrator:
+            administrator.ping()
+        clients.pop().disconnect()
+        # What is silent takes the place that is free, and gives way, one for the other.
+        silent = [
+            socket.create_connection(("127.0.0.1", daemon.port), PATIENCE_SECONDS, (f"127.0.1.{index}", 0))
+            for index in range(1, 41)]
+        wait(lambda: sum(is_closed(client) for client in silent) == 39, "39 of 40 closed")
+        clients.append(daemon.connect("newcomer"))
+        wait(lambda: all(is_closed(client) for client in silent), "40 of 40 closed")
+        for client in clients:
+            client.ping().close()
+        for client in idle[:48]:
+            assert not is_closed(client)
+            client.close()
+        for client in silent:
+            client.close()
+    counter(daemon, "clients/refused_per_address", lambda value: value == 12)
+    assert daemon.log.count("connections refused from 127.0.0.2: Quota exceeded; see limits: connections_per_address") == 1
 
 
 def test_two_clients_with_one_identifier(make_daemon, steady, served):

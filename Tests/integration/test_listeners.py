@@ -159,7 +159,8 @@ def test_a_successors_socket_file_stays(build, make_daemon, folder):
 def test_who_goes_on_pinging_outlives_a_pause(build, make_daemon):
     """The process is stopped for longer than the keep alive allows. More clients than the loop takes events or reads in a
     turn have pinged meanwhile; one has not."""
-    daemon = make_daemon(build=build, connections=128, pending_connections=128, pending_per_address=128)
+    daemon = make_daemon(build=build, connections=128, connections_per_address=128, pending_connections=128,
+                         pending_per_address=128)
     silent = daemon.connect("silent", keep_alive=2)
     clients = []
     ping = raw.packet(0xC0)

@@ -1,122 +1,182 @@
 public import Bounded
 
-/// Admission control: who may be connected without having said who it is. It looks at streams when they arrive, before
-/// anything is read of them, and names them by 32 bits of its caller.
+/// Admission control: whose streams there are, and who may be connected without having said who it is. It looks at streams
+/// when they arrive, before anything is read of them. It names them by 32 bits of its caller, of which the low 20 are a
+/// place below `connectionsMax` that no other stream has at the same time (`Handle.bits`).
 ///
 /// A stream is *pending* from its arrival to its accepted CONNECT or its end. `pendingConnectionsMax` streams may be pending
-/// at a time, and of one address `pendingPerAddressMax`. One that stays silent is told of by `popExpired` when
-/// `connectSeconds` are over; from its first byte on somebody else keeps that deadline.
+/// at a time. Of one address there may be `connectionsPerAddressMax` streams, `pendingPerAddressMax` of them pending. A
+/// few places are for streams without an address only. When all places are taken, the stream that has been pending for the
+/// longest gives way to a newcomer (`givesWay`). One that stays silent is told of by `popExpired` when `connectSeconds`
+/// are over; from its first byte on somebody else keeps that deadline.
 ///
-/// Invariant: the rows before `pendingCount` are the pending streams, each once; `nextDeadline` is the earliest of theirs.
+/// Invariant: the list from `first` to `last` holds the pending streams in the order of their arrival and of their
+/// deadlines; those before `firstSilent` have no deadline here. A place whose `stream` is 0 is free.
 public struct Admission: ~Copyable {
   public enum Refusal: BitwiseCopyable, Equatable {
     /// All places are taken: of connections, or of those that are pending.
     case full(Limit)
-    /// Its address connects too often.
-    case tooFast(isNews: Bool)
-    /// Its address has too many pending streams.
-    case tooManyPending(isNews: Bool)
+    /// Its address connects too often, or has too many streams.
+    case ofAddress(SourceTable.Refusal, isNews: Bool)
   }
 
-  private struct Row: BitwiseCopyable {
+  private struct Place: BitwiseCopyable {
     var stream: UInt32
     var source: UInt32  // its address's place in `sources` + 1; 0: local
+    // Neighbours in the list, their places + 1; 0: none.
+    var previous: UInt32
+    var next: UInt32
     var deadline: Instant  // never: it is not silent any more
+    var isPending: Bool { deadline.nanoseconds != 0 }
   }
 
   private var sources: SourceTable
-  private let rows: FixedArray<Row>
+  private let places: FixedArray<Place>
   private let connectSeconds: Int64
+  private let pendingMax: Int
+  private let distantMax: Int
   public private(set) var pendingCount = 0
-  /// When a stream has been silent for too long.
-  public private(set) var nextDeadline = Instant.never
+  /// Streams that have an address.
+  public private(set) var distantCount = 0
+  // Of the list; places + 1.
+  private var first: UInt32 = 0
+  private var last: UInt32 = 0
+  private var firstSilent: UInt32 = 0
+  private var latestDeadline = Instant(nanoseconds: 0)
 
   public init(_ limits: Limits, in reservation: inout Reservation) {
     sources = SourceTable(
-      capacity: 4 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
-      burst: limits.connectBurst, pendingMax: limits.pendingPerAddressMax, name: "source addresses", in: &reservation)
-    rows = FixedArray(count: limits.pendingConnectionsMax, name: "pending connections", in: &reservation)
+      capacity: limits.connectionsMax + 2 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
+      burst: limits.connectBurst, countMax: limits.connectionsPerAddressMax, pendingMax: limits.pendingPerAddressMax,
+      name: "source addresses", in: &reservation)
+    places = FixedArray(count: limits.connectionsMax, name: "admitted connections", in: &reservation)
     connectSeconds = Int64(limits.connectSeconds)
+    pendingMax = limits.pendingConnectionsMax
+    distantMax = limits.connectionsMax - limits.connectionsKeptForLocal
   }
+
+  // MARK: Arrival
 
   /// Lets a stream from `source` in, unless there are too many. `open` makes the stream and answers its 32 bits; nil
   /// where that fails, which is a refusal, too.
   public mutating func admit(
     from source: SourceAddress, at now: Instant, open: () -> UInt32?
   ) -> Refusal? {
-    guard pendingCount < rows.count else { return .full(.pendingConnections) }
-    var place: UInt32 = 0
+    var sourcePlace: UInt32 = 0
     if !source.isLocal {
+      guard distantCount < distantMax else { return .full(.connections) }
+      guard pendingCount < pendingMax else { return .full(.pendingConnections) }
       switch sources.admit(source, at: now) {
-      case .admitted(let found): place = UInt32(found + 1)
-      case .tooFast(let isNews): return .tooFast(isNews: isNews)
-      case .tooManyPending(let isNews): return .tooManyPending(isNews: isNews)
+      case .admitted(let found): sourcePlace = UInt32(found + 1)
+      case .refused(let refusal, let isNews): return .ofAddress(refusal, isNews: isNews)
       }
     }
+    guard pendingCount < pendingMax else { return .full(.pendingConnections) }
     guard let stream = open() else {
-      if place > 0 { sources.leave(Int(place) - 1) }
+      if sourcePlace > 0 {
+        sources.leave(Int(sourcePlace) - 1)
+        sources.end(Int(sourcePlace) - 1)
+      }
       return .full(.connections)
     }
-    let deadline = now.adding(seconds: connectSeconds)
-    rows[pendingCount] = Row(stream: stream, source: place, deadline: deadline)
-    pendingCount += 1
-    nextDeadline = min(nextDeadline, deadline)
+    if sourcePlace > 0 { distantCount += 1 }
+    append(stream, sourcePlace, now.adding(seconds: connectSeconds))
     return nil
   }
+
+  /// The stream that must go before one from `source` can be let in, and the limit that wants it: the one that has been
+  /// pending for the longest, of those whose place would do. nil: no place is missing, nobody pending has one that
+  /// would do, or the address may have no further stream anyway.
+  /// - Parameter hasPlace: whether there is a place for another stream.
+  public func givesWay(
+    to source: SourceAddress, hasPlace: Bool, at now: Instant
+  ) -> (stream: UInt32, limit: Limit)? {
+    let isKeptFrom = !source.isLocal && distantCount >= distantMax
+    let isFull = isKeptFrom || !hasPlace
+    guard isFull || pendingCount >= pendingMax, source.isLocal || sources.admits(source, at: now) else { return nil }
+    var index = first
+    while index > 0 {
+      let place = places[Int(index) - 1]
+      if !isKeptFrom || place.source > 0 { return (place.stream, isFull ? .connections : .pendingConnections) }
+      index = place.next
+    }
+    return nil
+  }
+
+  // MARK: Until CONNECT
 
   /// The stream has sent its first byte. Its deadline, which the caller keeps from here on; never for one that is not
   /// pending.
   public mutating func heard(_ stream: UInt32) -> Instant {
-    guard let index = index(of: stream) else { return .never }
-    let deadline = rows[index].deadline
-    rows[index].deadline = .never
-    findNextDeadline(without: deadline)
-    return deadline
+    guard let index = index(of: stream), places[index].isPending else { return .never }
+    return silenceEnds(index)
   }
 
-  /// The stream is pending no more, if it was: its CONNECT has been accepted, or it has ended.
+  /// The stream is pending no more, if it was: its CONNECT has been accepted.
   public mutating func leave(_ stream: UInt32) {
-    guard let index = index(of: stream) else { return }
-    let row = rows[index]
-    if row.source > 0 { sources.leave(Int(row.source) - 1) }
+    guard let index = index(of: stream), places[index].isPending else { return }
+    _ = silenceEnds(index)
+    let place = places[index]
+    if place.previous > 0 { places[Int(place.previous) - 1].next = place.next } else { first = place.next }
+    if place.next > 0 { places[Int(place.next) - 1].previous = place.previous } else { last = place.previous }
+    places[index].deadline = Instant(nanoseconds: 0)
     pendingCount -= 1
-    rows[index] = rows[pendingCount]
-    findNextDeadline(without: row.deadline)
+    if place.source > 0 { sources.leave(Int(place.source) - 1) }
   }
+
+  /// The stream is gone. One that was not admitted here is nobody's.
+  public mutating func end(_ stream: UInt32) {
+    guard let index = index(of: stream) else { return }
+    leave(stream)
+    let source = places[index].source
+    if source > 0 {
+      sources.end(Int(source) - 1)
+      distantCount -= 1
+    }
+    places[index].stream = 0
+  }
+
+  /// When a stream has been silent for too long.
+  public var nextDeadline: Instant { firstSilent > 0 ? places[Int(firstSilent) - 1].deadline : .never }
 
   /// A stream that has been silent for `connectSeconds`; each once. It is pending until `leave`.
   public mutating func popExpired(at now: Instant) -> UInt32? {
     guard nextDeadline <= now else { return nil }
-    var index = 0
-    while rows[index].deadline > now { index += 1 }
-    let deadline = rows[index].deadline
-    rows[index].deadline = .never
-    findNextDeadline(without: deadline)
-    return rows[index].stream
+    let index = Int(firstSilent) - 1
+    _ = silenceEnds(index)
+    return places[index].stream
   }
 
-  /// Some pending stream, for a walk that ends each of them.
-  public var first: UInt32? { pendingCount > 0 ? rows[0].stream : nil }
+  /// Streams that have an address, and those of them that are pending.
+  public var countsOfAddresses: (all: Int, pending: Int) { sources.counts }
 
-  /// Of all addresses but this machine's.
-  public var distantCount: Int { sources.pendingCount }
+  // MARK: The list
 
   private func index(of stream: UInt32) -> Int? {
-    var index = 0
-    while index < pendingCount {
-      if rows[index].stream == stream { return index }
-      index += 1
-    }
-    return nil
+    let index = Int(stream & 0xF_FFFF)
+    return index < places.count && places[index].stream == stream ? index : nil
   }
 
-  private mutating func findNextDeadline(without deadline: Instant) {
-    guard deadline == nextDeadline else { return }
-    nextDeadline = .never
-    var index = 0
-    while index < pendingCount {
-      nextDeadline = min(nextDeadline, rows[index].deadline)
-      index += 1
+  /// A stream that arrives in the course of a turn may have an earlier clock than one before it.
+  private mutating func append(_ stream: UInt32, _ source: UInt32, _ deadline: Instant) {
+    let index = Int(stream & 0xF_FFFF)
+    precondition(places[index].stream == 0)
+    latestDeadline = max(latestDeadline, deadline)
+    places[index] = Place(stream: stream, source: source, previous: last, next: 0, deadline: latestDeadline)
+    if last > 0 { places[Int(last) - 1].next = UInt32(index + 1) } else { first = UInt32(index + 1) }
+    last = UInt32(index + 1)
+    if firstSilent == 0 { firstSilent = last }
+    pendingCount += 1
+  }
+
+  /// Answers the deadline that it had.
+  private mutating func silenceEnds(_ index: Int) -> Instant {
+    let deadline = places[index].deadline
+    places[index].deadline = .never
+    guard firstSilent == UInt32(index + 1) else { return deadline }
+    while firstSilent > 0, places[Int(firstSilent) - 1].deadline == .never {
+      firstSilent = places[Int(firstSilent) - 1].next
     }
+    return deadline
   }
 }

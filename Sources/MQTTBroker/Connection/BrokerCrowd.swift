@@ -9,17 +9,27 @@ extension Broker {
     case .full(let limit):
       connections.gauge.refused &+= 1
       limitHit(limit, from: source)
-    case .tooFast(let isNews):
+    case .ofAddress(.tooFast, let isNews):
       counters.rateRefused &+= 1
-      if isNews { noteRefused(source, .connectsPerSecond) }
-    case .tooManyPending(let isNews):
+      if isNews { noteRefused(source, .connectsPerSecond, .connectionRateExceeded) }
+    case .ofAddress(.tooMany, let isNews):
+      counters.perAddressRefused &+= 1
+      if isNews { noteRefused(source, .connectionsPerAddress, .quotaExceeded) }
+    case .ofAddress(.tooManyPending, let isNews):
       counters.pendingRefused &+= 1
-      if isNews { noteRefused(source, .pendingPerAddress) }
+      if isNews { noteRefused(source, .pendingPerAddress, .connectionRateExceeded) }
     }
   }
 
-  private mutating func noteRefused(_ source: SourceAddress, _ limit: Limit) {
-    note(Notice(kind: .sourceRefused, reason: .connectionRateExceeded, limit: limit, source: source))
+  private mutating func noteRefused(_ source: SourceAddress, _ limit: Limit, _ reason: ReasonCode) {
+    note(Notice(kind: .sourceRefused, reason: reason, limit: limit, source: source))
+  }
+
+  /// Counts a stream from `source` that was closed, before its CONNECT, for a newcomer that found all places of `limit`
+  /// taken.
+  public mutating func streamGaveWay(_ limit: Limit, from source: SourceAddress) {
+    counters.countClosed(.quotaExceeded)
+    limitHit(limit, from: source, .gaveWay)
   }
 
   /// Counts a stream that was closed because it said nothing for `connectSeconds`.

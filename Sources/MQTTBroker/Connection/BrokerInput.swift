@@ -249,23 +249,55 @@ extension Broker {
   // MARK: Packets in part
 
   /// When the blocks do not suffice, packets that have been under way the longest give way, of those that take no less
-  /// than the mean: so that many blocks held by few do not throw out those who hold one for a moment.
+  /// than the mean: so that many blocks held by few do not throw out those who hold one for a moment. Connections that
+  /// have not said CONNECT have a small share of their own, and go first.
   private mutating func keep(_ part: Bytes, of id: ConnectionID, at now: Instant) {
-    while !partials.append(part, to: &connections.address(id).pointee.partial) {
-      let slowest = slowestHolder(or: id, needing: part.count)
-      partials.gauge.dropped &+= 1
-      limitHit(.partialBlocks, on: slowest, .disconnected)
-      fail(slowest, .quotaExceeded, at: now)
+    let isPending = connections[id].state == .awaitingConnect
+    if isPending {
+      let blockCount = partials.blockCount(for: connections[id].partial.byteCount + part.count)
+      guard blockCount <= limits.partialBlocksBeforeConnect else { return giveUp(id, size: blockCount, at: now) }
+    }
+    while true {
+      let isOverShare = isPending && blocksBeforeConnect(with: part.count, of: id) > limits.partialBlocksOfPending
+      if !isOverShare, partials.append(part, to: &connections.address(id).pointee.partial) { return }
+      let amongPending = isPending || blocksBeforeConnect(with: 0, of: id) > 0
+      let slowest = slowestHolder(or: id, needing: part.count, amongPending: amongPending)
+      giveUp(slowest, at: now)
       if slowest == id { return }
     }
   }
 
-  private func slowestHolder(or id: ConnectionID, needing byteCount: Int) -> ConnectionID {
-    var held = byteCount
-    var holderCount = connections[id].partial.isEmpty ? 1 : 0
+  private mutating func giveUp(_ id: ConnectionID, size: Int = 0, at now: Instant) {
+    partials.gauge.dropped &+= 1
+    limitHit(.partialBlocks, on: id, size: size, .disconnected)
+    fail(id, .quotaExceeded, at: now)
+  }
+
+  /// Blocks of connections that have not said CONNECT, with as many bytes more for this one if it is one of them.
+  private func blocksBeforeConnect(with byteCount: Int, of id: ConnectionID) -> Int {
+    var count = 0
     var index = 0
     while index < limits.connectionsMax {
-      if let other = connections.handle(at: index), !connections[other].partial.isEmpty {
+      if let other = connections.handle(at: index), connections[other].state == .awaitingConnect {
+        count += partials.blockCount(for: connections[other].partial.byteCount + (other == id ? byteCount : 0))
+      }
+      index += 1
+    }
+    return count
+  }
+
+  private func isHolder(_ id: ConnectionID, amongPending: Bool) -> Bool {
+    !connections[id].partial.isEmpty && (connections[id].state == .awaitingConnect || !amongPending)
+  }
+
+  /// - Parameter amongPending: only who has not said CONNECT comes into question.
+  private func slowestHolder(or id: ConnectionID, needing byteCount: Int, amongPending: Bool) -> ConnectionID {
+    let isCounted = !amongPending || connections[id].state == .awaitingConnect
+    var held = isCounted ? byteCount : 0
+    var holderCount = isCounted && connections[id].partial.isEmpty ? 1 : 0
+    var index = 0
+    while index < limits.connectionsMax {
+      if let other = connections.handle(at: index), isHolder(other, amongPending: amongPending) {
         held += connections[other].partial.byteCount
         holderCount += 1
       }
@@ -275,7 +307,9 @@ extension Broker {
     var deadline = Instant.never
     index = 0
     while index < limits.connectionsMax {
-      if let other = connections.handle(at: index), connections[other].packetDeadline < deadline {
+      if let other = connections.handle(at: index), connections[other].packetDeadline < deadline,
+        other == id ? isCounted : isHolder(other, amongPending: amongPending)
+      {
         let wanted = connections[other].partial.byteCount + (other == id ? byteCount : 0)
         if wanted * holderCount >= held {
           slowest = other

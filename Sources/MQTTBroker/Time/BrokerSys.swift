@@ -30,9 +30,10 @@ extension Broker {
 
   private var refusedCount: UInt64 {
     counters.connectsRefused &+ connections.gauge.refused &+ counters.rateRefused &+ counters.pendingRefused
+      &+ counters.perAddressRefused
   }
 
-  public static var figureCount: Int { 32 }
+  public static var figureCount: Int { 33 }
 
   /// Topic and value of each of the broker's own numbers, 0..<figureCount. mosquitto's names where it has the
   /// number, so that what reads them there reads them here.
@@ -70,7 +71,8 @@ extension Broker {
     case 28: ("$SYS/tapline/closed/protocol_error", counters.protocolErrorClosed)
     case 29: ("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed)
     case 30: ("$SYS/tapline/closed/quota", counters.quotaClosed)
-    default: ("$SYS/tapline/closed/timeout", counters.keepAliveClosed)
+    case 31: ("$SYS/tapline/closed/timeout", counters.keepAliveClosed)
+    default: ("$SYS/tapline/clients/refused_per_address", counters.perAddressRefused)
     }
   }
 

@@ -110,6 +110,9 @@ extension Server {
       line.writeDecimal(UInt64(value))
       line.write(")")
       switch measure {
+      case .places where notice.size > 0:
+        line.write(": its share is exceeded with ")
+        line.writeDecimal(UInt64(notice.size))
       case .places: line.write(" are all in use")
       case .seconds: line.write(" are over")
       case .size:
@@ -125,6 +128,7 @@ extension Server {
       case .refused: line.write(" was refused")
       case .lostMessage: line.write(" has lost a message")
       case .disconnected: line.write(" was disconnected")
+      case .gaveWay where notice.isOfSource: line.write(" had sent no CONNECT and gave way to a newcomer")
       case .gaveWay: line.write(" was let in, and the session that was away longest has ended")
       }
       if count > 1 {

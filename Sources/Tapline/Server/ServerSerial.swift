@@ -33,6 +33,7 @@ extension Server {
     case .failure(let error): return failed(port, error.text, at: now)
     }
     let owner = Speaker.port(index).bits
+    makeWay(for: .local, at: now)
     guard let stream = streams.add(fd, .terminal, owner: owner, from: PeerAddress(serialLine: index)) else {
       Streams.close(unserved: fd)
       streamsReport.refusedCount += 1

@@ -36,6 +36,7 @@ extension Server {
 
   /// Makes a stream of what `open` opens, if its address may have one more. nil: refused and counted.
   func admit(_ source: SourceAddress, at now: Instant, open: () -> StreamID?) -> StreamID? {
+    makeWay(for: source, at: now)
     var opened: StreamID?
     let refusal = admission.admit(from: source, at: now) {
       opened = open()
@@ -52,10 +53,21 @@ extension Server {
     return opened
   }
 
+  /// Closes the stream that gives way to a newcomer from `source`, if one does. Not within a call of the broker's, which
+  /// knows some of them.
+  func makeWay(for source: SourceAddress, at now: Instant) {
+    guard !gateway.isInCall, let (bits, limit) = admission.givesWay(to: source, hasPlace: streams.hasRoom, at: now)
+    else { return }
+    let stream = StreamID(bits: bits)
+    let peer = streams.peer(of: stream)
+    close(stream, at: now)
+    callBroker { $0.streamGaveWay(limit, from: peer.map { SourceAddress($0) } ?? .local) }
+  }
+
   /// Closes a stream; who spoke on it is gone.
   func close(_ stream: StreamID, at now: Instant) {
     let speaker = Speaker(bits: streams.owner(of: stream))
-    admission.leave(stream.bits)
+    admission.end(stream.bits)
     streams.close(stream)
     streamsReport.isDue = true
     switch speaker {
@@ -185,12 +197,16 @@ extension Server {
 
 extension SourceAddress {
   init(_ peer: PeerAddress) {
-    var prefix: UInt64 = 0
-    for index in 0..<8 { prefix = prefix << 8 | UInt64(peer.ip[index]) }
+    var high: UInt64 = 0
+    var low: UInt64 = 0
+    for index in 0..<8 {
+      high = high << 8 | UInt64(peer.ip[index])
+      low = low << 8 | UInt64(peer.ip[8 + index])
+    }
     switch peer.family {
     case .unix, .serial: self = .local
-    case .ipv4: self = peer.isLoopback ? .local : SourceAddress(ipv4: UInt32(prefix >> 32))
-    case .ipv6: self = peer.isLoopback ? .local : SourceAddress(ipv6Prefix: prefix)
+    case .ipv4: self = SourceAddress(ipv4: UInt32(high >> 32))
+    case .ipv6: self = SourceAddress(ipv6: high, low)
     }
   }
 }

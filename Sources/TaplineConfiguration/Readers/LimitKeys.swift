@@ -41,6 +41,9 @@ extension LimitKey {
       LimitKey("connections", .count, 1...65_536, { $0.broker.connectionsMax }, { $0.broker.connectionsMax = $1 }),
       LimitKey("sessions", .count, entries, { $0.broker.sessionsMax }, { $0.broker.sessionsMax = $1 }),
       LimitKey(
+        "connections_per_address", .count, 1...65_536, { $0.broker.connectionsPerAddressMax },
+        { $0.broker.connectionsPerAddressMax = $1 }),
+      LimitKey(
         "pending_connections", .count, 1...65_536, { $0.broker.pendingConnectionsMax },
         { $0.broker.pendingConnectionsMax = $1 }),
       LimitKey(
