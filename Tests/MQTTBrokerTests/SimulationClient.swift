@@ -15,6 +15,7 @@ final class SimulatedClient {
   let mark: UInt8
   let isHonest: Bool
   var line: Line?
+  private var session: ModelSession?
   var unfinished: [Unfinished] = []
   private var lastPacketID: UInt16 = 0
 
@@ -37,7 +38,10 @@ final class SimulatedClient {
   func isWelcome(on line: Line, sessionPresent: Bool) {
     line.isReady = true
     guard isHonest else { return }
-    if !sessionPresent { unfinished.removeAll() }
+    // CONNACK of MQTT 3.1 does not say it (its §3.2).
+    let isKept = line.version == .v31 ? line.session === session : sessionPresent
+    session = line.session
+    if !isKept { unfinished.removeAll() }
     for entry in unfinished { line.outgoing += repeated(entry).bytes(line.version) }
   }
 
