@@ -49,7 +49,9 @@ public struct Limits: Sendable {
     let least = (min(2048, packetBytesMax) + partialBlockBytes - 1) / partialBlockBytes
     return min(max(partialBlockCount / 32, least), partialBlockCount)
   }
-  /// The same, of all of them together: who has said CONNECT has the rest.
+  /// Blocks that nobody loses to others: half of all, divided among the connections.
+  var partialBlocksOfOne: Int { partialBlockCount / 2 / connectionsMax }
+  /// As `partialBlocksBeforeConnect`, of all of them together: who has said CONNECT has the rest.
   var partialBlocksOfPending: Int { max(partialBlockCount / 8, partialBlocksBeforeConnect) }
 
   public var topicBytesMax = 512

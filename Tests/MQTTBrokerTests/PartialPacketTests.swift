@@ -95,6 +95,37 @@ import Testing
     world.finish()
   }
 
+  /// Twenty that hold 4000 bytes each, less than the mean, and send no more, do not throw out who sends a large packet,
+  /// nor another one that holds no more than its share.
+  @Test func whoLetsAPartLieGivesWayToWhoSends() {
+    var limits = Limits()
+    limits.sysIntervalSeconds = 3600
+    let names = (0..<20).map { "lying\($0)" }
+    let world = World(clients: names + ["small", "a"], limits: limits)
+    let payload = String(repeating: "x", count: 60_000)
+    let large = Packet.publish(topic: "t", payload: payload, qos: 1, packetID: 1).bytes(.v5)
+    world.send("small", bytes: Array(large[..<700]))
+    world.advance(seconds: 1)
+    for name in names {
+      world.send(name, bytes: Array(large[..<4000]))
+      world.advance(seconds: 0.005)
+    }
+    var position = 0
+    while position < large.count {
+      let end = min(position + 1460, large.count)
+      world.send("a", bytes: Array(large[position..<end]))
+      world.advance(seconds: 0.01)
+      position = end
+    }
+    world.expect("a", .pubAck(1, .noMatchingSubscribers))
+    #expect(world.isOpen("small"))
+    // As many as were needed, those that had lain for the longest.
+    let open = names.map { world.isOpen($0) }
+    #expect(open.contains(true) && open == open.sorted { !$0 && $1 })
+    #expect(world.pool("partial_blocks").dropped == open.count { !$0 })
+    world.finish()
+  }
+
   // MARK: Before CONNECT
 
   private func part(_ byteCount: Int) -> [UInt8] {
@@ -113,6 +144,7 @@ import Testing
     for name in pending {
       world.attach(name)
       world.send(name, bytes: part(2000))
+      world.advance(seconds: 0.002)
     }
     // An eighth of 256 blocks, 8 for each.
     #expect(pending.filter { world.isOpen($0) } == Array(pending.suffix(4)))

@@ -248,9 +248,8 @@ extension Broker {
 
   // MARK: Packets in part
 
-  /// When the blocks do not suffice, packets that have been under way the longest give way, of those that take no less
-  /// than the mean: so that many blocks held by few do not throw out those who hold one for a moment. Connections that
-  /// have not said CONNECT have a small share of their own, and go first.
+  /// When the blocks do not suffice, the slowest goes of those that hold more than their share. Connections that have not
+  /// said CONNECT have a small share together, and go first.
   private mutating func keep(_ part: Bytes, of id: ConnectionID, at now: Instant) {
     let isPending = connections[id].state == .awaitingConnect
     if isPending {
@@ -261,7 +260,7 @@ extension Broker {
       let isOverShare = isPending && blocksBeforeConnect(with: part.count, of: id) > limits.partialBlocksOfPending
       if !isOverShare, partials.append(part, to: &connections.address(id).pointee.partial) { return }
       let amongPending = isPending || blocksBeforeConnect(with: 0, of: id) > 0
-      let slowest = slowestHolder(or: id, needing: part.count, amongPending: amongPending)
+      let slowest = slowestHolder(or: id, amongPending: amongPending, at: now)
       giveUp(slowest, at: now)
       if slowest == id { return }
     }
@@ -286,34 +285,25 @@ extension Broker {
     return count
   }
 
-  private func isHolder(_ id: ConnectionID, amongPending: Bool) -> Bool {
-    !connections[id].partial.isEmpty && (connections[id].state == .awaitingConnect || !amongPending)
-  }
-
+  /// The one with the fewest bytes for the time since its packet began: whoever lets a part of one lie is slower than
+  /// whoever sends a large one.
   /// - Parameter amongPending: only who has not said CONNECT comes into question.
-  private func slowestHolder(or id: ConnectionID, needing byteCount: Int, amongPending: Bool) -> ConnectionID {
-    let isCounted = !amongPending || connections[id].state == .awaitingConnect
-    var held = isCounted ? byteCount : 0
-    var holderCount = isCounted && connections[id].partial.isEmpty ? 1 : 0
+  private func slowestHolder(or id: ConnectionID, amongPending: Bool, at now: Instant) -> ConnectionID {
+    var slowest = id
+    var (least, longest) = (Int.max, 1)  // bytes in milliseconds
     var index = 0
     while index < limits.connectionsMax {
-      if let other = connections.handle(at: index), isHolder(other, amongPending: amongPending) {
-        held += connections[other].partial.byteCount
-        holderCount += 1
-      }
-      index += 1
-    }
-    var slowest = id
-    var deadline = Instant.never
-    index = 0
-    while index < limits.connectionsMax {
-      if let other = connections.handle(at: index), connections[other].packetDeadline < deadline,
-        other == id ? isCounted : isHolder(other, amongPending: amongPending)
+      if let other = connections.handle(at: index), connections[other].packetDeadline != .never,
+        amongPending
+          ? connections[other].state == .awaitingConnect && !connections[other].partial.isEmpty
+          : partials.blockCount(for: connections[other].partial.byteCount) > limits.partialBlocksOfOne
       {
-        let wanted = connections[other].partial.byteCount + (other == id ? byteCount : 0)
-        if wanted * holderCount >= held {
+        let began = connections[other].packetDeadline.adding(seconds: -Int64(limits.packetSeconds))
+        let milliseconds = 1 + Int(max(0, now.since(began)) / 1_000_000)
+        let byteCount = connections[other].partial.byteCount
+        if least == .max || byteCount * longest < least * milliseconds {
           slowest = other
-          deadline = connections[other].packetDeadline
+          (least, longest) = (byteCount, milliseconds)
         }
       }
       index += 1
