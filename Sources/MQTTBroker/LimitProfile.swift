@@ -32,7 +32,7 @@ extension Limits {
 
   private mutating func setHouse() {
     connectionsMax = 96
-    connectionsPerAddressMax = 72
+    connectionsPerAddressMax = 64
     sessionsMax = 192
     pendingConnectionsMax = 48
     connectBurst = 192

@@ -14,8 +14,11 @@ public struct Limits: Sendable {
   public var sessionsMax = 128
   /// Of `connectionsMax`, those of one address, so that one host does not keep all others out. Not named it is
   /// `connectionsPerAddress(of: connectionsMax)`.
-  public var connectionsPerAddressMax = 48
-  static func connectionsPerAddress(of connections: Int) -> Int { max(1, connections * 3 / 4) }
+  public var connectionsPerAddressMax = 32
+  /// One address leaves a quarter of the connections to all others, and 32 at least, but need not do with less than 16.
+  static func connectionsPerAddress(of connections: Int) -> Int {
+    min(connections, max(connections - max(connections / 4, 32), 16))
+  }
   /// Of `connectionsMax`, those that no address can take: for unix sockets, serial lines, and what the embedding program
   /// brings, so that whoever looks after the board gets in.
   var connectionsKeptForLocal: Int { min(2, connectionsMax / 8) }

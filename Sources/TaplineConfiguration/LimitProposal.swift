@@ -33,7 +33,9 @@ public struct LimitProposal {
     let subscriptions = 4 * clients + 12 * size
     let chunks = packetBytes / profile.outboxChunkBytes + 4 + size / 2
     let wanted: [(name: StaticString, value: Int)] = [
-      ("connections", clients), ("sessions", 2 * clients), ("packet_bytes", packetBytes),
+      // Two places are kept, and all clients may be behind one router.
+      ("connections", clients + 2), ("connections_per_address", clients), ("sessions", 2 * clients + 2),
+      ("packet_bytes", packetBytes),
       ("partial_blocks", packetBytes / profile.partialBlockBytes + 2 * size),
       ("topic_nodes", 3 * retained + subscriptions + 6 * needs.taps + 64), ("topic_name_cells", 8 * size + clients),
       ("subscriptions", subscriptions), ("messages", messages), ("blocks", 2 * packetBlocks + 2 * messages),

@@ -10,8 +10,8 @@ import Testing
   ) {
     withReservation { reservation in
       var table = SourceTable(
-        capacity: capacity, connectsPerSecond: connectsPerSecond, burst: burst, countMax: countMax, pendingMax: pendingMax,
-        name: "sources", in: &reservation)
+        capacity: capacity, connectsPerSecond: connectsPerSecond, burst: burst, countMax: countMax,
+        pendingMax: pendingMax, name: "sources", in: &reservation)
       body(&table)
     }
   }

@@ -11,13 +11,13 @@ import Testing
     return path
   }
 
-  @Test func sixteenArriveInATurn() throws {
+  @Test func eightArriveInATurn() throws {
     let world = StreamsWorld(capacity: 32)
     let directory = TemporaryDirectory()
     let path = try listen(world, directory)
-    let clients = (0..<20).map { _ in SocketTests().connect(path: path) }
-    #expect(world.turn() == Array(repeating: .arrived(0), count: 16))
-    #expect(world.gauge.used == 16)
+    let clients = (0..<12).map { _ in SocketTests().connect(path: path) }
+    #expect(world.turn() == Array(repeating: .arrived(0), count: 8))
+    #expect(world.gauge.used == 8)
     #expect(world.owner(of: world.stream(at: 0)!) == 9)
     let rest = world.turn().filter { $0 == .arrived(0) }
     #expect(rest.count == 4)

@@ -14,16 +14,16 @@ import Testing
     var admission: Admission
     private let region: UnsafeMutableRawBufferPointer
 
-    init(_ change: (inout Limits) -> Void) {
+    init(serialCount: Int = 0, _ change: (inout Limits) -> Void) {
       var limits = Limits.forTests
       limits.connectSeconds = 10
       change(&limits)
       var plan = Reservation.counting()
-      _ = Admission(limits, in: &plan)
+      _ = Admission(limits, serialCount: serialCount, in: &plan)
       region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
       region.initializeMemory(as: UInt8.self, repeating: 0)
       var reservation = Reservation(region: region)
-      admission = Admission(limits, in: &reservation)
+      admission = Admission(limits, serialCount: serialCount, in: &reservation)
     }
 
     deinit { region.deallocate() }
@@ -141,10 +141,11 @@ import Testing
     #expect(control.admission.countsOfAddresses == (3, 1) && control.admission.distantCount == 3)
   }
 
-  /// min(2, connections / 8), of which one host's addresses get none.
-  @Test(arguments: [(1, 0), (7, 0), (8, 1), (15, 1), (16, 2), (1024, 2)])
-  func someAreKeptForWhoHasNoAddress(connections: Int, kept: Int) {
-    let control = Control {
+  /// min(2, connections / 8), of which one host's addresses get none, and one for each serial line.
+  @Test(arguments: [(1, 0), (7, 0), (8, 1), (15, 1), (16, 2), (1024, 2)], [0, 1])
+  func someAreKeptForWhoHasNoAddress(_ row: (connections: Int, kept: Int), serialCount: Int) {
+    let (connections, kept) = (row.connections, row.kept + serialCount)
+    let control = Control(serialCount: serialCount) {
       $0.connectionsMax = connections
       $0.sessionsMax = connections
       $0.pendingConnectionsMax = connections

@@ -101,6 +101,7 @@ final class Simulation {
     var limits = Limits()
     limits.connectionsMax = 3 + random.below(4)
     limits.pendingConnectionsMax = 1 + random.below(3)
+    limits.connectionsPerAddressMax = limits.connectionsMax - 2
     limits.sessionsMax = limits.connectionsMax + random.below(3)
     limits.packetBytesMax = 2048
     limits.partialBlockBytes = 64

@@ -110,12 +110,16 @@ import Testing
     #expect(connections.subscriptionsMax == 1024 + 8 * 236 && connections.deliveriesMax == 3072 + 8 * 236)
     #expect(connections.connectionsPerAddressMax == 225)
     #expect(try read("connections: 300, connections_per_address: 300").connectionsPerAddressMax == 300)
-    #expect(try read("connections: 1").connectionsPerAddressMax == 1)
+    for (connections, most) in [
+      (1, 1), (16, 16), (20, 16), (48, 16), (49, 17), (64, 32), (96, 64), (128, 96), (129, 97),
+    ] {
+      #expect(try read("connections: \(connections)").connectionsPerAddressMax == most)
+    }
     #expect(try read("connections: 10").pendingConnectionsMax == 10)
     #expect(try read("connections: 10").sessionsMax == 128)
     let sessions = try read("sessions: 20")
     #expect(sessions.connectionsMax == 20 && sessions.pendingConnectionsMax == 20)
-    #expect(sessions.connectionsPerAddressMax == 15)
+    #expect(sessions.connectionsPerAddressMax == 16)
 
     let retained = try read("retained: 5000")
     #expect(retained.messagesMax == 5512 && retained.topicNodesMax >= 3 * 5000)

@@ -57,7 +57,10 @@ struct PlanProfileTests {
       case .fits(let text):
         let pasted = try readConfiguration(string(text.bytes))
         #expect(Server.plan(pasted).totalBytes <= budget)
-        #expect(pasted.limits.connectionsMax == clients && pasted.limits.sessionsMax == 2 * clients)
+        let limits = pasted.limits
+        // Two places are kept for who has no address.
+        #expect(limits.connectionsMax == min(clients + 2, 65_536) && limits.sessionsMax == 2 * clients + 2)
+        #expect(limits.connectionsPerAddressMax == clients)
         // A larger budget brings no less.
         #expect(pasted.limits.retainedMax >= retained)
         retained = pasted.limits.retainedMax

@@ -2,6 +2,7 @@
 tell."""
 
 import os
+import signal
 import socket
 import time
 
@@ -26,7 +27,8 @@ def is_closed(client):
 def test_connection_storm(make_daemon, steady, served, some, note):
     """2,000 attempts at a limit of 64: who is connected stays, who stays silent gives way and is counted, then all is
     well. No deadline makes room."""
-    daemon = make_daemon(connections=64, pending_connections=32, pending_per_address=64, connect_seconds=3600)
+    daemon = make_daemon(connections=64, connections_per_address=64, pending_connections=32, pending_per_address=64,
+                         connect_seconds=3600)
     others = served(daemon)
     attempts = some(2000)
     clock = time.monotonic()
@@ -145,8 +147,8 @@ def test_one_address_fills_all_places(make_daemon, steady, tmp_path):
     daemon = make_daemon(listeners=["{address: 127.0.0.1, port: PORT}", f"{{unix: {path}}}"])
     with steady(daemon):
         idle = [from_address("127.0.0.2", daemon, f"idle-{index}") for index in range(60)]
-        assert [client is not None for client in idle] == 48 * [True] + 12 * [False]
-        clients = [daemon.connect(f"client-{index}") for index in range(14)]
+        assert [client is not None for client in idle] == 32 * [True] + 28 * [False]
+        clients = [daemon.connect(f"client-{index}") for index in range(30)]
         with pytest.raises((raw.Closed, ConnectionError)):
             daemon.connect("one too many")
         with raw.Client(str(path)).connect("administrator") as administrator:
@@ -161,13 +163,27 @@ def test_one_address_fills_all_places(make_daemon, steady, tmp_path):
         wait(lambda: all(is_closed(client) for client in silent), "40 of 40 closed")
         for client in clients:
             client.ping().close()
-        for client in idle[:48]:
+        for client in idle[:32]:
             assert not is_closed(client)
             client.close()
         for client in silent:
             client.close()
-    counter(daemon, "clients/refused_per_address", lambda value: value == 12)
+    counter(daemon, "clients/refused_per_address", lambda value: value == 28)
     assert daemon.log.count("connections refused from 127.0.0.2: Quota exceeded; see limits: connections_per_address") == 1
+
+
+def test_all_of_one_address_come_at_once(make_daemon, build, steady):
+    """As many as one address may have, more than may await their CONNECT at a time, are there when the process goes on."""
+    daemon = make_daemon(build=build)
+    with steady(daemon):
+        daemon.process.send_signal(signal.SIGSTOP)
+        wait(lambda: daemon.state.startswith("T"), "stop")
+        clients = [raw.Client(daemon.port).send(raw.connect(f"client-{index}")) for index in range(32)]
+        daemon.process.send_signal(signal.SIGCONT)
+        for client in clients:
+            client.expect(raw.CONNACK)
+        for client in clients:
+            client.close()
 
 
 def test_two_clients_with_one_identifier(make_daemon, steady, served):

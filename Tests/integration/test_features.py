@@ -200,8 +200,9 @@ def test_large_payload(daemon, version, qos):
 
 
 @pytest.mark.smoke
-def test_many_subscribers_of_one_topic(daemon, some):
+def test_many_subscribers_of_one_topic(make_daemon, some):
     """Fan-out: the same message for 40 clients, in both versions and each QoS."""
+    daemon = make_daemon(connections_per_address=64)
     readers = []
     for index in range(40):
         reader = daemon.connect(f"reader-{index}", 5 if index % 2 else 4)

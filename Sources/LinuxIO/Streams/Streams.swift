@@ -18,8 +18,9 @@ public struct Streams: ~Copyable {
   public static var partsMax: Int { 72 }
   /// Reads in one turn.
   public static var readsMax: Int { 64 }
-  /// Connections that a listener takes in one turn, so that a storm of them does not hold up who is connected.
-  public static var acceptsMax: Int { 16 }
+  /// Connections that a listener takes in one turn, so that a storm of them does not hold up who is connected. They are
+  /// read in the turn after, behind as many new ones: what comes with a connection is known of the 8 before.
+  public static var acceptsMax: Int { 8 }
 
   private struct OpenListener {
     let listener: Listener

@@ -6,7 +6,7 @@ public import Bounded
 ///
 /// A stream is *pending* from its arrival to its accepted CONNECT or its end. `pendingConnectionsMax` streams may be pending
 /// at a time. Of one address there may be `connectionsPerAddressMax` streams, `pendingPerAddressMax` of them pending. A
-/// few places are for streams without an address only. When all places are taken, the stream that has been pending for the
+/// few places, and one for each serial line, are for streams without an address only. When all places are taken, the stream that has been pending for the
 /// longest gives way to a newcomer (`givesWay`). One that stays silent is told of by `popExpired` when `connectSeconds`
 /// are over; from its first byte on somebody else keeps that deadline.
 ///
@@ -44,7 +44,8 @@ public struct Admission: ~Copyable {
   private var firstSilent: UInt32 = 0
   private var latestDeadline = Instant(nanoseconds: 0)
 
-  public init(_ limits: Limits, in reservation: inout Reservation) {
+  /// - Parameter serialCount: serial lines, whose streams are not admitted here.
+  public init(_ limits: Limits, serialCount: Int = 0, in reservation: inout Reservation) {
     sources = SourceTable(
       capacity: limits.connectionsMax + 2 * limits.pendingConnectionsMax, connectsPerSecond: limits.connectsPerSecond,
       burst: limits.connectBurst, countMax: limits.connectionsPerAddressMax, pendingMax: limits.pendingPerAddressMax,
@@ -52,7 +53,7 @@ public struct Admission: ~Copyable {
     places = FixedArray(count: limits.connectionsMax, name: "admitted connections", in: &reservation)
     connectSeconds = Int64(limits.connectSeconds)
     pendingMax = limits.pendingConnectionsMax
-    distantMax = limits.connectionsMax - limits.connectionsKeptForLocal
+    distantMax = max(0, limits.connectionsMax - limits.connectionsKeptForLocal - serialCount)
   }
 
   // MARK: Arrival

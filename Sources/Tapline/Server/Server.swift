@@ -116,7 +116,8 @@ public final class Server {
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
       keys: try Server.drawKeys(), board: board, in: &reservation)
     loop = LoopMemory(in: &reservation)
-    admission = Admission(configuration.limits, in: &reservation)
+    admission = Admission(
+      configuration.limits, serialCount: configuration.listeners.count { $0.isSerial }, in: &reservation)
     streams = Server.streams(configuration.limits, configuration.loopLimits, poller, in: &reservation)
     socketListeners = configuration.listeners.filter { !$0.isSerial }
     ports = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
