@@ -86,7 +86,9 @@ public struct Limits: Sendable {
   /// one class cannot starve another.
   public var blocksKeptForQoS = 512
   public var blocksKeptForRetained = 256
-  /// Blocks that messages of more than 8 blocks leave free, so that a queue of large ones does not keep the small ones
+  /// Whether a message of so many bytes is a small one.
+  func isSmall(byteCount: Int) -> Bool { byteCount <= 8 * blockBytes }
+  /// Blocks that other messages leave free, so that a queue of large ones does not keep the small ones
   /// of all others out.
   public var blocksKeptForSmall: Int { blockCount / 32 }
   public var retainedMax = 1024

@@ -148,4 +148,43 @@ struct GiveWayTests {
     #expect(again.first?.packetID == sent[1].packetID)
     world.finish()
   }
+
+  /// Retained messages have all that they may have of the blocks, and sessions that are away hold the others, each of
+  /// them within its share.
+  private func fullWorld() -> World {
+    let world = World(clients: ["hoarder", "live"], limits: Limits())
+    world.subscribe("live", "z", qos: 1)
+    var index = 0
+    while world.broker.counters.publishesRefused == 0 {
+      let payload = String(repeating: "x", count: index < 110 ? 2000 : 100)
+      world.send("hoarder", .publish(topic: "r/\(index)", payload: payload, qos: 1, packetID: 1, retain: true))
+      index += 1
+    }
+    for index in 0..<40 {
+      world.connect("away\(index)", sessionExpiry: 1000)
+      world.subscribe("away\(index)", "q/\(index)", qos: 1)
+      world.lose("away\(index)")
+      for _ in 0..<3 {
+        world.send(
+          "hoarder",
+          .publish(topic: "q/\(index)", payload: String(repeating: "x", count: 250), qos: 1, packetID: 1))
+      }
+    }
+    return world
+  }
+
+  @Test(arguments: [ProtocolVersion.v5, .v311]) func sharesAreOfWhatIsLeft(version: ProtocolVersion) {
+    let world = fullWorld()
+    world.connect("pub", version)
+    for index in 0..<20 {
+      world.send("pub", .publish(topic: "z", payload: "\(index)", qos: 1, packetID: 1))
+      world.expect("pub", .pubAck(1))
+      guard case .publish(_, "\(index)", 1, let id, false, false, _)? = world.takeFirst("live") else {
+        Issue.record("message \(index) did not arrive")
+        return
+      }
+      world.send("live", .pubAck(id))
+    }
+    world.finish()
+  }
 }

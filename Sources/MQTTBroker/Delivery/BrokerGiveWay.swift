@@ -35,9 +35,13 @@ struct Holders: ~Copyable {
 
   /// What it can give up of blocks, in units of 32 bytes, if it holds more than its share; 0: nothing.
   @inline(__always) fileprivate func byteWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
+    session.pointee.outgoing.heldUnits > unitShare ? weightOfAll(session) : 0
+  }
+
+  /// What it holds of blocks, in units of 32 bytes.
+  @inline(__always) fileprivate func weightOfAll(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
     let units = session.pointee.outgoing.heldUnits
-    guard units > unitShare else { return 0 }
-    return units | (session.pointee.connection.isNull ? Holders.absent : 0)
+    return units == 0 ? 0 : units | (session.pointee.connection.isNull ? Holders.absent : 0)
   }
 
   /// The session holds more than before, or its client has gone.
@@ -63,16 +67,38 @@ extension Broker {
     }
   }
 
-  /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up.
+  /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up. Retained messages
+  /// and Wills may leave less than the shares together: then a small message has room made by those within them.
   mutating func makeRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int, at now: Instant) {
     sweepQueuesIfDue(at: now)
     while !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
-      guard
-        let index = holders.byBytes.heaviest({ index in
-          sessions.handle(at: index).map { holders.byteWeight(sessions.address($0)) } ?? 0
-        }), giveWay(sessions.handle(at: index)!)
-      else { return }
+      let index = holders.byBytes.heaviest { index in
+        sessions.handle(at: index).map { holders.byteWeight(sessions.address($0)) } ?? 0
+      }
+      guard let holder = index.map({ sessions.handle(at: $0)! }) ?? holderOfMost(for: message), giveWay(holder) else {
+        return
+      }
     }
+  }
+
+  /// Who holds the most, though no more than its share; nil: nobody holds anything, or the message is not small.
+  private mutating func holderOfMost(for message: Inbound) -> Handle<Session>? {
+    guard limits.isSmall(byteCount: message.byteCount) else { return nil }
+    var holder = Handle<Session>.null
+    var most: UInt32 = 0
+    var index = 0
+    while index < limits.sessionsMax {
+      if let session = sessions.handle(at: index) {
+        let weight = holders.weightOfAll(sessions.address(session))
+        if weight > most {
+          most = weight
+          holder = session
+        }
+      }
+      index += 1
+    }
+    work.did(limits.sessionsMax / 8)
+    return holder.isNull ? nil : holder
   }
 
   private mutating func sweepQueuesIfDue(at now: Instant) {

@@ -67,7 +67,7 @@ extension Broker {
     }
     let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
     let alsoKept = isPromised || keepsRetained ? 0 : limits.blocksKeptForQoS
-    let isSmall = keepsRetained || message.byteCount <= 8 * limits.blockBytes
+    let isSmall = keepsRetained || limits.isSmall(byteCount: message.byteCount)
     var keepingFree = kept + alsoKept + (isSmall ? 0 : limits.blocksKeptForSmall)
     // Places are kept for what the board has to say, and one more, as a message is stored before the one that it replaces
     // goes.
