@@ -187,4 +187,21 @@ struct GiveWayTests {
     }
     world.finish()
   }
+
+  /// A client is not refused for the Will that it brings, while others hold messages that can give way.
+  @Test(arguments: [ProtocolVersion.v5, .v311]) func willsFindRoom(version: ProtocolVersion) {
+    let world = fullWorld()
+    for index in 0..<30 {
+      world.connect("c\(index)", version, will: WillFields(topic: "z", payload: "gone \(index)", qos: 1))
+    }
+    for index in 0..<30 {
+      world.lose("c\(index)")
+      guard case .publish(_, "gone \(index)", 1, let id, false, false, _)? = world.takeFirst("live") else {
+        Issue.record("Will \(index) did not arrive")
+        return
+      }
+      world.send("live", .pubAck(id))
+    }
+    world.finish()
+  }
 }

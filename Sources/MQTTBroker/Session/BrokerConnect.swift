@@ -58,7 +58,7 @@ extension Broker {
     }
     var will = Handle<Message>.null
     if let wanted = connect.will {
-      guard let stored = storeWill(wanted) else {
+      guard let stored = storeWill(wanted, at: now) else {
         limitHit(messages.hasRoom ? .blocks : .messages, on: id)
         refuse(id, .quotaExceeded, at: now)
         return

@@ -3,18 +3,25 @@ import MQTTWire
 
 /// Wills (§3.1.2.5, §3.1.3.2): stored with CONNECT, published or dropped when the session's connection has ended.
 extension Broker {
-  /// Keeps a Will with its own properties that travel with it (§3.1.3.2).
-  mutating func storeWill(_ will: Will) -> Handle<Message>? {
+  /// Keeps a Will with its own properties that travel with it (§3.1.3.2). A small one has room made for it, as a message
+  /// with QoS 1 has; `nil`: there is none.
+  mutating func storeWill(_ will: Will, at now: Instant) -> Handle<Message>? {
     var writer = messageScratch.writer()
     Publish.writeForwardable(will.properties, into: &writer)
     var expiresAt = Instant.never
     // Until it is published this holds the interval itself (§3.1.3.2.4).
     if let seconds = will.messageExpirySeconds { expiresAt = Instant(nanoseconds: 0).adding(seconds: Int64(seconds)) }
-    return messages.store(
-      Inbound(
-        topic: will.topic, forwarded: writer.written, payload: will.payload, qos: will.qos, retain: will.retain,
-        expiresAt: expiresAt, publisher: .null),
-      keepingFree: limits.blocksKeptForQoS + limits.blocksKeptForRetained)
+    let message = Inbound(
+      topic: will.topic, forwarded: writer.written, payload: will.payload, qos: will.qos, retain: will.retain,
+      expiresAt: expiresAt, publisher: .null)
+    // Wills lie there for as long as their clients are connected, so most of what is kept for QoS stays free of them.
+    let isSmall = message.byteCount <= 2 * limits.blockBytes
+    let keepingFree = limits.blocksKeptForRetained + (isSmall ? limits.blocksKeptForQoS / 4 : limits.blocksKeptForQoS)
+    let keepingMessages = ownedCount > 0 ? retained.keptCount + 1 : 0
+    if !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
+      makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)
+    }
+    return messages.store(message, keepingFree: keepingFree, keepingMessages: keepingMessages)
   }
 
   mutating func dropWill(_ session: Handle<Session>) {
