@@ -99,4 +99,29 @@ struct OwnTopicTests {
     world.subscribe("late", "b/relay")
     #expect(world.takeAll("late").last == .publish(topic: "b/relay", payload: "OFF", retain: true))
   }
+
+  /// The board's words may be more than retained messages may have: clients go on replacing theirs.
+  @Test(arguments: [ProtocolVersion.v5, .v311]) func clientsReplaceTheirsBesides(version: ProtocolVersion) {
+    let world = world()
+    world.connect("c", version)
+    world.send("c", .publish(topic: "mine", payload: "old", qos: 1, packetID: 1, retain: true))
+    world.expect("c", .pubAck(1))
+    world.connect("hoarder")
+    var index = 0
+    for byteCount in [20_000, 2000, 1] {
+      let before = world.broker.counters.publishesRefused
+      while world.broker.counters.publishesRefused == before {
+        let payload = String(repeating: "x", count: byteCount)
+        world.send("hoarder", .publish(topic: "r/\(index)", payload: payload, qos: 1, packetID: 1, retain: true))
+        index += 1
+      }
+    }
+    world.publish(topic: "b/relay", payload: String(repeating: "x", count: 300), retain: true)
+    world.send("c", .publish(topic: "mine", payload: "new", qos: 1, packetID: 1, retain: true))
+    world.expect("c", .pubAck(1))
+    world.connect("late")
+    world.subscribe("late", "mine")
+    world.expect("late", .publish(topic: "mine", payload: "new", retain: true))
+    world.finish()
+  }
 }

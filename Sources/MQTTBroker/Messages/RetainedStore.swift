@@ -56,7 +56,8 @@ struct RetainedStore: ~Copyable {
     let isOwned = topics[node].isOwned
     if !topics[node].retained.isNull {
       let slot = topics[node].retained
-      return isOwned || blocks - oldBlockCount(slot, messages) <= blockCountMax ? slot : nil
+      // The board's own may be beyond the bound: what is no larger than before finds its place all the same.
+      return isOwned || blocks - oldBlockCount(slot, messages) <= max(blockCount, blockCountMax) ? slot : nil
     }
     guard isOwned || blocks <= blockCountMax && slots.gauge.free > keptCount,
       let slot = slots.lend(Retained(node: node))
