@@ -155,10 +155,13 @@ struct GiveWayTests {
     let world = World(clients: ["hoarder", "live"], limits: Limits())
     world.subscribe("live", "z", qos: 1)
     var index = 0
-    while world.broker.counters.publishesRefused == 0 {
-      let payload = String(repeating: "x", count: index < 110 ? 2000 : 100)
-      world.send("hoarder", .publish(topic: "r/\(index)", payload: payload, qos: 1, packetID: 1, retain: true))
-      index += 1
+    for byteCount in [2000, 150, 1] {
+      let before = world.broker.counters.publishesRefused
+      while world.broker.counters.publishesRefused == before {
+        let payload = String(repeating: "x", count: byteCount)
+        world.send("hoarder", .publish(topic: "r/\(index)", payload: payload, qos: 1, packetID: 1, retain: true))
+        index += 1
+      }
     }
     for index in 0..<40 {
       world.connect("away\(index)", sessionExpiry: 1000)
@@ -177,9 +180,10 @@ struct GiveWayTests {
     let world = fullWorld()
     world.connect("pub", version)
     for index in 0..<20 {
-      world.send("pub", .publish(topic: "z", payload: "\(index)", qos: 1, packetID: 1))
+      let payload = "\(index) " + String(repeating: "x", count: 600)
+      world.send("pub", .publish(topic: "z", payload: payload, qos: 1, packetID: 1))
       world.expect("pub", .pubAck(1))
-      guard case .publish(_, "\(index)", 1, let id, false, false, _)? = world.takeFirst("live") else {
+      guard case .publish(_, payload, 1, let id, false, false, _)? = world.takeFirst("live") else {
         Issue.record("message \(index) did not arrive")
         return
       }
@@ -202,6 +206,46 @@ struct GiveWayTests {
       }
       world.send("live", .pubAck(id))
     }
+    world.finish()
+  }
+
+  /// What cannot find room takes nobody's messages.
+  @Test func nothingGivesWayInVain() {
+    let world = fullWorld()
+    let before = world.pool("deliveries").used
+    let payload = String(repeating: "x", count: 700)
+    for index in 0..<10 {
+      world.connect("c\(index)", will: WillFields(topic: "z", payload: payload, qos: 1), reason: .quotaExceeded)
+    }
+    world.send("hoarder", .publish(topic: "z", payload: payload + payload + payload + payload, qos: 1, packetID: 1))
+    #expect(world.pool("deliveries").used == before && before > 0)
+    world.finish()
+  }
+
+  /// Retained messages reach a new subscription though the deliveries are all taken.
+  @Test func replayFindsRoom() {
+    var limits = Limits()
+    limits.deliveriesMax = 400
+    let world = World(clients: ["pub", "new"], limits: limits)
+    for index in 0..<20 {
+      world.send("pub", .publish(topic: "r/\(index)", payload: "x", qos: 1, packetID: 1, retain: true))
+    }
+    for index in 0..<4 {
+      world.connect("away\(index)", sessionExpiry: 1000)
+      world.subscribe("away\(index)", "#", qos: 1, retainHandling: 2)
+      world.lose("away\(index)")
+    }
+    for _ in 0..<100 { world.send("pub", .publish(topic: "z", payload: "x", qos: 1, packetID: 1)) }
+    #expect(world.pool("deliveries").free == 0)
+    world.subscribe("new", "r/#", qos: 1)
+    var got: Set<String> = []
+    while let packet = world.takeFirst("new") {
+      if let topic = packet.topic, let id = packet.packetID {
+        got.insert(topic)
+        world.send("new", .pubAck(id))
+      }
+    }
+    #expect(got.count == 20)
     world.finish()
   }
 }

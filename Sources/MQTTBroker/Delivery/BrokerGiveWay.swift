@@ -15,7 +15,7 @@ struct Holders: ~Copyable {
   init(limits: Limits, in reservation: inout Reservation) {
     byEntries = HeaviestFinder(count: limits.sessionsMax, name: "holders of deliveries", in: &reservation)
     byBytes = HeaviestFinder(count: limits.sessionsMax, name: "holders of blocks", in: &reservation)
-    entryShare = limits.deliveriesMax / (2 * limits.sessionsMax)
+    entryShare = max(1, limits.deliveriesMax / (2 * limits.sessionsMax))
     unitShare = UInt32(limits.blockCount * (limits.blockBytes / 32) / (2 * limits.sessionsMax))
   }
 
@@ -35,13 +35,9 @@ struct Holders: ~Copyable {
 
   /// What it can give up of blocks, in units of 32 bytes, if it holds more than its share; 0: nothing.
   @inline(__always) fileprivate func byteWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
-    session.pointee.outgoing.heldUnits > unitShare ? weightOfAll(session) : 0
-  }
-
-  /// What it holds of blocks, in units of 32 bytes.
-  @inline(__always) fileprivate func weightOfAll(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
     let units = session.pointee.outgoing.heldUnits
-    return units == 0 ? 0 : units | (session.pointee.connection.isNull ? Holders.absent : 0)
+    guard units > unitShare else { return 0 }
+    return units | (session.pointee.connection.isNull ? Holders.absent : 0)
   }
 
   /// The session holds more than before, or its client has gone.
@@ -68,8 +64,13 @@ extension Broker {
   }
 
   /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up. Retained messages
-  /// and Wills may leave less than the shares together: then a small message has room made by those within them.
+  /// and Wills may leave less than the shares together: then a small message has room made by those within them, and by
+  /// who holds the most of these. Nobody gives way to a message for which retained messages alone leave no room.
   mutating func makeRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int, at now: Instant) {
+    let blocksLeft = limits.blockCount - retained.blockCount
+    guard messages.bodies.blockCount(for: message.byteCount) + keepingFree <= blocksLeft,
+      limits.messagesMax - retained.gauge.used > keepingMessages
+    else { return }
     sweepQueuesIfDue(at: now)
     while !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
       let index = holders.byBytes.heaviest { index in
@@ -81,7 +82,8 @@ extension Broker {
     }
   }
 
-  /// Who holds the most, though no more than its share; nil: nobody holds anything, or the message is not small.
+  /// Who holds the most, with a client or without, though no more than its share; nil: nobody holds anything, or the
+  /// message is not small.
   private mutating func holderOfMost(for message: Inbound) -> Handle<Session>? {
     guard limits.isSmall(byteCount: message.byteCount) else { return nil }
     var holder = Handle<Session>.null
@@ -89,9 +91,9 @@ extension Broker {
     var index = 0
     while index < limits.sessionsMax {
       if let session = sessions.handle(at: index) {
-        let weight = holders.weightOfAll(sessions.address(session))
-        if weight > most {
-          most = weight
+        let units = sessions[session].outgoing.heldUnits
+        if units > most {
+          most = units
           holder = session
         }
       }

@@ -79,6 +79,7 @@ extension Broker {
     if qos != .atMostOnce {
       // One at a time through the queue: the next follows when this one has left it.
       guard sessions.readiness(session) == 3 else { return false }
+      if !deliveries.hasRoom { makeRoom(forDeliveries: 1, identifierCells: 0, at: now) }
       guard deliveries.hasRoom else { return waitForRoom(id) }
       enqueue(receiver, message, qos: qos, retain: true)
       _ = sendQueued(session, on: id, at: now)  // queued is as good as sent
