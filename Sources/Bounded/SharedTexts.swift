@@ -1,7 +1,7 @@
 /// A fixed number of rows of texts for each of a number of owners, lent with all rows empty. The texts lie in cells of 64
 /// bytes that all share, as room for the longest text in each row would be unused mostly. Each owner is sure of a cell for
-/// each of its first rows. The further rows are optional: they take no cell that an owner is sure of, and leave half of
-/// the shared ones free.
+/// each of its first rows, and of its part of half of the others. The further rows are optional: they take no cell that an
+/// owner is sure of, nor what is left of that half.
 ///
 /// Invariant: an owner's count is the cells of its rows that are not optional; free cells are at least what all owners,
 /// lent or not, are short of their sure ones.
@@ -13,10 +13,12 @@ public struct SharedTexts: ~Copyable {
   let rows: FixedArray<Body>
   private(set) var cells: BlockPool
   private let rowsPerOwner: Int
-  let sureRows: Int
+  private let sureRows: Int
+  /// Cells that each owner is sure of.
+  let sureCells: Int
   /// Free cells that owners are sure of.
   private(set) var keptBack: Int
-  private let sharedCells: Int
+  private let keptFromOptional: Int
 
   public init(
     ownerCount: Int, sureRows: Int, optionalRows: Int, sharedCells: Int, name: StaticString,
@@ -28,8 +30,9 @@ public struct SharedTexts: ~Copyable {
     cells = BlockPool(
       blockCount: ownerCount * sureRows + sharedCells, blockBytes: 64, name: "  cells", in: &reservation)
     self.sureRows = sureRows
-    self.sharedCells = sharedCells
-    keptBack = ownerCount * sureRows
+    sureCells = sureRows + (ownerCount > 0 ? sharedCells / (2 * ownerCount) : 0)
+    keptBack = ownerCount * sureCells
+    keptFromOptional = sharedCells / 2 - ownerCount * (sureCells - sureRows)
   }
 
   public var gauge: Gauge { owners.gauge }
@@ -78,8 +81,8 @@ public struct SharedTexts: ~Copyable {
   }
 
   private func keptFree(for byteCount: Int, _ row: Int, of owner: Handle<Owner>) -> Int {
-    guard row < sureRows else { return keptBack + sharedCells / 2 }
-    return keptBack - min(cells.blockCount(for: byteCount), max(0, sureRows - Int(owners[owner].cellCount)))
+    guard row < sureRows else { return keptBack + keptFromOptional }
+    return keptBack - min(cells.blockCount(for: byteCount), max(0, sureCells - Int(owners[owner].cellCount)))
   }
 
   public mutating func clear(_ row: Int, of owner: Handle<Owner>) {
@@ -91,9 +94,9 @@ public struct SharedTexts: ~Copyable {
   }
 
   private mutating func count(_ owner: Handle<Owner>, _ change: Int) {
-    let before = max(0, sureRows - Int(owners[owner].cellCount))
+    let before = max(0, sureCells - Int(owners[owner].cellCount))
     owners[owner].cellCount = UInt32(Int(owners[owner].cellCount) + change)
-    keptBack += max(0, sureRows - Int(owners[owner].cellCount)) - before
+    keptBack += max(0, sureCells - Int(owners[owner].cellCount)) - before
   }
 
   private func place(_ row: Int, _ owner: Handle<Owner>) -> Int {

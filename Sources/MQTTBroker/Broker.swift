@@ -71,6 +71,7 @@ public struct Broker: ~Copyable {
   var retained: RetainedStore
   var deliveries: DeliveryStore
   let holders: Holders
+  var shares: Shares
   var outboxes: Outboxes
   var acks: AckGate
   /// Packets that have arrived in part; one that is complete is put together in `assembled`.
@@ -97,6 +98,7 @@ public struct Broker: ~Copyable {
 
   var startedAt = Instant(nanoseconds: 0)
   var loads = Loads()
+  var sys = SysRound()
   /// Connections that have not been accepted yet.
   var pendingCount = 0
 
@@ -108,13 +110,14 @@ public struct Broker: ~Copyable {
     sessions = SessionStore(limits: limits, keys: keys, in: &reservation)
     packetIDs = PacketIDStore(limits: limits, in: &reservation)
     topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
-    subscriptions = SubscriptionStore(limits: limits, in: &reservation)
+    subscriptions = SubscriptionStore(limits: limits, key: keys.names, in: &reservation)
     taps = FixedArray(count: limits.tapsMax, name: "taps", in: &reservation)
     repeated = RepeatedMessages(key: keys.names, in: &reservation)
     messages = MessageStore(limits: limits, in: &reservation)
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)
     holders = Holders(limits: limits, in: &reservation)
+    shares = Shares(limits: limits)
     outboxes = Outboxes(limits: limits, in: &reservation)
     acks = AckGate(capacity: limits.connectionsMax, chunkBytes: limits.outboxChunkBytes, in: &reservation)
     partials = BlockPool(

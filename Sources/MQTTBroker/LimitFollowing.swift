@@ -87,6 +87,9 @@ extension Limits {
         + Limits.more(filtersPerPacketMax, profile.filtersPerPacketMax)
       subscriptionsMax = Limits.entries(subscriptionsMax + more)
     }
+    if !isNamed("shared_groups"), sharedGroupsMax > 0 {
+      sharedGroupsMax = Limits.entries(sharedGroupsMax + 2 * Limits.more(sessionsMax, profile.sessionsMax))
+    }
     if !isNamed("taps"), needs.taps > tapsMax {
       // And some for handlers of an embedding program.
       tapsMax = min(needs.taps + 32, Limits.tapsLargest)

@@ -172,6 +172,9 @@ extension Limits {
   /// A table's, beside two for each connection.
   var outboxChunksLargest: Int { Limits.entriesMax - 2 * connectionsMax }
 
+  /// Blocks that retained messages may take: others are sure of the rest.
+  var retainedBlocksMax: Int { blockCount - blocksKeptForQoS }
+
   var blocksKept: Int { blocksKeptForQoS + blocksKeptForRetained }
 }
 

@@ -44,6 +44,7 @@ extension Limits {
     topicNameCellsMax = 2048
     clientIDCellsMax = 96
     subscriptionsMax = 2048
+    sharedGroupsMax = 384
     messagesMax = 6144
     // 2000 discovery messages of 7 blocks, 2096 of 2, two of 500 kB and one that replaces one of them, and what is queued.
     blockCount = 40_960
@@ -71,7 +72,7 @@ extension Limits {
     topicNameCellsMax = 8192
     clientIDCellsMax = 1024
     subscriptionsMax = 16_384
-    sharedGroupsMax = 256
+    sharedGroupsMax = 4096
     messagesMax = 28_672
     blockCount = 131_072
     retainedMax = 16_384

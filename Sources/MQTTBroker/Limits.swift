@@ -62,15 +62,15 @@ public struct Limits: Sendable {
   public var topicLevelsMax = 32
   /// Levels known to the topic tree, for all subscriptions, taps and retained messages together; with the root
   /// a multiple of 1024, so that the tree's index is not much larger than it.
-  public var topicNodesMax = 2047
+  public var topicNodesMax = 3071
   /// 64-byte cells for what names of over 20 bytes have beyond the first 12.
   public var topicNameCellsMax = 512
   public var clientIDBytesMax = 64
   /// 32-byte cells for the part of client identifiers beyond 32 bytes.
   public var clientIDCellsMax = 64
 
-  public var subscriptionsMax = 1024
-  public var sharedGroupsMax = 64
+  public var subscriptionsMax = 1280
+  public var sharedGroupsMax = 256
   /// Filters in one SUBSCRIBE or UNSUBSCRIBE. Home Assistant puts up to 500 into one.
   public var filtersPerPacketMax = 512
   public var tapsMax = 128

@@ -3,9 +3,10 @@ import Testing
 @testable import Bounded
 
 struct SharedTextsTests {
-  @Test(arguments: [(0, 3), (2, 0), (2, 5)]) func behavesLikeAnArrayWithASharedStore(sure: Int, shared: Int) {
+  @Test(arguments: [(0, 3), (2, 0), (2, 5), (2, 13)]) func behavesLikeAnArrayWithASharedStore(sure: Int, shared: Int) {
     let owners = 3
     let rows = 4
+    let sureCells = sure + shared / (2 * owners)
     var generator = SeededGenerator(seed: UInt64(sure * 10 + shared))
     withReservation { reservation in
       var texts = SharedTexts(
@@ -23,8 +24,8 @@ struct SharedTextsTests {
         let text = generator.bytes(generator.below(200))
         model[owner][row] = []
         let free = owners * sure + shared - all()
-        var kept = (0..<owners).reduce(0) { $0 + ($1 == owner && row < sure ? 0 : max(0, sure - held($1))) }
-        if row >= sure { kept += shared / 2 }
+        var kept = (0..<owners).reduce(0) { $0 + ($1 == owner && row < sure ? 0 : max(0, sureCells - held($1))) }
+        if row >= sure { kept += shared / 2 - owners * (sureCells - sure) }
         let isDone = withBytes(text) { texts.set(row, of: lent[owner], to: $0) }
         check(isDone == (text.isEmpty || (text.count + 63) / 64 <= free - kept))
         if isDone { model[owner][row] = text }

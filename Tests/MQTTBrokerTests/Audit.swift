@@ -28,6 +28,7 @@ struct Audit {
     audit.retained(broker)
     audit.messages(broker)
     audit.gauges(broker)
+    audit.shares(broker)
     return audit.problems
   }
 
@@ -298,16 +299,16 @@ struct Audit {
 
   private mutating func aliases(_ broker: borrowing Broker, _ sets: [Handle<SharedTexts.Owner>]) {
     var cells = 0
-    var keptBack = broker.outboxes.aliases.sureRows * broker.outboxes.aliases.gauge.free
+    var keptBack = broker.outboxes.aliases.sureCells * broker.outboxes.aliases.gauge.free
     for set in sets {
       var heldCells = 0
       for row in 0..<(2 * broker.limits.topicAliasMax) {
         let count = (broker.outboxes.aliases.byteCount(row, of: set) + 63) / 64
-        if row < broker.outboxes.aliases.sureRows { heldCells += count }
+        if row < broker.limits.topicAliasMax { heldCells += count }
         cells += count
       }
       check(heldCells == Int(broker.outboxes.aliases.owners[set].cellCount), "alias set \(set.index): its cells")
-      keptBack += max(0, broker.outboxes.aliases.sureRows - heldCells)
+      keptBack += max(0, broker.outboxes.aliases.sureCells - heldCells)
     }
     let isLentOnce = Set(sets.map(\.bits)).count == sets.count && sets.count == broker.outboxes.aliases.gauge.used
     check(isLentOnce, "alias sets lent, but to no connection")

@@ -35,6 +35,8 @@ extension Audit {
     check(indexed == broker.topics.index.count, "topic index")
     check(nameCells == broker.topics.namesGauge.used, "topic name cells")
     check(nameBlocks == broker.subscriptions.groupNames.gauge.used, "shared group names")
+    check(broker.subscriptions.index.count == broker.subscriptions.gauge.used, "subscription index")
+    check(broker.subscriptions.groupIndex.count == broker.subscriptions.groupsGauge.used, "shared group index")
     check(groupsInNodes == broker.subscriptions.groupsGauge.used, "shared groups lent, but at no node")
     check(subscriptionsInNodes == broker.subscriptions.gauge.used, "subscriptions lent, but at no node")
   }
@@ -62,12 +64,15 @@ extension Audit {
     _ group: Handle<SharedGroup>, turn: Handle<Subscription>
   ) {
     var isTurnFound = turn.isNull
+    var previous = Handle<Subscription>.null
     var next = first
     while !next.isNull, subscriptionsInNodes <= broker.limits.subscriptionsMax {
       let entry = broker.subscriptions[next]
       check(
         entry.group == group && (entry.isShared || entry.node == node),
         "subscription \(next.index) is in a list not its own")
+      check(entry.previousInNode == previous, "subscription \(next.index): the one before it")
+      previous = next
       if next == turn { isTurnFound = true }
       subscriptionsInNodes += 1
       next = entry.nextInNode

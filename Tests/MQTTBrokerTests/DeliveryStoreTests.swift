@@ -115,7 +115,7 @@ import Testing
       if let existing = stores.find(sessions[key.session], key.filter, key.group) {
         #expect(stores.subscriptions[existing].identifier == model[key])
         if random.oneIn(2) {
-          stores.subscriptions.remove(existing, &stores.topics, stores.sessions)
+          stores.subscriptions.remove(existing, &stores.topics, stores.sessions, &stores.shares)
           model[key] = nil
         } else {
           stores.subscriptions.change(existing, SubscriptionOptions(byte: 1), identifier: identifier)
@@ -140,7 +140,8 @@ import Testing
     }
     for session in sessions {
       while !stores.sessions[session].subscriptions.first.isNull {
-        stores.subscriptions.remove(stores.sessions[session].subscriptions.first, &stores.topics, stores.sessions)
+        stores.subscriptions.remove(
+          stores.sessions[session].subscriptions.first, &stores.topics, stores.sessions, &stores.shares)
       }
     }
     #expect(stores.topics.gauge.used == 1)
@@ -163,7 +164,7 @@ import Testing
       #expect(stores.sessions[session].subscriptions.replayCount == 0)
     }
     stores.subscriptions.beginReplay(subscription, upTo: 4, stores.sessions)
-    stores.subscriptions.remove(subscription, &stores.topics, stores.sessions)
+    stores.subscriptions.remove(subscription, &stores.topics, stores.sessions, &stores.shares)
     #expect(stores.sessions[session].subscriptions.replayCount == 0)
   }
 

@@ -53,6 +53,22 @@ struct OwnTopicTests {
     world.connect("c")
     world.send("c", .publish(topic: "b/relay", payload: "ON", qos: 1, packetID: 1, retain: true))
     #expect(world.takeFirst("c")?.reason?.isError == false)
+    // What a client clears is there all the same, and told again.
+    world.connect("live")
+    world.subscribe("live", "b/relay", retainHandling: 2)
+    world.publish(topic: "b/relay", payload: "OFF", retain: true)
+    world.expect("live", .publish(topic: "b/relay", payload: "OFF"))
+    for qos in [UInt8(0), 1] {
+      world.send("c", .publish(topic: "b/relay", qos: qos, packetID: 1, retain: true))
+      world.expect("live", .publish(topic: "b/relay"), .publish(topic: "b/relay", payload: "OFF"))
+    }
+    world.connect("late")
+    world.subscribe("late", "b/#")
+    world.expect("late", .publish(topic: "b/relay", payload: "OFF", retain: true))
+    world.publish(topic: "b/relay", retain: true)
+    world.expect("late", .publish(topic: "b/relay"))
+    world.subscribe("late", "b/relay")
+    world.expectNothing("late")
   }
 
   /// Every pool that a client can fill is full: the board's states are kept and told all the same.

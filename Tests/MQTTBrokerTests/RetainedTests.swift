@@ -127,6 +127,7 @@ import Testing
     limits.packetBytesMax = 8192
     limits.outboxChunksPerConnection = 80  // of which a large message takes two
     limits.outboxChunksShared = 160
+    limits.retainedMax = 160
     let world = World(clients: ["pub", "sub"], limits: limits)
     let payload = String(repeating: "x", count: 3000)
     for index in 0..<100 { world.send("pub", .publish(topic: "t/\(index)", payload: payload, retain: true)) }

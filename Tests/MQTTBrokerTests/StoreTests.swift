@@ -54,9 +54,11 @@ import Testing
 
   @Test func whatIsPreparedAndAbandonedLeavesNothing() {
     let stores = Stores()
-    let slot = withInbound("a/b", "x") { stores.retained.prepare($0, &stores.topics, stores.messages) }!
+    let slot = withInbound("a/b", "x") {
+      stores.retained.prepare($0, &stores.topics, stores.messages, &stores.shares, stores.sessions)
+    }!
     #expect(stores.topics.gauge.used == 3)
-    stores.retained.abandon(slot, &stores.topics, &stores.messages)
+    stores.retained.abandon(slot, &stores.topics, &stores.messages, &stores.shares, stores.sessions)
     #expect(stores.retained.gauge.used == 0)
     #expect(stores.topics.gauge.used == 1)  // the root
   }
@@ -68,7 +70,7 @@ import Testing
     #expect(first == second)
     #expect(stores.messages.gauge.used == 1)
     #expect(stores.retained[first].age == 2)
-    stores.retained.remove(first, &stores.topics, &stores.messages)
+    stores.retained.remove(first, &stores.topics, &stores.messages, &stores.shares, stores.sessions)
     #expect(stores.messages.gauge.used == 0)
     #expect(stores.topics.gauge.used == 1)
   }
@@ -82,9 +84,10 @@ import Testing
     let slot = stores.retain("a", "1")
     if isOwnedTwice { stores.messages.retain(stores.retained[slot].message) }
     withInbound("a", "2") { message in
-      #expect(stores.retained.prepare(message, &stores.topics, stores.messages) == slot)
+      #expect(
+        stores.retained.prepare(message, &stores.topics, stores.messages, &stores.shares, stores.sessions) == slot)
       #expect(stores.retained.canReplace(slot, with: message, stores.messages) != isOwnedTwice)
-      if !isOwnedTwice { stores.retained.giveWay(slot, &stores.messages) }
+      if !isOwnedTwice { stores.retained.giveWay(slot, &stores.messages, &stores.shares, stores.sessions) }
     }
     #expect(stores.retained.blockCount == (isOwnedTwice ? 1 : 0))
     #expect(stores.messages.hasRoom != isOwnedTwice)
@@ -107,7 +110,8 @@ import Testing
     var next = now
     var turns = 0
     repeat {
-      let answer = stores.retained.sweepExpired(&stores.topics, &stores.messages, at: next)
+      let answer = stores.retained.sweepExpired(
+        &stores.topics, &stores.messages, &stores.shares, stores.sessions, at: next)
       removed += answer.removed
       next = answer.next
       turns += 1

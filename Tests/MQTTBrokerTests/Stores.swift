@@ -14,6 +14,7 @@ final class Stores {
   var messages: MessageStore
   var retained: RetainedStore
   var deliveries: DeliveryStore
+  var shares: Shares
   var outboxes: Outboxes
   private let region: UnsafeMutableRawBufferPointer
 
@@ -31,12 +32,20 @@ final class Stores {
     sessions = SessionStore(limits: limits, keys: keys, in: &reservation)
     packetIDs = PacketIDStore(limits: limits, in: &reservation)
     topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
-    subscriptions = SubscriptionStore(limits: limits, in: &reservation)
+    subscriptions = SubscriptionStore(limits: limits, key: keys.names, in: &reservation)
     receivers = Receivers(limits: limits, in: &reservation)
     messages = MessageStore(limits: limits, in: &reservation)
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)
     outboxes = Outboxes(limits: limits, in: &reservation)
+    var withoutFloors = limits
+    withoutFloors.subscriptionsMax = 0
+    withoutFloors.sharedGroupsMax = 0
+    withoutFloors.topicNodesMax = 0
+    withoutFloors.topicNameCellsMax = 0
+    withoutFloors.retainedMax = 0
+    withoutFloors.blockCount = withoutFloors.blocksKeptForQoS
+    shares = Shares(limits: withoutFloors)
   }
 
   deinit { region.deallocate() }
@@ -63,9 +72,9 @@ final class Stores {
 
   func retain(_ topic: String, _ payload: String, expiresAt: Instant = .never) -> Handle<Retained> {
     withInbound(topic, payload, expiresAt: expiresAt) { message in
-      let slot = retained.prepare(message, &topics, messages)!
+      let slot = retained.prepare(message, &topics, messages, &shares, sessions)!
       let stored = messages.store(message, keepingFree: 0)!
-      _ = retained.commit(slot, stored, &messages)
+      _ = retained.commit(slot, stored, by: .null, &messages, &shares, sessions)
       messages.release(stored)
       return slot
     }
@@ -80,7 +89,8 @@ final class Stores {
       lent(group) { group in
         guard let node = topics.intern(filter) else { return false }
         let made = subscriptions.add(
-          session, node, group, SubscriptionOptions(byte: 1), identifier: identifier, &topics, sessions)
+          session, node, group, SubscriptionOptions(byte: 1), identifier: identifier, charge: TopicCharge(), &topics,
+          sessions, &shares)
         if made == nil { topics.prune(node) }
         return made != nil
       }

@@ -11,7 +11,7 @@ struct TurnTests {
 
   private func limits(_ change: (inout Limits) -> Void) -> Limits {
     var limits = Limits()
-    limits.retainedMax = 20_000
+    limits.retainedMax = 30_100
     limits.messagesMax = 40_000
     limits.topicNodesMax = 65_535
     limits.blockCount = 65_536

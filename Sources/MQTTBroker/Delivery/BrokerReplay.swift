@@ -70,7 +70,7 @@ extension Broker {
     work.did(Work.filterSteps)
     let message = retained[slot].message
     guard !messages.hasExpired(message, at: now) else {
-      retained.remove(slot, &topics, &messages)
+      retained.remove(slot, &topics, &messages, &shares, sessions)
       counters.expired &+= 1
       return true
     }

@@ -4,6 +4,11 @@ import MQTTWire
 /// A retained message and the topic it is kept for (§3.3.1.3).
 struct Retained: BitwiseCopyable {
   let node: Handle<TopicNode>
+  /// Who made it, and what was added to the topic tree for it.
+  let holder: Holder
+  let charge: TopicCharge
+  /// Who published the message.
+  fileprivate(set) var publisher = Holder.nobody
   /// Null only between `prepare` and `commit` or `abandon`.
   fileprivate(set) var message: Handle<Message> = .null
   /// Grows with every store: a replay sends what is not younger than its subscription.
@@ -14,7 +19,7 @@ struct Retained: BitwiseCopyable {
 ///
 /// Invariant: a slot and its topic's node name each other; a slot owns its message; no slot is older than `age`; a
 /// message that expires is before the sweep under way or counted in `sweep.nextExpiry`; `blockCount` is the sum over the
-/// slots' messages.
+/// slots' messages. A slot is charged to who made it, and its message's blocks to who published it.
 struct RetainedStore: ~Copyable {
   private var slots: Slab<Retained>
   /// A bit for each slot that is lent, so that a walk passes over the others.
@@ -25,13 +30,11 @@ struct RetainedStore: ~Copyable {
   /// Blocks of their messages, and how many there may be: others are sure of the rest.
   private(set) var blockCount = 0
   private let blockCountMax: Int
-  /// Topics of the board's that have no retained message now: their places are kept for them.
-  private(set) var keptCount = 0
   /// Blocks that are kept for each of them: a state with its properties, or the text of a fault.
   static var blocksPerOwn: Int { 3 }
 
   init(limits: Limits, in reservation: inout Reservation) {
-    blockCountMax = limits.blockCount - limits.blocksKeptForQoS
+    blockCountMax = limits.retainedBlocksMax
     slots = Slab(capacity: limits.retainedMax, name: "retained", in: &reservation)
     used = FixedArray(count: (limits.retainedMax + 63) / 64, name: "  bit map", in: &reservation)
   }
@@ -47,29 +50,52 @@ struct RetainedStore: ~Copyable {
   // MARK: Keeping
 
   /// A slot for the topic's retained message, made where it is missing; `commit` or `abandon` follows. `nil` when there
-  /// is no room.
+  /// is no room, or the publisher's share has none.
   mutating func prepare(
-    _ message: Inbound, _ topics: inout TopicTree, _ messages: borrowing MessageStore
+    _ message: Inbound, _ topics: inout TopicTree, _ messages: borrowing MessageStore, _ shares: inout Shares,
+    _ sessions: borrowing SessionStore
   ) -> Handle<Retained>? {
-    guard let node = topics.intern(message.topic) else { return nil }
-    let blocks = blockCount + messages.bodies.blockCount(for: message.byteCount)
-    let isOwned = topics[node].isOwned
-    if !topics[node].retained.isNull {
-      let slot = topics[node].retained
-      // The board's own may be beyond the bound: what is no larger than before finds its place all the same.
-      return isOwned || blocks - oldBlockCount(slot, messages) <= max(blockCount, blockCountMax) ? slot : nil
-    }
-    guard isOwned || blocks <= blockCountMax && slots.gauge.free > keptCount,
-      let slot = slots.lend(Retained(node: node))
-    else {
-      if !isOwned { slots.gauge.refused &+= 1 }  // else `lend` has counted
-      topics.prune(node)
+    let known = topics.find(message.topic) ?? .null
+    let isBoards = !known.isNull && topics[known].isOwned || isSys(message)
+    let old = known.isNull ? .null : topics[known].retained
+    guard isBoards || mayKeep(message, in: old, messages, shares, sessions) else {
+      slots.gauge.refused &+= 1
       return nil
     }
+    guard old.isNull else { return old }
+    let holder = isBoards ? .board : publisher(of: message)
+    guard shares.mayTake(.retained, 1, by: holder, free: slots.gauge.free, sessions) else {
+      slots.gauge.refused &+= 1
+      return nil
+    }
+    guard let (node, charge) = topics.intern(message.topic, by: holder, shares, sessions) else { return nil }
+    let slot = slots.lend(Retained(node: node, holder: holder, charge: charge))!  // the room was seen above
+    shares.take(.retained, 1, by: holder, sessions)
+    shares.take(charge, by: holder, sessions)
     topics.hang(slot, on: node)
-    if isOwned { keptCount -= 1 }
     used[slot.index >> 6] |= 1 << UInt64(slot.index & 63)
     return slot
+  }
+
+  private func publisher(of message: Inbound) -> Holder {
+    message.publisher.isNull ? .nobody : .session(message.publisher)
+  }
+
+  private func isSys(_ message: Inbound) -> Bool {
+    message.publisher.isNull && message.topic.hasPrefix(Bytes("$SYS/"))
+  }
+
+  /// Whether its publisher's share has room for the message's blocks in place of those that are there.
+  private func mayKeep(
+    _ message: Inbound, in slot: Handle<Retained>, _ messages: borrowing MessageStore, _ shares: Shares,
+    _ sessions: borrowing SessionStore
+  ) -> Bool {
+    let count = messages.bodies.blockCount(for: message.byteCount)
+    let old = slot.isNull ? 0 : oldBlockCount(slot, messages)
+    return count <= old
+      || shares.mayTake(
+        .retainedBlocks, count, by: publisher(of: message), free: blockCountMax - blockCount + old, replaced: old,
+        of: slot.isNull ? .nobody : slots[slot].publisher, sessions)
   }
 
   /// The first slot from `index` on that is lent, and how many words were looked at.
@@ -84,9 +110,6 @@ struct RetainedStore: ~Copyable {
     }
     return (slots.handle(at: word << 6 + bits.trailingZeroBitCount)!, word - index >> 6 + 1)
   }
-
-  /// One more topic is the board's.
-  mutating func keepPlace() { keptCount += 1 }
 
   private func oldBlockCount(_ slot: Handle<Retained>, _ messages: borrowing MessageStore) -> Int {
     let old = slots[slot].message
@@ -104,25 +127,37 @@ struct RetainedStore: ~Copyable {
   }
 
   /// Releases the message that is kept, for one that is stored next and committed.
-  mutating func giveWay(_ slot: Handle<Retained>, _ messages: inout MessageStore) {
-    blockCount -= oldBlockCount(slot, messages)
+  mutating func giveWay(
+    _ slot: Handle<Retained>, _ messages: inout MessageStore, _ shares: inout Shares, _ sessions: borrowing SessionStore
+  ) {
+    let count = oldBlockCount(slot, messages)
+    blockCount -= count
+    shares.giveBack(.retainedBlocks, count, by: slots[slot].publisher, sessions)
     messages.release(slots[slot].message)
     slots[slot].message = .null
   }
 
   /// What `prepare` was for does not happen.
-  mutating func abandon(_ slot: Handle<Retained>, _ topics: inout TopicTree, _ messages: inout MessageStore) {
-    if slots[slot].message.isNull { remove(slot, &topics, &messages) }
+  mutating func abandon(
+    _ slot: Handle<Retained>, _ topics: inout TopicTree, _ messages: inout MessageStore, _ shares: inout Shares,
+    _ sessions: borrowing SessionStore
+  ) {
+    if slots[slot].message.isNull { remove(slot, &topics, &messages, &shares, sessions) }
   }
 
   /// From now on this is the topic's retained message. Answers when a sweep is due; nil: no earlier than before.
+  /// - Parameter publisher: null: none of the clients.
   mutating func commit(
-    _ slot: Handle<Retained>, _ message: Handle<Message>, _ messages: inout MessageStore
+    _ slot: Handle<Retained>, _ message: Handle<Message>, by publisher: Handle<Session>,
+    _ messages: inout MessageStore, _ shares: inout Shares, _ sessions: borrowing SessionStore
   ) -> Instant? {
-    if !slots[slot].message.isNull { giveWay(slot, &messages) }
+    if !slots[slot].message.isNull { giveWay(slot, &messages, &shares, sessions) }
     messages.retain(message)
     slots[slot].message = message
-    blockCount += messages.bodies.blockCount(for: messages[message].body.byteCount)
+    slots[slot].publisher = .session(publisher)
+    let count = messages.bodies.blockCount(for: messages[message].body.byteCount)
+    blockCount += count
+    shares.take(.retainedBlocks, count, by: slots[slot].publisher, sessions)
     if age == .max { beginAges(at: 0) }
     age += 1
     slots[slot].age = age
@@ -136,12 +171,16 @@ struct RetainedStore: ~Copyable {
   }
 
   /// The topic has no retained message any more.
-  mutating func remove(_ slot: Handle<Retained>, _ topics: inout TopicTree, _ messages: inout MessageStore) {
+  mutating func remove(
+    _ slot: Handle<Retained>, _ topics: inout TopicTree, _ messages: inout MessageStore, _ shares: inout Shares,
+    _ sessions: borrowing SessionStore
+  ) {
     let node = slots[slot].node
-    if !slots[slot].message.isNull { giveWay(slot, &messages) }
+    if !slots[slot].message.isNull { giveWay(slot, &messages, &shares, sessions) }
+    shares.giveBack(.retained, 1, by: slots[slot].holder, sessions)
+    shares.giveBack(slots[slot].charge, by: slots[slot].holder, sessions)
     topics.hang(Handle<Retained>.null, on: node)
     used[slot.index >> 6] &= ~(1 << UInt64(slot.index & 63))
-    if topics[node].isOwned { keptCount += 1 }
     slots.giveBack(slot)
     topics.prune(node)
   }
@@ -151,7 +190,8 @@ struct RetainedStore: ~Copyable {
   /// Removes retained messages that have expired, so that they do not keep their place from others; some a turn.
   /// Answers how many, and when the sweep goes on or is due again.
   mutating func sweepExpired(
-    _ topics: inout TopicTree, _ messages: inout MessageStore, at now: Instant
+    _ topics: inout TopicTree, _ messages: inout MessageStore, _ shares: inout Shares,
+    _ sessions: borrowing SessionStore, at now: Instant
   ) -> (removed: Int, next: Instant) {
     sweep.begin()
     var removed = 0
@@ -160,7 +200,7 @@ struct RetainedStore: ~Copyable {
       if let slot = slots.handle(at: sweep.position) {
         let expiresAt = messages[slots[slot].message].expiresAt
         if expiresAt <= now {
-          remove(slot, &topics, &messages)
+          remove(slot, &topics, &messages, &shares, sessions)
           removed += 1
         } else {
           sweep.keep(expiresAt)

@@ -123,8 +123,13 @@ extension Broker {
     if topics[node].isOwned { return true }
     topics.own(node)
     ownedCount += 1
-    retained.keepPlace()
+    shares.keepForBoard(.retained, 1)
     return true
+  }
+
+  /// The same for a topic under `$SYS` that is told of later, as long as half of the retained messages are anybody's.
+  public mutating func ownFigure(_ topic: StaticString) {
+    if shares.kept(.retained) < limits.retainedMax / 2 { _ = own(topic: Bytes(topic)) }
   }
 
   /// Whether a topic is the board's.

@@ -62,18 +62,16 @@ extension Broker {
   ) -> Reserved? {
     var reserved = Reserved()
     if keepsRetained {
-      guard let slot = retained.prepare(message, &topics, messages) else { return nil }
+      guard let slot = retained.prepare(message, &topics, messages, &shares, sessions) else { return nil }
       reserved.slot = slot
     }
     let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
     let alsoKept = isPromised || keepsRetained ? 0 : limits.blocksKeptForQoS
     let isSmall = keepsRetained || limits.isSmall(byteCount: message.byteCount)
     var keepingFree = kept + alsoKept + (isSmall ? 0 : limits.blocksKeptForSmall)
-    // Places are kept for what the board has to say, and one more, as a message is stored before the one that it replaces
-    // goes.
     var keepingMessages = 0
-    if ownedCount > 0, !keepsRetained || !topics[retained[reserved.slot].node].isOwned {
-      keepingMessages = retained.keptCount + 1
+    if !keepsRetained || retained[reserved.slot].holder != .board {
+      keepingMessages = messagesKeptForBoard
       keepingFree = max(keepingFree, min(limits.blockCount / 4, keepingMessages * RetainedStore.blocksPerOwn))
     }
     if isPromised || keepsRetained,
@@ -89,7 +87,7 @@ extension Broker {
       // A retained message can always be replaced by one that is not larger.
       reserved.replacesFirst = retained.canReplace(reserved.slot, with: message, messages)
       if reserved.replacesFirst { return reserved }
-      retained.abandon(reserved.slot, &topics, &messages)
+      retained.abandon(reserved.slot, &topics, &messages, &shares, sessions)
       return nil
     }
     // QoS 0 alone may be lost, with its counter; a promise may not.
@@ -97,9 +95,16 @@ extension Broker {
     return isPromised ? nil : reserved
   }
 
+  /// Messages that are left for what the board has to say, and one more, as a message is stored before the one that it
+  /// replaces goes.
+  var messagesKeptForBoard: Int {
+    let count = shares.keptForBoard(.retained)
+    return count > 0 || ownedCount > 0 ? min(limits.messagesMax / 4, count + 1) : 0
+  }
+
   /// The message is not routed after all: a tap has refused it.
   mutating func giveBack(_ reserved: Reserved) {
-    if !reserved.slot.isNull { retained.abandon(reserved.slot, &topics, &messages) }
+    if !reserved.slot.isNull { retained.abandon(reserved.slot, &topics, &messages, &shares, sessions) }
     if !reserved.stored.isNull { messages.release(reserved.stored) }
   }
 
@@ -113,22 +118,36 @@ extension Broker {
     if message.retain { keep(message, reserved, &stored) }
     deliver(message, stored, at: now)
     if !stored.isNull { messages.release(stored) }
+    if message.retain, ownedCount > 0, message.payload.isEmpty { tellAgain(message, at: now) }
     return receivers.count > 0 || !reserved.slot.isNull ? .success : .noMatchingSubscribers
   }
 
   private mutating func keep(_ message: Inbound, _ reserved: Reserved, _ stored: inout Handle<Message>) {
     guard !reserved.slot.isNull else {
-      // §3.3.1.3: an empty payload removes it
-      if let node = topics.find(message.topic), !topics[node].retained.isNull {
-        retained.remove(topics[node].retained, &topics, &messages)
+      // §3.3.1.3: an empty payload removes it. What the board says only the board takes back.
+      if let node = topics.find(message.topic), !topics[node].retained.isNull,
+        message.publisher.isNull || !topics[node].isOwned
+      {
+        retained.remove(topics[node].retained, &topics, &messages, &shares, sessions)
       }
       return
     }
     if reserved.replacesFirst {
-      retained.giveWay(reserved.slot, &messages)
+      retained.giveWay(reserved.slot, &messages, &shares, sessions)
       stored = messages.store(message, keepingFree: 0)!  // the room was seen
     }
-    if let due = retained.commit(reserved.slot, stored, &messages) { timers.arm(sweepTimer, at: due) }
+    let due = retained.commit(reserved.slot, stored, by: message.publisher, &messages, &shares, sessions)
+    if let due { timers.arm(sweepTimer, at: due) }
+  }
+
+  /// A client has told subscribers that the board's word is no more: they are told it again.
+  private mutating func tellAgain(_ cleared: Inbound, at now: Instant) {
+    guard !cleared.publisher.isNull, let node = topics.find(cleared.topic), topics[node].isOwned,
+      !topics[node].retained.isNull
+    else { return }
+    var message = messages.inbound(from: retained[topics[node].retained].message, in: messageScratch)
+    message.retain = false  // it is kept already
+    _ = route(message, at: now)
   }
 
   /// Whether a large message has one receiver, which takes its bytes as fast as they come: one copy into large chunks

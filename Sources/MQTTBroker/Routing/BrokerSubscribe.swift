@@ -88,13 +88,15 @@ extension Broker {
     }
     guard mayAdd else { return .quotaExceeded }
     let nodesRefused = topics.gauge.refused
-    guard let node = topics.intern(filter) else {
+    guard let (node, charge) = topics.intern(filter, by: .session(session), shares, sessions) else {
       limitHit(topics.gauge.refused == nodesRefused ? .topicNameCells : .topicNodes, by: session)
       return .quotaExceeded
     }
-    let made = subscriptions.add(session, node, groupName, options, identifier: identifier, &topics, sessions)
+    let subscriptionsRefused = subscriptions.gauge.refused
+    let made = subscriptions.add(
+      session, node, groupName, options, identifier: identifier, charge: charge, &topics, sessions, &shares)
     guard let made else {
-      limitHit(subscriptions.gauge.free == 0 ? .subscriptions : .sharedGroups, by: session)
+      limitHit(subscriptions.gauge.refused == subscriptionsRefused ? .sharedGroups : .subscriptions, by: session)
       topics.prune(node)
       return .quotaExceeded
     }
@@ -133,7 +135,7 @@ extension Broker {
     let shared = SharedFilter(text)
     let found = subscriptions.find(session, shared?.filter ?? text, shared?.group ?? .empty, topics)
     guard let found else { return .noSubscriptionExisted }
-    subscriptions.remove(found, &topics, sessions)
+    subscriptions.remove(found, &topics, sessions, &shares)
     return .success
   }
 }

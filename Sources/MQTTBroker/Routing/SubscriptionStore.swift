@@ -6,9 +6,10 @@ import MQTTWire
 struct Subscription: BitwiseCopyable {
   let session: Handle<Session>
   /// Where it is listed: the topic node, or for a shared one its group, which knows its node.
-  private let place: UInt32
+  fileprivate let place: UInt32
   private var identifierBits: UInt32  // 28 bits; the highest bit: shared
   fileprivate(set) var nextInNode: Handle<Subscription> = .null
+  fileprivate(set) var previousInNode: Handle<Subscription> = .null
   fileprivate(set) var nextInSession: Handle<Subscription> = .null
   fileprivate(set) var previousInSession: Handle<Subscription> = .null
   /// For `Receivers`.
@@ -16,6 +17,7 @@ struct Subscription: BitwiseCopyable {
   private var replayBits: UInt32  // the slot in the upper 24 bits, the options in the lower 8
   /// The last of the retained messages still to be sent, by age.
   fileprivate(set) var replayAge: UInt32 = 0
+  let charge: TopicCharge
 
   static var replayDone: UInt32 { 0xFF_FFFF }
   private static var sharedBit: UInt32 { 1 << 31 }
@@ -23,12 +25,17 @@ struct Subscription: BitwiseCopyable {
   /// - Parameter group: null: not shared.
   fileprivate init(
     session: Handle<Session>, node: Handle<TopicNode>, group: Handle<SharedGroup>, options: SubscriptionOptions,
-    identifier: UInt32
+    identifier: UInt32, charge: TopicCharge
   ) {
     self.session = session
+    self.charge = charge
     place = group.isNull ? node.bits : group.bits
     identifierBits = identifier | (group.isNull ? 0 : Subscription.sharedBit)
     replayBits = Subscription.replayDone << 8 | UInt32(options.byte)
+  }
+
+  fileprivate func isOf(_ session: Handle<Session>, _ place: UInt32, isShared: Bool) -> Bool {
+    self.session == session && self.place == place && self.isShared == isShared
   }
 
   var isShared: Bool { identifierBits & Subscription.sharedBit != 0 }
@@ -60,11 +67,15 @@ struct Subscription: BitwiseCopyable {
 /// `$share/{name}/{filter}` (§4.8.2): each message goes to one of its members.
 struct SharedGroup: BitwiseCopyable {
   let node: Handle<TopicNode>
+  fileprivate let hash: UInt32
   let name: Body
+  /// The subscription that brought it, while that is there.
+  fileprivate(set) var founder: Handle<Subscription> = .null
   fileprivate(set) var members: Handle<Subscription> = .null
   /// The member whose turn is next.
   fileprivate(set) var turn: Handle<Subscription> = .null
   fileprivate(set) var next: Handle<SharedGroup> = .null
+  fileprivate(set) var previous: Handle<SharedGroup> = .null
 }
 
 /// What a session has of the store: its subscriptions, and how many of them are replaying retained messages.
@@ -83,19 +94,46 @@ struct SubscriptionList: BitwiseCopyable {
   }
 }
 
+/// Of a session and the node or group that it subscribes to. The factors are secret and odd, so that nobody outside can make
+/// many of one hash.
+private struct PlaceHash {
+  let sessionFactor: UInt64
+  let placeFactor: UInt64
+
+  init(_ key: HashKey) {
+    sessionFactor = key.random(2) | 1
+    placeFactor = key.random(3) | 1
+  }
+
+  func hash(_ session: Handle<Session>, _ place: UInt32) -> UInt32 {
+    UInt32(truncatingIfNeeded: (UInt64(session.bits) &* sessionFactor &+ UInt64(place) &* placeFactor) &>> 32)
+  }
+
+  func hash(of entry: Subscription) -> UInt32 { hash(entry.session, entry.place) }
+}
+
 /// Subscriptions and shared groups (§3.8, §4.8). The topic tree says on which node they hang.
 ///
 /// Invariant: a subscription is in the list of its session and in that of its node or of its group, once each; a group
 /// has members, is in its node's list and owns its name; a group's turn is null or one of its members; a session's
-/// `replayCount` is its subscriptions that are replaying.
+/// `replayCount` is its subscriptions that are replaying; a subscription is in the index under its session and place, a group
+/// under its node and name. So finding or removing one looks at few others, however many there are.
 struct SubscriptionStore: ~Copyable {
   private var subscriptions: Slab<Subscription>
+  private(set) var index: HashIndex
   private var groups: Slab<SharedGroup>
+  private(set) var groupIndex: HashIndex
   private(set) var groupNames: BlockPool
+  private let key: HashKey
+  private let places: PlaceHash
 
-  init(limits: Limits, in reservation: inout Reservation) {
+  init(limits: Limits, key: HashKey, in reservation: inout Reservation) {
     subscriptions = Slab(capacity: limits.subscriptionsMax, name: "subscriptions", in: &reservation)
+    index = HashIndex(capacity: limits.subscriptionsMax, name: "  index", in: &reservation)
     groups = Slab(capacity: limits.sharedGroupsMax, name: "shared groups", in: &reservation)
+    groupIndex = HashIndex(capacity: limits.sharedGroupsMax, name: "  index", in: &reservation)
+    self.key = key
+    places = PlaceHash(key)
     groupNames = BlockPool(
       blockCount: limits.sharedGroupsMax, blockBytes: 64, name: "shared group names", in: &reservation)
   }
@@ -126,49 +164,70 @@ struct SubscriptionStore: ~Copyable {
     guard let node = topics.find(filter) else { return nil }
     var group = Handle<SharedGroup>.null
     if !groupName.isEmpty {
-      guard let found = findGroup(node, groupName, topics) else { return nil }
+      guard let found = findGroup(node, groupName) else { return nil }
       group = found
     }
-    var subscription = group.isNull ? topics[node].subscriptions : groups[group].members
-    while !subscription.isNull {
-      if subscriptions[subscription].session == session { return subscription }
-      subscription = subscriptions[subscription].nextInNode
-    }
-    return nil
+    let place = group.isNull ? node.bits : group.bits
+    return index.find(hash: places.hash(session, place)) { index in
+      subscriptions.handle(at: index).map { subscriptions[$0].isOf(session, place, isShared: !group.isNull) } ?? false
+    }.flatMap { subscriptions.handle(at: $0) }
   }
 
-  private func findGroup(
-    _ node: Handle<TopicNode>, _ name: Bytes, _ topics: borrowing TopicTree
-  ) -> Handle<SharedGroup>? {
-    var group = topics[node].groups
-    while !group.isNull {
-      if groupNames.isEqual(groups[group].name, to: name) { return group }
-      group = groups[group].next
-    }
-    return nil
+  private func hash(_ node: Handle<TopicNode>, _ groupName: Bytes) -> UInt32 {
+    UInt32(truncatingIfNeeded: (key.hash(groupName) &+ UInt64(node.bits) &* places.placeFactor) &>> 32)
+  }
+
+  private func findGroup(_ node: Handle<TopicNode>, _ name: Bytes) -> Handle<SharedGroup>? {
+    groupIndex.find(hash: hash(node, name)) { index in
+      groups.handle(at: index).map {
+        groups[$0].node == node && groupNames.isEqual(groups[$0].name, to: name)
+      } ?? false
+    }.flatMap { groups.handle(at: $0) }
   }
 
   // MARK: Changing
 
-  /// A further subscription of the session. `nil`, counted as refused, when there is no room; a node that was interned
-  /// for it is to be pruned then.
+  /// A further subscription of the session. `nil`, counted as refused, when there is no room or its share has none; a node
+  /// that was interned for it is to be pruned then.
+  /// - Parameter charge: what was interned for it.
   mutating func add(
     _ session: Handle<Session>, _ node: Handle<TopicNode>, _ groupName: Bytes, _ options: SubscriptionOptions,
-    identifier: UInt32, _ topics: inout TopicTree, _ sessions: borrowing SessionStore
+    identifier: UInt32, charge: TopicCharge, _ topics: inout TopicTree, _ sessions: borrowing SessionStore,
+    _ shares: inout Shares
   ) -> Handle<Subscription>? {
-    guard subscriptions.hasRoom else {
+    let holder = Holder.session(session)
+    guard
+      shares.mayTake(.subscriptions, 1, by: holder, free: subscriptions.gauge.free, sessions)
+    else {
       subscriptions.gauge.refused &+= 1
       return nil
     }
     var group = Handle<SharedGroup>.null
+    var isFounder = false
     if !groupName.isEmpty {
-      guard let found = findGroup(node, groupName, topics) ?? addGroup(node, groupName, &topics) else { return nil }
-      group = found
+      if let found = findGroup(node, groupName) {
+        group = found
+      } else {
+        guard shares.mayTake(.sharedGroups, 1, by: holder, free: groups.gauge.free, sessions) else {
+          groups.gauge.refused &+= 1
+          return nil
+        }
+        guard let added = addGroup(node, groupName, &topics) else { return nil }
+        group = added
+        isFounder = true
+        shares.take(.sharedGroups, 1, by: holder, sessions)
+      }
     }
-    let entry = Subscription(session: session, node: node, group: group, options: options, identifier: identifier)
+    let entry = Subscription(
+      session: session, node: node, group: group, options: options, identifier: identifier, charge: charge)
     let made = subscriptions.lend(entry)!  // the room was seen above
+    if isFounder { groups[group].founder = made }
+    shares.take(.subscriptions, 1, by: holder, sessions)
+    shares.take(charge, by: holder, sessions)
     let head = group.isNull ? topics[node].subscriptions : groups[group].members
     subscriptions[made].nextInNode = head
+    if !head.isNull { subscriptions[head].previousInNode = made }
+    index.insert(made.index, hash: places.hash(of: subscriptions[made]))
     if group.isNull { topics.hang(made, on: node) } else { groups[group].members = made }
 
     let first = sessions[session].subscriptions.first
@@ -186,18 +245,23 @@ struct SubscriptionStore: ~Copyable {
   }
 
   mutating func remove(
-    _ subscription: Handle<Subscription>, _ topics: inout TopicTree, _ sessions: borrowing SessionStore
+    _ subscription: Handle<Subscription>, _ topics: inout TopicTree, _ sessions: borrowing SessionStore,
+    _ shares: inout Shares
   ) {
     endReplay(subscription, sessions)
     let entry = subscriptions[subscription]
+    let holder = Holder.session(entry.session)
+    shares.giveBack(.subscriptions, 1, by: holder, sessions)
+    shares.giveBack(entry.charge, by: holder, sessions)
+    if entry.isShared, groups[entry.group].founder == subscription {
+      groups[entry.group].founder = .null
+      shares.giveBack(.sharedGroups, 1, by: holder, sessions)
+    }
     let node = entry.isShared ? groups[entry.group].node : entry.node
     if entry.isShared, groups[entry.group].turn == subscription { groups[entry.group].turn = entry.nextInNode }
-    let first = entry.isShared ? groups[entry.group].members : topics[node].subscriptions
-    if first != subscription {
-      // A walk through those of one filter, one a session at most, as for SUBSCRIBE.
-      var before = first
-      while subscriptions[before].nextInNode != subscription { before = subscriptions[before].nextInNode }
-      subscriptions[before].nextInNode = entry.nextInNode
+    if !entry.nextInNode.isNull { subscriptions[entry.nextInNode].previousInNode = entry.previousInNode }
+    if !entry.previousInNode.isNull {
+      subscriptions[entry.previousInNode].nextInNode = entry.nextInNode
     } else if entry.isShared {
       groups[entry.group].members = entry.nextInNode
     } else {
@@ -210,6 +274,8 @@ struct SubscriptionStore: ~Copyable {
       sessions[entry.session].subscriptions.first = entry.nextInSession
     }
     sessions[entry.session].subscriptions.count -= 1
+    let places = places
+    index.remove(subscription.index, hash: places.hash(of: entry), from: subscriptions) { places.hash(of: $0) }
     subscriptions.giveBack(subscription)
     if entry.isShared, groups[entry.group].members.isNull { removeGroup(entry.group, &topics) }
     topics.prune(node)
@@ -221,23 +287,26 @@ struct SubscriptionStore: ~Copyable {
     guard let body = groupNames.lend(byteCount: name.count, keepingFree: 0) else { return nil }
     var cursor = groupNames.cursor(body)
     groupNames.write(name, at: &cursor)
-    guard let group = groups.lend(SharedGroup(node: node, name: body, next: topics[node].groups)) else {
+    let head = topics[node].groups
+    guard let group = groups.lend(SharedGroup(node: node, hash: hash(node, name), name: body, next: head)) else {
       groupNames.release(body)
       return nil
     }
+    if !head.isNull { groups[head].previous = group }
+    groupIndex.insert(group.index, hash: groups[group].hash)
     topics.hang(group, on: node)
     return group
   }
 
   private mutating func removeGroup(_ group: Handle<SharedGroup>, _ topics: inout TopicTree) {
-    let node = groups[group].node
-    if topics[node].groups == group {
-      topics.hang(groups[group].next, on: node)
+    let entry = groups[group]
+    if !entry.next.isNull { groups[entry.next].previous = entry.previous }
+    if entry.previous.isNull {
+      topics.hang(entry.next, on: entry.node)
     } else {
-      var before = topics[node].groups
-      while groups[before].next != group { before = groups[before].next }
-      groups[before].next = groups[group].next
+      groups[entry.previous].next = entry.next
     }
+    groupIndex.remove(group.index, hash: entry.hash, from: groups) { $0.hash }
     groupNames.release(groups[group].name)
     groups.giveBack(group)
   }

@@ -260,13 +260,14 @@ extension Broker {
   /// Forgets a session; a Will that still waits is due at the session's end (§3.1.3-9).
   mutating func endSession(_ session: Handle<Session>, at now: Instant) {
     while !sessions[session].subscriptions.first.isNull {
-      subscriptions.remove(sessions[session].subscriptions.first, &topics, sessions)
+      subscriptions.remove(sessions[session].subscriptions.first, &topics, sessions, &shares)
     }
     deliveries.drop(session, sessions, &messages)
     packetIDs.drop(session, sessions)
     if !sessions[session].will.isNull { publishWill(session, at: now) }
     forgetClient(session, at: now)
     timers.cancel(limits.connectionsMax + session.index)
+    shares.end(session, sessions)
     sessions.end(session)
   }
 

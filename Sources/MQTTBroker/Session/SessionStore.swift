@@ -2,7 +2,7 @@ import Bounded
 import MQTTWire
 
 /// What the broker keeps for a client beyond its connection (§4.1). Sessions are numerous, so no field requires 8-byte
-/// alignment. `SessionStore` changes what stands here; the four parts named after a store are that store's.
+/// alignment. `SessionStore` changes what stands here; the five parts named after a store are that store's.
 public struct Session: BitwiseCopyable {
   fileprivate let hash: UInt32
   let clientID: Body
@@ -12,6 +12,7 @@ public struct Session: BitwiseCopyable {
   var outgoing = Outgoing()
   var match = SessionMatch()
   var incoming = IncomingIDs()
+  var holdings = Holdings()
   private var storedWindow: UInt16 = 0
   fileprivate(set) var expirySeconds: UInt32 = 0
   fileprivate(set) var will: Handle<Message> = .null

@@ -3,7 +3,23 @@ import MQTTWire
 
 /// $SYS: what the broker says about itself.
 extension Broker {
-  mutating func publishSys(at now: Instant) {
+  /// The figures, and then the clients, some a turn. Answers when it goes on.
+  mutating func publishSys(at now: Instant) -> Instant {
+    if sys.nextSession == 0 {
+      publishFigures(at: now)
+      sys.dueAt = now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds)))
+    }
+    let end = min(sys.nextSession + SysRound.sessionsPerTurn, limits.sessionsMax)
+    while sys.nextSession < end {
+      if let session = sessions.handle(at: sys.nextSession) { publishClient(session, at: now) }
+      sys.nextSession += 1
+    }
+    if end < limits.sessionsMax { return now.adding(milliseconds: 1) }
+    sys.nextSession = 0
+    return max(sys.dueAt, now.adding(milliseconds: 1))
+  }
+
+  private mutating func publishFigures(at now: Instant) {
     var figure = 0
     while figure < Broker.figureCount {
       let (topic, value) = self.figure(figure, at: now)
@@ -15,11 +31,6 @@ extension Broker {
     while load < Loads.count {
       publishLoad(load, at: now)
       load += 1
-    }
-    var index = 0
-    while index < limits.sessionsMax {
-      if let session = sessions.handle(at: index) { publishClient(session, at: now) }
-      index += 1
     }
     var pool = 0
     while pool < Broker.poolCount {
@@ -211,6 +222,15 @@ extension Broker {
     default: return ("notices", notices.gauge)
     }
   }
+}
+
+/// One publication of $SYS, which takes several turns where there are many sessions.
+struct SysRound: BitwiseCopyable {
+  /// The place of the session that is told of next; 0: a round begins.
+  var nextSession = 0
+  /// When the next round is due.
+  var dueAt = Instant(nanoseconds: 0)
+  static var sessionsPerTurn: Int { 64 }
 }
 
 /// Up to 256 bytes of text on the stack, for what must outlive a scratch memory.

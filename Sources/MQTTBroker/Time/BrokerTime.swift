@@ -25,8 +25,7 @@ extension Broker {
       } else if timer == queueSweepTimer {
         sweepQueues(at: now)
       } else {
-        publishSys(at: now)
-        timers.arm(timer, at: now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds))))
+        timers.arm(timer, at: publishSys(at: now))
       }
     }
     pumpStarved(at: now)
@@ -36,6 +35,11 @@ extension Broker {
   /// Begins the publication of $SYS.
   public mutating func startSys(at now: Instant) {
     startedAt = now
+    // $SYS has room of its own, in the half of each pool that may be kept: its figures, and a topic for each client.
+    let topics = Broker.figureCount + Loads.count + Broker.poolCount + limits.sessionsMax
+    shares.keepForBoard(.retained, min(topics, max(0, limits.retainedMax / 2 - shares.kept(.retained))))
+    shares.keepForBoard(.topicNodes, min(limits.sessionsMax, limits.topicNodesMax / 8))
+    shares.keepForBoard(.topicNameCells, min(limits.sessionsMax, limits.topicNameCellsMax / 4))
     timers.arm(limits.connectionsMax + limits.sessionsMax, at: now)
   }
 
@@ -105,7 +109,7 @@ extension Broker {
   // MARK: Expired messages
 
   private mutating func sweepRetained(at now: Instant) {
-    let (removed, next) = retained.sweepExpired(&topics, &messages, at: now)
+    let (removed, next) = retained.sweepExpired(&topics, &messages, &shares, sessions, at: now)
     counters.expired &+= UInt64(removed)
     timers.arm(sweepTimer, at: next)
   }

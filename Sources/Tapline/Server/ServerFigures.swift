@@ -29,6 +29,12 @@ extension Server {
     visit("$SYS/tapline/log/lost", log.counters.lost)
   }
 
+  /// Figures that are told once they are not 0 any more have their room from the start.
+  func ownFigures() {
+    visitFigures { topic, _ in callBroker { $0.ownFigure(topic) } }
+    gateway.visitFigures { topic, _ in callBroker { $0.ownFigure(topic) } }
+  }
+
   /// `tapline version 0.1.0`, once: a client that looks there first learns what it speaks to.
   func publishVersion(at now: Instant) {
     var writer = gateway.scratch.writer()

@@ -69,6 +69,7 @@ extension Server {
     gateway.settle(at: now)
     board.stateChanged(at: now)  // so that a file that cannot be written is told of now
     callBroker { $0.startSys(at: now) }
+    ownFigures()
     publishVersion(at: now)
     gateway.advance(to: moment)
     MappedMemory.trim()
