@@ -122,6 +122,11 @@ public struct ByteQueuePool: ~Copyable {
     return max(0, min(chunksPerQueueMax - queue.chunkCount - promised, shared))
   }
 
+  /// Whether the most that one queue may have, and not what others leave free, bounds what this one may take.
+  public func isBoundByItself(_ queue: ByteQueue) -> Bool {
+    queue.chunkCount + (queue.holdsLent ? lentChunks : 0) + sharedRoom(queue) >= chunksPerQueueMax
+  }
+
   /// Chunks that are not the reserved one.
   private static func ordinaryCount(_ queue: ByteQueue) -> Int { queue.chunkCount - (queue.holdsReserve ? 1 : 0) }
 

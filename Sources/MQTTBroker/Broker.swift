@@ -253,8 +253,11 @@ public struct Broker: ~Copyable {
 
   // MARK: Ending
 
-  /// Ends a connection for a reason of the caller's: an administrator's, or a peer that takes no bytes.
-  public mutating func close(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) { fail(id, reason, at: now) }
+  /// Ends a connection for a reason of the caller's: an administrator's, or Quota exceeded of a peer that takes no bytes.
+  public mutating func close(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
+    if reason == .quotaExceeded { outboxHit(on: id, .disconnected) }
+    fail(id, reason, at: now)
+  }
 
   /// Ends all connections, each with a DISCONNECT where its version has one.
   public mutating func closeAll(_ reason: ReasonCode, at now: Instant) {

@@ -67,7 +67,7 @@ public struct Counters: BitwiseCopyable, Sendable {
 
 /// Something the operator may want to read in the log; the caller writes it, at a bounded rate.
 public struct Notice: BitwiseCopyable {
-  public enum Kind: UInt8, BitwiseCopyable {
+  public enum Kind: UInt8, BitwiseCopyable, Sendable {
     case connectionFailed  // with the Reason Code
     case connectRefused  // with the Reason Code
     case sourceRefused  // of an address; once until it is quiet again, with the limit
@@ -75,7 +75,9 @@ public struct Notice: BitwiseCopyable {
     case limitHit  // with the limit; ask `Broker.takeHits` whether it is to be told
   }
   /// What a limit has done to the one who met it.
-  public enum Outcome: UInt8, BitwiseCopyable, Sendable { case refused, lostMessage, disconnected, gaveWay }
+  public enum Outcome: UInt8, BitwiseCopyable, Sendable {
+    case refused, refusedSender, lostMessage, disconnected, gaveWay
+  }
 
   public let source: SourceAddress
   public let kind: Kind

@@ -2,14 +2,14 @@ public import Bounded
 import MQTTWire
 
 /// A limit at which the broker refuses, drops or ends something.
-public enum Limit: UInt8, BitwiseCopyable, Sendable {
+public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
   case connections, connectionsPerAddress, pendingConnections, pendingPerAddress, connectsPerSecond
   case connectSeconds, packetSeconds, takeovers
   case sessions, clientIDBytes, clientIDCells
   case packetBytes, partialBlocks, filtersPerPacket
-  case topicBytes, topicLevels, topicNodes, topicNameCells, topicAliasCells
+  case topicBytes, topicLevels, topicNodes, topicNameCells, topicAlias, topicAliasCells
   case subscriptions, sharedGroups
-  case retained, messages, blocks, deliveries, queued, subscriptionIDCells, packetIDCells
+  case retained, messages, blocks, deliveries, queued, subscriptionIDCells, inflight, packetIDCells
   case outboxChunks, outboxChunksPerConnection
 
   static var count: Int { Int(Limit.outboxChunksPerConnection.rawValue) + 1 }
@@ -45,6 +45,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable {
     case .topicLevels: ("topic_levels", .size, limits.topicLevelsMax)
     case .topicNodes: ("topic_nodes", .places, limits.topicNodesMax)
     case .topicNameCells: ("topic_name_cells", .places, limits.topicNameCellsMax)
+    case .topicAlias: ("topic_alias", .size, limits.topicAliasMax)
     case .topicAliasCells: ("topic_alias_cells", .places, limits.topicAliasCellsMax)
     case .subscriptions: ("subscriptions", .places, limits.subscriptionsMax)
     case .sharedGroups: ("shared_groups", .places, limits.sharedGroupsMax)
@@ -54,6 +55,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable {
     case .deliveries: ("deliveries", .places, limits.deliveriesMax)
     case .queued: ("queued", .size, limits.queuedMax)
     case .subscriptionIDCells: ("subscription_id_cells", .places, limits.subscriptionIDCellsMax)
+    case .inflight: ("inflight", .size, limits.inflightMax)
     case .packetIDCells: ("packet_id_cells", .places, limits.packetIDCellsMax)
     case .outboxChunks: ("outbox_chunks", .places, limits.outboxChunksShared)
     case .outboxChunksPerConnection: ("outbox_chunks_per_connection", .size, limits.outboxChunksPerConnection)
@@ -61,22 +63,29 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable {
   }
 }
 
-/// How often each limit was hit since the log told of it.
+/// How often each limit was hit since the log told of it, and by which client last that a notice was made of: its session
+/// may have ended when the log is written.
 ///
 /// Invariant: a limit has at most one notice that waits.
 struct LimitHits: ~Copyable {
   private struct Row: BitwiseCopyable {
     var count: UInt32
     var isNoted: Bool
+    var nameByteCount: UInt8
     var quietUntil: Instant
   }
   private let rows: FixedArray<Row>
+  private let names: Scratch  // `nameBytes` for each row
+
+  /// Bytes of a client identifier that are kept; most have no more.
+  static var nameBytes: Int { 32 }
 
   /// Seconds for which a limit is not told of again.
   static var quietSeconds: Int64 { 60 }
 
   init(in reservation: inout Reservation) {
     rows = FixedArray(count: Limit.count, name: "limit hits", in: &reservation)
+    names = Scratch(byteCount: Limit.count * LimitHits.nameBytes, name: "  clients", in: &reservation)
   }
 
   /// Counts one. Answers whether a notice is to be made of it: none of this limit waits.
@@ -86,7 +95,22 @@ struct LimitHits: ~Copyable {
     return !row.isNoted
   }
 
-  func noted(_ limit: Limit) { rows[Int(limit.rawValue)].isNoted = true }
+  /// - Parameter clientID: of the client that has met the limit; empty: none has.
+  func noted(_ limit: Limit, _ clientID: Bytes) {
+    let kept = clientID.first(min(clientID.count, LimitHits.nameBytes))
+    place(limit).copyMemory(from: kept.buffer)
+    rows[Int(limit.rawValue)].nameByteCount = UInt8(kept.count)
+    rows[Int(limit.rawValue)].isNoted = true
+  }
+
+  func clientID(_ limit: Limit) -> Bytes {
+    Bytes(UnsafeRawBufferPointer(place(limit))).first(Int(rows[Int(limit.rawValue)].nameByteCount))
+  }
+
+  private func place(_ limit: Limit) -> UnsafeMutableRawBufferPointer {
+    let start = Int(limit.rawValue) * LimitHits.nameBytes
+    return UnsafeMutableRawBufferPointer(rebasing: names.buffer[start..<start + LimitHits.nameBytes])
+  }
 
   /// The notice has been taken: how many hits it stands for, 1 or more; nil: the limit was told of a short time ago.
   func take(_ limit: Limit, at now: Instant) -> Int? {
@@ -139,10 +163,49 @@ extension Broker {
   }
 
   private mutating func noteHit(_ limit: Limit, _ notice: Notice) {
-    if notices.push(notice) { limitHits.noted(limit) } else { notices.gauge.dropped &+= 1 }
+    guard notices.push(notice) else {
+      notices.gauge.dropped &+= 1
+      return
+    }
+    limitHits.noted(limit, clientID(of: notice))
   }
+
+  /// The client that the last notice of this limit is about, or the first 32 bytes of its identifier; empty: it was none.
+  /// Valid until the next call.
+  public func clientID(at limit: Limit) -> Bytes { limitHits.clientID(limit) }
 
   /// How many times the limit of a notice was met since it was last told of, this time included. nil: that was less than
   /// a minute ago, and it is not to be told of now.
   public mutating func takeHits(_ limit: Limit, at now: Instant) -> Int? { limitHits.take(limit, at: now) }
+}
+
+/// Which limit it was, looked for where something has been refused or lost.
+extension Broker {
+  /// What of a topic or a filter is too much.
+  func excess(of topic: Bytes) -> (limit: Limit, size: Int)? {
+    if topic.count > limits.topicBytesMax { return (.topicBytes, topic.count) }
+    let levelCount = Topic.levelCount(topic)
+    return levelCount > limits.topicLevelsMax ? (.topicLevels, levelCount) : nil
+  }
+
+  /// The bytes of a message found no room, beside messages that are kept free.
+  mutating func storeHit(_ message: Inbound, keepingMessages: Int, _ outcome: Notice.Outcome) {
+    limitHit(messages.gauge.free > keepingMessages ? .blocks : .messages, by: message.publisher, outcome)
+  }
+
+  /// A connection's outbox has no room.
+  mutating func outboxHit(on id: ConnectionID, _ outcome: Notice.Outcome) {
+    let isItsMost = outboxes.isBoundByItself(connections[id].outbox)
+    limitHit(isItsMost ? .outboxChunksPerConnection : .outboxChunks, on: id, outcome)
+  }
+
+  /// A topic alias of a client's is not taken.
+  mutating func aliasHit(_ error: WireError, _ alias: UInt16, on id: ConnectionID) {
+    if error.reason == .quotaExceeded { return limitHit(.topicAliasCells, on: id, .disconnected) }
+    // Of a client with fewer than it may have it is a mistake.
+    guard error.reason == .topicAliasInvalid, Int(alias) > limits.topicAliasMax, limits.topicAliasMax > 0 else {
+      return
+    }
+    limitHit(.topicAlias, on: id, size: Int(alias), .disconnected)
+  }
 }

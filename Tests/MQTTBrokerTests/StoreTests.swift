@@ -55,8 +55,8 @@ import Testing
   @Test func whatIsPreparedAndAbandonedLeavesNothing() {
     let stores = Stores()
     let slot = withInbound("a/b", "x") {
-      stores.retained.prepare($0, &stores.topics, stores.messages, &stores.shares, stores.sessions)
-    }!
+      try! stores.retained.prepare($0, &stores.topics, stores.messages, &stores.shares, stores.sessions)
+    }
     #expect(stores.topics.gauge.used == 3)
     stores.retained.abandon(slot, &stores.topics, &stores.messages, &stores.shares, stores.sessions)
     #expect(stores.retained.gauge.used == 0)
@@ -85,7 +85,7 @@ import Testing
     if isOwnedTwice { stores.messages.retain(stores.retained[slot].message) }
     withInbound("a", "2") { message in
       #expect(
-        stores.retained.prepare(message, &stores.topics, stores.messages, &stores.shares, stores.sessions) == slot)
+        try! stores.retained.prepare(message, &stores.topics, stores.messages, &stores.shares, stores.sessions) == slot)
       #expect(stores.retained.canReplace(slot, with: message, stores.messages) != isOwnedTwice)
       if !isOwnedTwice { stores.retained.giveWay(slot, &stores.messages, &stores.shares, stores.sessions) }
     }

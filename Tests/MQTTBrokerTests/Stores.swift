@@ -72,7 +72,7 @@ final class Stores {
 
   func retain(_ topic: String, _ payload: String, expiresAt: Instant = .never) -> Handle<Retained> {
     withInbound(topic, payload, expiresAt: expiresAt) { message in
-      let slot = retained.prepare(message, &topics, messages, &shares, sessions)!
+      let slot = try! retained.prepare(message, &topics, messages, &shares, sessions)
       let stored = messages.store(message, keepingFree: 0)!
       _ = retained.commit(slot, stored, by: .null, &messages, &shares, sessions)
       messages.release(stored)
@@ -88,7 +88,7 @@ final class Stores {
     lent(filter) { filter in
       lent(group) { group in
         guard let node = topics.intern(filter) else { return false }
-        let made = subscriptions.add(
+        let made = try? subscriptions.add(
           session, node, group, SubscriptionOptions(byte: 1), identifier: identifier, charge: TopicCharge(), &topics,
           sessions, &shares)
         if made == nil { topics.prune(node) }

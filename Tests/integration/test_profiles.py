@@ -76,8 +76,8 @@ def test_a_limit_is_told_with_its_remedy(make_daemon, build):
          in daemon.log, "line of the levels")
     clients[1].send(b"\x30\xff\xff\x7f")
     clients[1].expect_close(0x95)
-    # Its session has ended with it.
-    wait(lambda: "tapline: packet_bytes (65536) is exceeded with 2097155; a client at 127.0.0.1 was disconnected; "
+    # Its session has ended with it, and its name is known.
+    wait(lambda: "tapline: packet_bytes (65536) is exceeded with 2097155; client 'client-1' was disconnected; "
          "see limits: packet_bytes\n" in daemon.log, "line of the packet")
     assert daemon.log.count("see limits: connections") == 1
 

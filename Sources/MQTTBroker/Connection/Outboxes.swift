@@ -69,6 +69,9 @@ struct Outboxes: ~Copyable {
     chunks.promisesControl(outbox.queue, byteCount)
   }
 
+  /// Whether the outbox lacks room because it has as much as one may have, and not for what the others have.
+  func isBoundByItself(_ outbox: Outbox) -> Bool { chunks.isBoundByItself(outbox.queue) }
+
   // MARK: Bytes in
 
   /// All or nothing.

@@ -15,6 +15,7 @@ extension Broker {
     if isQueueFull(receiver.session) {
       counters.queuedDropped &+= 1
       sessions.countDropped(receiver.session)
+      limitHit(.queued, by: receiver.session, .lostMessage)
       guard limits.queueFull == .dropOldest else { return }
       // What is sent already is never given up.
       deliveries.dropQueued(receiver.session, sessions, &messages)
@@ -30,6 +31,7 @@ extension Broker {
   /// No room could be made: the session loses its own oldest message, or the new one. `false`: the new one.
   private mutating func makeOwnRoom(_ receiver: Receiver, _ cellCount: Int) -> Bool {
     deliveries.countRefused()
+    limitHit(deliveries.hasRoom ? .subscriptionIDCells : .deliveries, by: receiver.session, .lostMessage)
     counters.queuedDropped &+= 1
     sessions.countDropped(receiver.session)
     guard sessions[receiver.session].outgoing.queued.count > 0 else { return false }

@@ -62,7 +62,7 @@ extension Broker {
       guard
         let index = holders.byEntries.heaviest({ index in
           sessions.handle(at: index).map { holders.entryWeight(sessions.address($0)) } ?? 0
-        }), giveWay(sessions.handle(at: index)!)
+        }), giveWay(sessions.handle(at: index)!, deliveries.gauge.free < count ? .deliveries : .subscriptionIDCells)
       else { return }
     }
   }
@@ -80,9 +80,10 @@ extension Broker {
       let index = holders.byBytes.heaviest { index in
         sessions.handle(at: index).map { holders.byteWeight(sessions.address($0)) } ?? 0
       }
-      guard let holder = index.map({ sessions.handle(at: $0)! }) ?? holderOfMost(for: message), giveWay(holder) else {
-        return
-      }
+      let limit: Limit = messages.gauge.free > keepingMessages ? .blocks : .messages
+      guard let holder = index.map({ sessions.handle(at: $0)! }) ?? holderOfMost(for: message),
+        giveWay(holder, limit)
+      else { return }
     }
   }
 
@@ -112,7 +113,8 @@ extension Broker {
   }
 
   /// The session gives up the oldest message that was not sent, else the oldest in flight; `false`: it has none.
-  private mutating func giveWay(_ session: Handle<Session>) -> Bool {
+  /// - Parameter limit: what all have too little of.
+  private mutating func giveWay(_ session: Handle<Session>, _ limit: Limit) -> Bool {
     if sessions[session].outgoing.queued.count > 0 {
       deliveries.dropQueued(session, sessions, &messages)
     } else if !deliveries.dropInflight(session, sessions, &messages) {
@@ -122,6 +124,7 @@ extension Broker {
     counters.queuedDropped &+= 1
     counters.gaveWay &+= 1
     sessions.countDropped(session)
+    limitHit(limit, by: session, .lostMessage)
     return true
   }
 }

@@ -49,26 +49,26 @@ struct RetainedStore: ~Copyable {
 
   // MARK: Keeping
 
-  /// A slot for the topic's retained message, made where it is missing; `commit` or `abandon` follows. `nil` when there
-  /// is no room, or the publisher's share has none.
+  /// A slot for the topic's retained message, made where it is missing; `commit` or `abandon` follows. Throws, and counts,
+  /// what there is no room of, or not within the publisher's share.
   mutating func prepare(
     _ message: Inbound, _ topics: inout TopicTree, _ messages: borrowing MessageStore, _ shares: inout Shares,
     _ sessions: borrowing SessionStore
-  ) -> Handle<Retained>? {
+  ) throws(Limit) -> Handle<Retained> {
     let known = topics.find(message.topic) ?? .null
     let isBoards = !known.isNull && topics[known].isOwned || isSys(message)
     let old = known.isNull ? .null : topics[known].retained
     guard isBoards || mayKeep(message, in: old, messages, shares, sessions) else {
       slots.gauge.refused &+= 1
-      return nil
+      throw .blocks
     }
     guard old.isNull else { return old }
     let holder = isBoards ? .board : publisher(of: message)
     guard shares.mayTake(.retained, 1, by: holder, free: slots.gauge.free, sessions) else {
       slots.gauge.refused &+= 1
-      return nil
+      throw .retained
     }
-    guard let (node, charge) = topics.intern(message.topic, by: holder, shares, sessions) else { return nil }
+    let (node, charge) = try topics.intern(message.topic, by: holder, shares, sessions)
     let slot = slots.lend(Retained(node: node, holder: holder, charge: charge))!  // the room was seen above
     shares.take(.retained, 1, by: holder, sessions)
     shares.take(charge, by: holder, sessions)

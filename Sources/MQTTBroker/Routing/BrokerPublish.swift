@@ -15,7 +15,12 @@ extension Broker {
 
     var topic = packet.topic
     if let alias = packet.topicAlias {  // §3.3.2.3.4
-      topic = try outboxes.resolve(alias, packet.topic, of: connections[id].outbox)
+      do throws(WireError) {
+        topic = try outboxes.resolve(alias, packet.topic, of: connections[id].outbox)
+      } catch {
+        aliasHit(error, alias, on: id)
+        throw error
+      }
     }
     if packet.qos == .exactlyOnce {
       if packetIDs.contains(packet.packetID, of: session, sessions) {
@@ -24,14 +29,19 @@ extension Broker {
         return
       }
       // Messages with QoS 1 are acknowledged at once, so only QoS 2 can exceed our Receive Maximum (§3.3.4-7).
-      guard sessions[session].incoming.count < limits.inflightMax else { throw .init(.receiveMaximumExceeded) }
+      guard sessions[session].incoming.count < limits.inflightMax else {
+        limitHit(.inflight, on: id, size: limits.inflightMax + 1, .disconnected)
+        throw .init(.receiveMaximumExceeded)
+      }
       guard packetIDs.hasRoom(session, sessions) else {
+        limitHit(.packetIDCells, on: id)
         refusePublish(packet, .quotaExceeded, .empty, on: id, at: now)
         return
       }
     }
 
     if let reason = objection(to: topic) {
+      if let (limit, size) = excess(of: topic) { limitHit(limit, on: id, size: size) }
       refusePublish(packet, reason, .empty, on: id, at: now)
       return
     }

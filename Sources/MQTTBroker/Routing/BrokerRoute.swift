@@ -38,6 +38,7 @@ extension Broker {
       if min(receiver.qos, message.qos) != .atMostOnce {
         if limits.queueFull == .refuse, isQueueFull(receiver.session) {
           counters.queueRefusals &+= 1
+          limitHit(.queued, by: receiver.session, .refusedSender)
           return nil
         }
         needed += 1
@@ -62,8 +63,12 @@ extension Broker {
   ) -> Reserved? {
     var reserved = Reserved()
     if keepsRetained {
-      guard let slot = retained.prepare(message, &topics, messages, &shares, sessions) else { return nil }
-      reserved.slot = slot
+      do throws(Limit) {
+        reserved.slot = try retained.prepare(message, &topics, messages, &shares, sessions)
+      } catch {
+        limitHit(error, by: message.publisher)
+        return nil
+      }
     }
     let kept = keepsRetained ? 0 : limits.blocksKeptForRetained
     let alsoKept = isPromised || keepsRetained ? 0 : limits.blocksKeptForQoS
@@ -88,8 +93,10 @@ extension Broker {
       reserved.replacesFirst = retained.canReplace(reserved.slot, with: message, messages)
       if reserved.replacesFirst { return reserved }
       retained.abandon(reserved.slot, &topics, &messages, &shares, sessions)
+      storeHit(message, keepingMessages: keepingMessages, .refused)
       return nil
     }
+    storeHit(message, keepingMessages: keepingMessages, isPromised ? .refused : .lostMessage)
     // QoS 0 alone may be lost, with its counter; a promise may not.
     reserved.isLost = !isPromised
     return isPromised ? nil : reserved
@@ -329,6 +336,7 @@ extension Broker {
   private mutating func dropQoS0(_ session: Handle<Session>) {
     counters.qos0Dropped &+= 1
     sessions.countDropped(session)
+    outboxHit(on: sessions[session].connection, .lostMessage)
   }
 
   mutating func countSentPublish(_ id: ConnectionID) {

@@ -34,7 +34,7 @@ extension Broker {
     let byteCount = SubAck.byteCount(type, codeCount: codeCount, version: version)
     guard byteCount <= Int(connections[id].packetBytesMax) else { throw .packetTooLarge }
     guard hasAnswerRoom(byteCount, on: id) else {
-      limitHit(.outboxChunks, on: id, .disconnected)
+      outboxHit(on: id, .disconnected)
       throw .quotaExceeded
     }
     var answer = messageScratch.writer()
@@ -78,7 +78,10 @@ extension Broker {
     if shared != nil, limits.sharedGroupsMax == 0 { return .sharedSubscriptionsNotSupported }  // §3.2.2.3.13
     let filter = shared?.filter ?? text
     let groupName = shared?.group ?? .empty
-    guard isWithin(filter, by: session) else { return .quotaExceeded }
+    if let (limit, size) = excess(of: filter) {
+      limitHit(limit, by: session, size: size)
+      return .quotaExceeded
+    }
     if let existing = subscriptions.find(session, filter, groupName, topics) {
       subscriptions.change(existing, options, identifier: identifier)
       if groupName.isEmpty, options.retainHandling == 0 {
@@ -87,35 +90,28 @@ extension Broker {
       return ReasonCode(granted: options.qos)
     }
     guard mayAdd else { return .quotaExceeded }
-    let nodesRefused = topics.gauge.refused
-    guard let (node, charge) = topics.intern(filter, by: .session(session), shares, sessions) else {
-      limitHit(topics.gauge.refused == nodesRefused ? .topicNameCells : .topicNodes, by: session)
+    do throws(Limit) {
+      let made = try add(session, filter, groupName, options, identifier: identifier)
+      // Retained messages are not sent to a shared subscription (§4.8.2).
+      if groupName.isEmpty, options.retainHandling < 2 { subscriptions.beginReplay(made, upTo: retained.age, sessions) }
+      return ReasonCode(granted: options.qos)
+    } catch {
+      limitHit(error, by: session)
       return .quotaExceeded
     }
-    let subscriptionsRefused = subscriptions.gauge.refused
-    let made = subscriptions.add(
-      session, node, groupName, options, identifier: identifier, charge: charge, &topics, sessions, &shares)
-    guard let made else {
-      limitHit(subscriptions.gauge.refused == subscriptionsRefused ? .sharedGroups : .subscriptions, by: session)
-      topics.prune(node)
-      return .quotaExceeded
-    }
-    // Retained messages are not sent to a shared subscription (§4.8.2).
-    if groupName.isEmpty, options.retainHandling < 2 { subscriptions.beginReplay(made, upTo: retained.age, sessions) }
-    return ReasonCode(granted: options.qos)
   }
 
-  private mutating func isWithin(_ filter: Bytes, by session: Handle<Session>) -> Bool {
-    guard filter.count <= limits.topicBytesMax else {
-      limitHit(.topicBytes, by: session, size: filter.count)
-      return false
+  private mutating func add(
+    _ session: Handle<Session>, _ filter: Bytes, _ groupName: Bytes, _ options: SubscriptionOptions, identifier: UInt32
+  ) throws(Limit) -> Handle<Subscription> {
+    let (node, charge) = try topics.intern(filter, by: .session(session), shares, sessions)
+    do throws(Limit) {
+      return try subscriptions.add(
+        session, node, groupName, options, identifier: identifier, charge: charge, &topics, sessions, &shares)
+    } catch {
+      topics.prune(node)
+      throw error
     }
-    let levelCount = Topic.levelCount(filter)
-    guard levelCount <= limits.topicLevelsMax else {
-      limitHit(.topicLevels, by: session, size: levelCount)
-      return false
-    }
-    return true
   }
 
   /// However many there are: they make room.

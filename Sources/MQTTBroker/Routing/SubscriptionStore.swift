@@ -187,20 +187,18 @@ struct SubscriptionStore: ~Copyable {
 
   // MARK: Changing
 
-  /// A further subscription of the session. `nil`, counted as refused, when there is no room or its share has none; a node
+  /// A further subscription of the session. Throws, and counts, what there is no room of, or not within its share; a node
   /// that was interned for it is to be pruned then.
   /// - Parameter charge: what was interned for it.
   mutating func add(
     _ session: Handle<Session>, _ node: Handle<TopicNode>, _ groupName: Bytes, _ options: SubscriptionOptions,
     identifier: UInt32, charge: TopicCharge, _ topics: inout TopicTree, _ sessions: borrowing SessionStore,
     _ shares: inout Shares
-  ) -> Handle<Subscription>? {
+  ) throws(Limit) -> Handle<Subscription> {
     let holder = Holder.session(session)
-    guard
-      shares.mayTake(.subscriptions, 1, by: holder, free: subscriptions.gauge.free, sessions)
-    else {
+    guard shares.mayTake(.subscriptions, 1, by: holder, free: subscriptions.gauge.free, sessions) else {
       subscriptions.gauge.refused &+= 1
-      return nil
+      throw .subscriptions
     }
     var group = Handle<SharedGroup>.null
     var isFounder = false
@@ -210,9 +208,10 @@ struct SubscriptionStore: ~Copyable {
       } else {
         guard shares.mayTake(.sharedGroups, 1, by: holder, free: groups.gauge.free, sessions) else {
           groups.gauge.refused &+= 1
-          return nil
+          throw .sharedGroups
         }
-        guard let added = addGroup(node, groupName, &topics) else { return nil }
+        // Their names have as many blocks of 64 bytes as there are groups; a longer one takes more.
+        guard let added = addGroup(node, groupName, &topics) else { throw .sharedGroups }
         group = added
         isFounder = true
         shares.take(.sharedGroups, 1, by: holder, sessions)

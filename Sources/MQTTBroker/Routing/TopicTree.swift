@@ -176,20 +176,24 @@ struct TopicTree: ~Copyable {
     return node
   }
 
-  /// The same, with what was added for it, within the holder's share: `nil`, counted as refused, when that has no room. What
-  /// is added is the caller's to charge.
+  /// The same, with what was added for it, within the holder's share. Throws, and counts, what there is no room of. What is
+  /// added is the caller's to charge.
   mutating func intern(
     _ topic: Bytes, by holder: Holder, _ shares: Shares, _ sessions: borrowing SessionStore
-  ) -> (node: Handle<TopicNode>, charge: TopicCharge)? {
-    let (nodesFree, cellsFree) = (nodes.gauge.free, names.gauge.free)
-    guard let node = intern(topic) else { return nil }
+  ) throws(Limit) -> (node: Handle<TopicNode>, charge: TopicCharge) {
+    let (nodesFree, cellsFree, nodesRefused) = (nodes.gauge.free, names.gauge.free, nodes.gauge.refused)
+    guard let node = intern(topic) else { throw nodes.gauge.refused == nodesRefused ? .topicNameCells : .topicNodes }
     let (nodeCount, cellCount) = (nodesFree - nodes.gauge.free, cellsFree - names.gauge.free)
     guard nodeCount > 0 else { return (node, TopicCharge()) }
-    let hasNodes = shares.mayTake(.topicNodes, nodeCount, by: holder, free: nodesFree, sessions)
-    guard hasNodes, shares.mayTake(.topicNameCells, cellCount, by: holder, free: cellsFree, sessions) else {
-      if hasNodes { names.gauge.refused &+= 1 } else { nodes.gauge.refused &+= 1 }
+    guard shares.mayTake(.topicNodes, nodeCount, by: holder, free: nodesFree, sessions) else {
+      nodes.gauge.refused &+= 1
       prune(node)
-      return nil
+      throw .topicNodes
+    }
+    guard shares.mayTake(.topicNameCells, cellCount, by: holder, free: cellsFree, sessions) else {
+      names.gauge.refused &+= 1
+      prune(node)
+      throw .topicNameCells
     }
     return (node, TopicCharge(nodes: UInt16(nodeCount), nameCells: UInt16(cellCount)))
   }

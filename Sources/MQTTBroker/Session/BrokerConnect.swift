@@ -40,6 +40,9 @@ extension Broker {
   /// Everything that may be missing is reserved before anything is changed.
   mutating func decide(_ connect: Connect, _ verdict: Verdict, on id: ConnectionID, at now: Instant) {
     if let reason = objection(to: connect, verdict) {
+      if reason == .topicNameInvalid, let (limit, size) = connect.will.flatMap({ excess(of: $0.topic) }) {
+        limitHit(limit, on: id, size: size)
+      }
       refuse(id, reason, at: now)
       return
     }

@@ -126,6 +126,7 @@ extension Server {
       writeWho(notice, into: &line)
       switch notice.outcome {
       case .refused: line.write(" was refused")
+      case .refusedSender: line.write(" has no room for a message, and who sent it was refused")
       case .lostMessage: line.write(" has lost a message")
       case .disconnected: line.write(" was disconnected")
       case .gaveWay where notice.isOfSource: line.write(" had sent no CONNECT and gave way to a newcomer")
@@ -177,7 +178,7 @@ extension Server {
 
   /// `client 'x'`, `a client at 192.0.2.7`, `192.0.2.7`, or the board, for what it wanted itself.
   private func writeWho(_ notice: Notice, into line: inout ByteWriter) {
-    let clientID = broker.clientID(of: notice)
+    let clientID = broker.clientID(at: notice.limit)
     if !clientID.isEmpty {
       line.write("client ")
       line.write(quoted: clientID)
