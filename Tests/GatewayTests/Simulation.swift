@@ -11,7 +11,7 @@ import Testing
 ///
 /// Files: Simulation (steps), SimulationClients, SimulationChecks, SimulationMessages (what is drawn), SimulationModel
 /// (what is told, rules), SimulationDriving (lines and levels) and SimulationTaps (what each tap has).
-final class Simulation {
+final class Simulation: SimulatedDay {
   var failure: String?
   private(set) var stepCount = 0
   var messageCount = 0

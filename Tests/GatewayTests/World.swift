@@ -17,30 +17,12 @@ final class World {
   let gateway: Gateway<ModelBoard>
   private let region: UnsafeMutableRawBufferPointer
   private var clients: [String: Client] = [:]
-  private var connections: [UInt32: Client] = [:]  // by the connection's bits
+  /// Network connections that are open, by their bits.
+  var connections: [UInt32: Client] = [:]
   /// Connections that began and ended since the last look: `+c`, `-c`.
   var presence: [String] = []
   private(set) var lastTurn = Instant(nanoseconds: 0)
   let parts = UnsafeMutableBufferPointer<Bytes>.allocate(capacity: 3)
-
-  /// One network connection as its client sees it.
-  final class Client {
-    let name: String
-    let id: ConnectionID
-    let version: ProtocolVersion
-    var isOpen = true
-    var outgoing: [UInt8] = []
-    /// Bytes the broker sent that make no packet yet.
-    var incoming: [UInt8] = []
-    var packets: [Packet] = []
-    var lastPacketID: UInt16 = 0
-
-    init(name: String, id: ConnectionID, version: ProtocolVersion) {
-      self.name = name
-      self.id = id
-      self.version = version
-    }
-  }
 
   /// - Parameters:
   ///   - previous: what an earlier life announced to Home Assistant.
@@ -96,6 +78,7 @@ final class World {
   /// What a turn of the loop does beside what came in.
   func turn() {
     lastTurn = now
+    gateway.callBroker { $0.beginTurn() }
     gateway.advance(to: board.moment)
     let turn = now
     for index in 0..<taps.levels.count where taps.levels[index].retryAt <= turn { openLevel(index) }
@@ -213,11 +196,7 @@ final class World {
     keepAliveSeconds: UInt16 = 0, sessionExpiry: UInt32? = nil, will: WillFields? = nil,
     sourceLocation: SourceLocation = #_sourceLocation
   ) -> Client {
-    let attached = gateway.callBroker { $0.attach(allowsAnonymous: true, at: now) }
-    guard let id = attached else { preconditionFailure("\(name) is not let in") }
-    let client = Client(name: name, id: id, version: version)
-    clients[name] = client
-    connections[id.bits] = client
+    guard let client = open(name, version) else { preconditionFailure("\(name) is not let in") }
     var fields = ConnectFields(
       version: version, clientID: clientID ?? name, cleanStart: cleanStart, keepAliveSeconds: keepAliveSeconds,
       will: will)
@@ -228,6 +207,16 @@ final class World {
       return client
     }
     client.packets.removeFirst()
+    return client
+  }
+
+  /// A network connection that has said nothing yet; nil: the broker has no place for it.
+  func open(_ name: String, _ version: ProtocolVersion, transport: UInt32 = 0) -> Client? {
+    let attached = gateway.callBroker { $0.attach(allowsAnonymous: true, transport: transport, at: now) }
+    guard let id = attached else { return nil }
+    let client = Client(name: name, id: id, version: version)
+    clients[name] = client
+    connections[id.bits] = client
     return client
   }
 
@@ -338,61 +327,5 @@ final class World {
       if "\(poolName)" == name { return gauge }
     }
     preconditionFailure("no pool \(name)")
-  }
-
-  // MARK: The loop
-
-  /// As the real loop takes what a connection has read.
-  private func give(_ client: Client) {
-    let bytes = client.outgoing
-    client.outgoing.removeAll(keepingCapacity: true)
-    gateway.callBroker { $0.beginTurn() }
-    bytes.withUnsafeBytes { all in
-      var input = Bytes(all)
-      while client.isOpen, !gateway.broker.isClosing(client.id) {
-        let moment = now
-        switch gateway.brokerTurn(at: moment, { $0.receive(&input, on: client.id, at: moment) }) {
-        case .done: return
-        case .tapsRan: break
-        case .needsFlush: flush()
-        }
-      }
-    }
-  }
-
-  /// Every connection takes all that waits for it.
-  func flush() {
-    while let id = gateway.callBroker({ $0.nextReady() }) {
-      guard let client = connections[id.bits] else { continue }
-      while gateway.broker.pendingByteCount(id) > 0 {
-        let count = gateway.broker.gather(id, into: parts)
-        var taken = 0
-        for part in parts[..<count] {
-          client.incoming += part.buffer
-          taken += part.count
-        }
-        gateway.callBroker { $0.sent(taken, on: id, at: now) }
-      }
-      decode(client)
-      if gateway.broker.isFinished(id) { detach(client) }
-    }
-  }
-
-  private func decode(_ client: Client) {
-    do throws(WireError) {
-      while !client.incoming.isEmpty, let packet = try Packet.takeFirst(from: &client.incoming, client.version) {
-        client.packets.append(packet)
-      }
-    } catch {
-      Issue.record("the broker's bytes are no packet: \(error.reason)")
-      client.incoming = []
-    }
-  }
-
-  private func detach(_ client: Client) {
-    client.isOpen = false
-    connections[client.id.bits] = nil
-    let moment = now
-    gateway.brokerTurn(at: moment) { $0.detach(client.id, at: moment) }
   }
 }

@@ -9,7 +9,7 @@ import MQTTWire
 /// Rooms: Simulation (steps), SimulationActions (what clients send), SimulationWaiting (verdicts and the journal),
 /// SimulationClient, SimulationNetwork (bytes), SimulationPackets (what each packet is to do), SimulationModel
 /// (sessions and deliveries), Audit (what the broker keeps).
-final class Simulation {
+final class Simulation: SimulatedDay {
   static let willMark = UInt8(ascii: "w")
   static let ownMark = UInt8(ascii: "o")
   static let honestCount = 3

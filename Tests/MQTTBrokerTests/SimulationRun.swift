@@ -2,6 +2,14 @@ import Foundation
 import Glibc
 import Testing
 
+/// A day that is drawn from a seed, step by step, until something does not hold.
+protocol SimulatedDay: AnyObject {
+  init(seed: UInt64)
+  var failure: String? { get }
+  var stepCount: Int { get }
+  func step()
+}
+
 /// Many seeds, many steps (docs/simulation.md). The tests of each module that has a `Simulation` link to this file.
 ///
 ///     TAPLINE_ROOM=MQTTBroker TAPLINE_FIRST_SEED=1 TAPLINE_SEEDS=1000 TAPLINE_STEPS=10000 swift test --filter Simulation
@@ -15,12 +23,18 @@ struct SimulationRun {
   /// Progress and totals are printed: somebody asked for this run.
   private let isTold: Bool
 
-  /// - Parameter steps: of each seed, where TAPLINE_STEPS does not say.
-  init(_ room: StaticString, steps: Int) {
+  /// The tests that repeat it, as `swift test --filter` takes them.
+  private let filter: StaticString
+
+  /// - Parameters:
+  ///   - seeds: where TAPLINE_SEEDS does not say.
+  ///   - steps: of each seed, where TAPLINE_STEPS does not say.
+  init(_ room: StaticString, filter: StaticString = "Simulation", seeds: Int = 12, steps: Int) {
     self.room = room
+    self.filter = filter
     let one = SimulationRun.number("SEED")
     first = one ?? SimulationRun.number("FIRST_SEED") ?? 1
-    seeds = one == nil ? SimulationRun.number("SEEDS") ?? 12 : 1
+    self.seeds = one == nil ? SimulationRun.number("SEEDS") ?? seeds : 1
     self.steps = SimulationRun.number("STEPS") ?? steps
     isTold = one != nil || SimulationRun.number("SEEDS") != nil
   }
@@ -31,7 +45,7 @@ struct SimulationRun {
 
   /// Plays each seed until its last step or its first failure. `end` sees each simulation afterwards and may go on with
   /// it; what has failed then is recorded with the line that repeats it. `totals` are lines to print in the end.
-  func play(_ end: (Simulation) -> Void, totals: () -> [String]) {
+  func play<Day: SimulatedDay>(_ day: Day.Type, _ end: (Day) -> Void, totals: () -> [String]) {
     announceTraps()
     let start = Date()
     var told = start
@@ -41,8 +55,8 @@ struct SimulationRun {
       say("\(seeds) seeds, \(stepCount) steps, \(failures) failures, \(Int(Date().timeIntervalSince(start))) s")
     }
     for seed in first..<(first + seeds) {
-      underway = (room, seed, 0)
-      let simulation = Simulation(seed: UInt64(seed))
+      underway = Underway(room: room, filter: filter, seed: seed)
+      let simulation = Day(seed: UInt64(seed))
       while simulation.failure == nil, simulation.stepCount < steps {
         underway.step = simulation.stepCount + 1
         simulation.step()
@@ -53,7 +67,7 @@ struct SimulationRun {
         failures += 1
         let step = simulation.stepCount
         Issue.record(
-          "\(failure)\nTAPLINE_ROOM=\(room) TAPLINE_SEED=\(seed) TAPLINE_STEPS=\(step) swift test --filter Simulation")
+          "\(failure)\nTAPLINE_ROOM=\(room) TAPLINE_SEED=\(seed) TAPLINE_STEPS=\(step) swift test --filter \(filter)")
       }
       if isTold, Date().timeIntervalSince(told) >= 10 {
         told = Date()
@@ -69,7 +83,13 @@ struct SimulationRun {
 }
 
 /// What runs now, for the last words of a run that traps.
-private nonisolated(unsafe) var underway: (room: StaticString, seed: Int, step: Int) = ("", 0, 0)
+private struct Underway {
+  var room: StaticString = ""
+  var filter: StaticString = ""
+  var seed = 0
+  var step = 0
+}
+private nonisolated(unsafe) var underway = Underway()
 
 /// A trap is a failure too: it says what repeats it before it ends the process.
 private func announceTraps() {
@@ -81,7 +101,9 @@ private func announceTraps() {
       write(decimal: underway.seed)
       write(" TAPLINE_STEPS=")
       write(decimal: underway.step)
-      write(" swift test --filter Simulation\n")
+      write(" swift test --filter ")
+      write(underway.filter)
+      write("\n")
       signal(trap, SIG_DFL)
       raise(trap)
     }
