@@ -37,6 +37,7 @@ struct Outboxes: ~Copyable {
   private let aliasMax: Int
   private let aliasBytesMax: Int
   private let topicBytesMax: Int
+  private let blocksKeptForRetained: Int
 
   init(limits: Limits, in reservation: inout Reservation) {
     aliases = SharedTexts(
@@ -53,6 +54,7 @@ struct Outboxes: ~Copyable {
     aliasMax = limits.topicAliasMax
     aliasBytesMax = limits.topicAliasBytesMax
     topicBytesMax = limits.topicBytesMax
+    blocksKeptForRetained = limits.blocksKeptForRetained
   }
 
   // MARK: Room
@@ -84,7 +86,8 @@ struct Outboxes: ~Copyable {
     _ outbox: Outbox, to body: Body, _ messages: borrowing MessageStore, _ retained: borrowing RetainedStore
   ) -> Bool {
     chunks.mayRefer(
-      outbox.queue, to: body, in: messages.bodies, ofBlocks: messages.bodies.gauge.capacity - retained.blockCount)
+      outbox.queue, to: body, in: messages.bodies,
+      ofBlocks: max(0, messages.bodies.gauge.capacity - retained.blockCount - blocksKeptForRetained))
   }
 
   /// Refers to a body from `position` on instead of copying it.

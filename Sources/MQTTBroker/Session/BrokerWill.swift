@@ -16,7 +16,7 @@ extension Broker {
       expiresAt: expiresAt, publisher: .null)
     // Wills lie there for as long as their clients are connected, so most of what is kept for QoS stays free of them.
     let isSmall = message.byteCount <= 2 * limits.blockBytes
-    let keepingFree = limits.blocksKeptForRetained + (isSmall ? limits.blocksKeptForQoS / 4 : limits.blocksKeptForQoS)
+    let keepingFree = limits.blocksKeptForRetained + (isSmall ? limits.blocksKeptForQoS / 8 : limits.blocksKeptForQoS)
     let keepingMessages = messagesKeptForBoard
     if !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
       makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)
