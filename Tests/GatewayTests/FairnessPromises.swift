@@ -26,10 +26,17 @@ extension FairnessDay {
       guard resident.client != nil || resident.keepsSession else { continue }
       promiseCount += 1
       resident.promises.append(promise)
-      let isOver =
-        resident.promises.count > share.messageCount
-        || resident.promises.reduce(0) { $0 + $1.units } > share.unitCount
-      if isOver { resident.isOverShare = true }
+      watchShare(of: resident)
+    }
+  }
+
+  /// Whether all that waits for somebody who is away is sure. Of blocks it is a share of what retained messages leave.
+  private func watchShare(of resident: Resident) {
+    guard resident.client == nil else { return }
+    let left = limits.blockCount - world.gateway.broker.retained.blockCount - limits.blocksKeptForRetained
+    let unitCount = min(share.unitCount, share.unitCount * left / limits.blockCount)
+    if resident.promises.count > share.messageCount || resident.promises.reduce(0, { $0 + $1.units }) > unitCount {
+      resident.isOverShare = true
     }
   }
 
@@ -121,6 +128,7 @@ extension FairnessDay {
     for resident in residents {
       resident.gotCount = 0
       resident.looseDroppedBefore = world.gateway.broker.counters.qos0Dropped
+      watchShare(of: resident)
     }
   }
 
