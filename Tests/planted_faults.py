@@ -139,6 +139,27 @@ FAULTS = [
         "wrong order: one member of a shared group gets everything",
     ),
     Fault(
+        "retained-bound",
+        "MQTTBroker/Messages/RetainedStore.swift",
+        "<= max(blockCount, blockCountMax) ? slot : nil",
+        "<= blockCountMax ? slot : nil",
+        "missing case: clients may not replace theirs when the board has more than its part",
+    ),
+    Fault(
+        "will-room",
+        "MQTTBroker/Session/BrokerWill.swift",
+        "      makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)\n",
+        "",
+        "unfair: a client is refused for its Will while others hold what can give way",
+    ),
+    Fault(
+        "replay-room",
+        "MQTTBroker/Delivery/BrokerReplay.swift",
+        "      if !deliveries.hasRoom { makeRoom(forDeliveries: 1, identifierCells: 0, at: now) }\n",
+        "",
+        "starvation: a new subscription waits for the deliveries of those who are away",
+    ),
+    Fault(
         "debounce-reset",
         "Taps/Inputs/InputDebounce.swift",
         "    self.level = level\n    deadline = .never\n",
