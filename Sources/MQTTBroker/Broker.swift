@@ -14,7 +14,8 @@ public import MQTTWire
 ///
 /// - Connection: `Link` (states of a connection), `Outboxes`, `AckGate`; verbs: BrokerInput (bytes in), BrokerAcks,
 ///   `Admission` and BrokerCrowd (before a connection); this file (attach, bytes out, ending)
-/// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`; verbs: BrokerConnect, Verdict, BrokerWill
+/// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`, `Shares` (what each is sure of); verbs: BrokerConnect,
+///   Verdict, BrokerWill
 /// - Routing: `TopicTree`, `RecentMatches`, `SubscriptionStore`, `Receivers`; verbs: BrokerSubscribe, BrokerPublish,
 ///   BrokerRoute (reserve, then commit), Tap, `RepeatedMessages`
 /// - Messages: `MessageStore`, `RetainedStore`, `ExpirySweep`
