@@ -16,6 +16,8 @@ extension FairnessDay {
         case .absent: 12
         case .cautious: 30
         case .stuck: 10
+        case .sitter: Intruder.known.contains(.connections) ? 2 : 1
+        case .idler: Intruder.known.contains(.addresses) ? 4 : 2
         case .mute, .aliaser, .unreleased: 4
         default: 2
         }
@@ -46,7 +48,7 @@ extension FairnessDay {
       for _ in 0..<(random.oneIn(2) ? 40 : 2) { act(intruder) }
     case .churner:
       for _ in 0..<random.below(250) { act(intruder) }
-    case .idler:
+    case .idler, .sitter:
       for _ in 0..<20 { act(intruder) }
     default: act(intruder)
     }
@@ -114,14 +116,20 @@ extension FairnessDay {
 
   func retain(_ intruder: Intruder, _ client: World.Client?, count: Int, byteCount: Int? = nil) {
     guard let client = client ?? (enter(intruder, reading: .discards) ? intruder.client : nil) else { return }
+    var nodesLeft = world.pool("topic_nodes").free
     for _ in 0..<count {
       // Nothing bounds one client's part of the tree yet: some nodes are left.
-      let isNew = Intruder.known.contains(.retained) || world.pool("topic_nodes").free > limits.topicNodesMax / 8
+      let isNew = Intruder.known.contains(.retained) || nodesLeft > limits.topicNodesMax / 8
+      if isNew { nodesLeft -= 3 }
       let place = isNew ? intruder.hoardCount : random.below(max(1, intruder.hoardCount))
       if isNew { intruder.hoardCount += 1 }
       let size = byteCount ?? (random.oneIn(20) ? 8000 : random.below(700))
+      // Some have levels of their own, as Home Assistant's discovery.
+      let topic =
+        intruder.version == .v5
+        ? "hoard/\(intruder.name)/\(place)" : "homeassistant/sensor/\(intruder.name)-\(place)/temperature/config"
       client.outgoing += publishBytes(
-        "hoard/\(intruder.name)/\(place)", byteCount: size, qos: UInt8(random.below(2)), retain: true, by: intruder)
+        topic, byteCount: size, qos: UInt8(random.below(2)), retain: true, by: intruder)
     }
     world.send(client, [])
   }

@@ -29,6 +29,8 @@ final class Intruder {
     case churner
     /// Two clients with one identifier.
     case fighter
+    /// Connects again and again, and stays.
+    case sitter
     /// Sends the beginnings of packets.
     case partial
     /// Opens sockets and says nothing.
@@ -174,14 +176,8 @@ extension FairnessDay {
     case .fighter:
       enter(intruder, clean: false, keeps: true, reading: .discards)
     case .partial: sendPart(intruder, client)
-    case .idler:
-      if random.oneIn(4), let stream = intruder.silent.popLast() {
-        door.leave(stream)
-      } else if world.connections.count + door.silentCount < limits.connectionsMax - Intruder.placesLeft,
-        let stream = door.admit(from: intruder.source, world)
-      {
-        intruder.silent.append(stream)
-      }
+    case .sitter: sit(intruder)
+    case .idler: wait(intruder)
     case .testator: testify(intruder, client)
     case .impostor: pretend(intruder, client)
     case .repeater: repeatCommand(intruder, client)
@@ -220,6 +216,23 @@ extension FairnessDay {
     if random.oneIn(2) { subscribe(intruder, ["noise/#"], qos: 1) }
     go(intruder)
     intrudersByID[intruder.clientID] = nil
+  }
+
+  /// One more connection, of another client each time.
+  private func sit(_ intruder: Intruder) {
+    let most = Intruder.known.contains(.connections) ? limits.connectionsMax : 8
+    intruder.hoardCount = (intruder.hoardCount + 1) % most
+    intruder.clientID = "\(intruder.name)-\(intruder.hoardCount)"
+    enter(intruder, reading: .discards)
+  }
+
+  /// A few sockets more that say nothing, or one less.
+  private func wait(_ intruder: Intruder) {
+    if random.oneIn(4), let stream = intruder.silent.popLast() { return door.leave(stream) }
+    for _ in 0..<4 where world.connections.count + door.silentCount < limits.connectionsMax - Intruder.placesLeft {
+      guard let stream = door.admit(from: intruder.source, world) else { return }
+      intruder.silent.append(stream)
+    }
   }
 
   private func sendPart(_ intruder: Intruder, _ client: World.Client?) {
