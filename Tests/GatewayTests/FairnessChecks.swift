@@ -18,7 +18,8 @@ extension FairnessDay {
       if let problem = unanswered(resident) { return problem }
     }
     let home = residents[0]
-    if home.client != nil, home.looseLostCount == 0, let belief = truth.belief(home.view, world) {
+    let mayWait = intruders.contains { $0.holdsOutbox }
+    if home.client != nil, let belief = truth.belief(home.view, mayWait: mayWait, world) {
       return "home believes that \(belief)"
     }
     return unkept(pick(residents))

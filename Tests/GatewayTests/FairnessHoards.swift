@@ -119,7 +119,7 @@ extension FairnessDay {
     var nodesLeft = world.pool("topic_nodes").free
     for _ in 0..<count {
       // Nothing bounds one client's part of the tree yet: some nodes are left.
-      let isNew = Intruder.known.contains(.retained) || nodesLeft > limits.topicNodesMax / 8
+      let isNew = Intruder.known.contains(.retained) || nodesLeft > limits.topicNodesMax / 4
       if isNew { nodesLeft -= 3 }
       let place = isNew ? intruder.hoardCount : random.below(max(1, intruder.hoardCount))
       if isNew { intruder.hoardCount += 1 }
@@ -154,7 +154,7 @@ extension FairnessDay {
       for (pool, capacity) in [
         ("subscriptions", limits.subscriptionsMax), ("topic_nodes", limits.topicNodesMax),
         ("shared_groups", limits.sharedGroupsMax), ("topic_name_cells", limits.topicNameCellsMax),
-      ] where world.pool(pool).free < capacity / 8 { return }
+      ] where world.pool(pool).free < capacity / 4 { return }
     }
     let filters = (0..<8).map { _ -> String in
       intruder.hoardCount += 1

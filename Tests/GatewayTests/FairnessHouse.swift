@@ -75,10 +75,11 @@ final class FairnessTruth {
   }
 
   /// What somebody who has seen all messages on `b/#` has to believe.
-  func belief(_ view: [String: String], _ world: World) -> String? {
+  /// - Parameter mayWait: what it has not been told yet waits behind larger messages for readers that are stuck.
+  func belief(_ view: [String: String], mayWait: Bool, _ world: World) -> String? {
     for output in states.indices where world.taps.outputs[output].state != .faulted {
       let state = world.board.lines[output] ? "ON" : "OFF"
-      let seen = view["b/o\(output)"] ?? "unknown"
+      let seen = view["b/o\(output)"] ?? (mayWait ? state : "unknown")
       if seen != state { return "b/o\(output) is \(seen)" }
     }
     return nil

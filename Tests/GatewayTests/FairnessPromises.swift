@@ -141,7 +141,12 @@ extension FairnessDay {
       resident.looseLostCount += resident.loose.count
       resident.loose.removeAll(keepingCapacity: true)
     }
-    if let first = resident.promises.first {
+    if !resident.promises.isEmpty, resident.isOverShare, !mayWait(resident) {
+      // All that waited has given way.
+      resident.lostCount += resident.promises.count
+      resident.promises.removeAll(keepingCapacity: true)
+      resident.isOverShare = false
+    } else if let first = resident.promises.first {
       if !mayWait(resident) { return "\(resident.name) did not get \(first.text.prefix(20))" }
       resident.waitsSince = min(resident.waitsSince, world.now)
       longestWait = max(longestWait, world.now.since(resident.waitsSince) / 1_000_000_000)
