@@ -95,8 +95,9 @@ final class FairnessTruth {
 final class FairnessDoor {
   private let region: UnsafeMutableRawBufferPointer
   private var admission: Admission
-  private var lastStream: UInt32 = 0
   private let placeCount: Int
+  private var generation: UInt32 = 0
+  private var streams: Set<UInt32> = []
   private var silentStreams: Set<UInt32> = []
   /// Streams that have said nothing.
   var silentCount: Int { silentStreams.count }
@@ -113,12 +114,19 @@ final class FairnessDoor {
 
   deinit { region.deallocate() }
 
-  /// A stream from `source`; nil: refused.
+  /// A stream from `source`; nil: refused. One that has said nothing may have to give way to it.
   func admit(from source: SourceAddress, _ world: World) -> UInt32? {
-    let hasPlace = world.connections.count + silentCount < placeCount
-    lastStream += 1
-    let stream = lastStream
-    guard admission.admit(from: source, at: world.now, open: { hasPlace ? stream : nil }) == nil else { return nil }
+    let open = Set(world.connections.values.map { world.gateway.broker.transport(of: $0.id) })
+    for gone in streams.subtracting(silentStreams).subtracting(open) { end(gone) }
+    if let (stream, _) = admission.givesWay(to: source, hasPlace: streams.count < placeCount, at: world.now) {
+      leave(stream)
+    }
+    let taken = Set(streams.map { $0 & 0xF_FFFF })
+    generation = generation % 4095 + 1
+    let place = (0..<UInt32(placeCount)).first { !taken.contains($0) }
+    let stream = place.map { generation << 20 | $0 }
+    guard admission.admit(from: source, at: world.now, open: { stream }) == nil, let stream else { return nil }
+    streams.insert(stream)
     silentStreams.insert(stream)
     return stream
   }
@@ -132,10 +140,14 @@ final class FairnessDoor {
   /// Its CONNECT was accepted, or it is gone.
   func known(_ stream: UInt32) { admission.leave(stream) }
 
-  /// A stream that has said nothing is gone.
+  /// A stream that has said nothing is gone, if it is still there.
   func leave(_ stream: UInt32) {
-    admission.leave(stream)
-    silentStreams.remove(stream)
+    if silentStreams.remove(stream) != nil { end(stream) }
+  }
+
+  private func end(_ stream: UInt32) {
+    admission.end(stream)
+    streams.remove(stream)
   }
 
   /// Those that have said nothing for too long, each once.

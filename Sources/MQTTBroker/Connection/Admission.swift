@@ -6,9 +6,9 @@ public import Bounded
 ///
 /// A stream is *pending* from its arrival to its accepted CONNECT or its end. `pendingConnectionsMax` streams may be pending
 /// at a time. Of one address there may be `connectionsPerAddressMax` streams, `pendingPerAddressMax` of them pending. A
-/// few places, and one for each serial line, are for streams without an address only. When all places are taken, the stream that has been pending for the
-/// longest gives way to a newcomer (`givesWay`). One that stays silent is told of by `popExpired` when `connectSeconds`
-/// are over; from its first byte on somebody else keeps that deadline.
+/// few places, and one for each serial line, are for streams without an address only. When all places are taken, the
+/// stream that has been pending for the longest gives way to a newcomer (`givesWay`). One that stays silent is told of by
+/// `popExpired` when `connectSeconds` are over; from its first byte on somebody else keeps that deadline.
 ///
 /// Invariant: the list from `first` to `last` holds the pending streams in the order of their arrival and of their
 /// deadlines; those before `firstSilent` have no deadline here. A place whose `stream` is 0 is free.
