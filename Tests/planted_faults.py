@@ -141,9 +141,16 @@ FAULTS = [
     Fault(
         "retained-bound",
         "MQTTBroker/Messages/RetainedStore.swift",
-        "<= max(blockCount, blockCountMax) ? slot : nil",
-        "<= blockCountMax ? slot : nil",
+        "    return count <= old\n",
+        "    return false\n",
         "missing case: clients may not replace theirs when the board has more than its part",
+    ),
+    Fault(
+        "floors",
+        "MQTTBroker/Session/Shares.swift",
+        "max(0, kept(pool) + returned - ofFloor - newcomers)",
+        "0",
+        "missing bound: one client takes what others are sure of",
     ),
     Fault(
         "will-room",

@@ -16,8 +16,8 @@ extension FairnessDay {
         case .absent: 12
         case .cautious: 30
         case .stuck: 10
-        case .sitter: Intruder.known.contains(.connections) ? 2 : 1
-        case .idler: Intruder.known.contains(.addresses) ? 4 : 2
+        case .sitter: 1
+        case .idler: 4
         case .mute, .aliaser, .unreleased: 4
         default: 2
         }
@@ -116,13 +116,9 @@ extension FairnessDay {
 
   func retain(_ intruder: Intruder, _ client: World.Client?, count: Int, byteCount: Int? = nil) {
     guard let client = client ?? (enter(intruder, reading: .discards) ? intruder.client : nil) else { return }
-    var nodesLeft = world.pool("topic_nodes").free
     for _ in 0..<count {
-      // Nothing bounds one client's part of the tree yet: some nodes are left.
-      let isNew = Intruder.known.contains(.retained) || nodesLeft > limits.topicNodesMax / 4
-      if isNew { nodesLeft -= 3 }
-      let place = isNew ? intruder.hoardCount : random.below(max(1, intruder.hoardCount))
-      if isNew { intruder.hoardCount += 1 }
+      intruder.hoardCount += 1
+      let place = intruder.hoardCount
       let size = byteCount ?? (random.oneIn(20) ? 8000 : random.below(700))
       // Some have levels of their own, as Home Assistant's discovery.
       let topic =
@@ -149,13 +145,6 @@ extension FairnessDay {
     guard
       let client = client ?? (enter(intruder, clean: false, keeps: true, reading: .discards) ? intruder.client : nil)
     else { return }
-    let isBound = !Intruder.known.contains(.subscriptions)
-    if isBound {
-      for (pool, capacity) in [
-        ("subscriptions", limits.subscriptionsMax), ("topic_nodes", limits.topicNodesMax),
-        ("shared_groups", limits.sharedGroupsMax), ("topic_name_cells", limits.topicNameCellsMax),
-      ] where world.pool(pool).free < capacity / 4 { return }
-    }
     let filters = (0..<8).map { _ -> String in
       intruder.hoardCount += 1
       let place = "s/\(intruder.name)/\(intruder.hoardCount)"

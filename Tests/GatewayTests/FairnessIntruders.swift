@@ -47,20 +47,8 @@ final class Intruder {
     case commander
   }
 
-  /// What nothing bounds yet and is tried all the same. Of what is not named here intruders leave some to the others.
-  static let known: Set<Lack> = []
-  enum Lack {
-    /// Subscriptions, groups, nodes and names of one client.
-    case subscriptions
-    /// Topic nodes of one client's retained messages.
-    case retained
-    /// Connections of one address.
-    case connections
-    /// Silent sockets of many addresses.
-    case addresses
-  }
-  /// Places of connections that are left.
-  static var placesLeft: Int { known.contains(.connections) ? 0 : 12 }
+  /// Places of connections that intruders leave: nothing bounds how many addresses they have.
+  static let placesLeft = 12
 
   let kind: Kind
   let name: String
@@ -87,8 +75,7 @@ final class Intruder {
     clientID = name
     self.version = version
     // Those that come and go in masses have one address for all.
-    let isMany =
-      kind == .churner || kind == .fighter || kind == .idler && !Intruder.known.contains(.addresses)
+    let isMany = kind == .churner || kind == .fighter
     source = SourceAddress(
       ipv4: isMany ? 0x0B00_0001 : 0x0C00_0000 + UInt32(Kind.allCases.firstIndex(of: kind)! * 256 + number))
   }
@@ -220,8 +207,7 @@ extension FairnessDay {
 
   /// One more connection, of another client each time.
   private func sit(_ intruder: Intruder) {
-    let most = Intruder.known.contains(.connections) ? limits.connectionsMax : 8
-    intruder.hoardCount = (intruder.hoardCount + 1) % most
+    intruder.hoardCount = (intruder.hoardCount + 1) % 8
     intruder.clientID = "\(intruder.name)-\(intruder.hoardCount)"
     enter(intruder, reading: .discards)
   }

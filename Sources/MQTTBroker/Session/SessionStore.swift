@@ -58,6 +58,8 @@ struct SessionStore: ~Copyable {
   private let clientIDScratch: Scratch  // one that does not lie in one piece
   private let keys: BrokerKeys
   private var assignedCount: UInt64 = 0
+  /// Sessions whose client is here.
+  private(set) var connectedCount = 0
 
   init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
@@ -180,11 +182,12 @@ struct SessionStore: ~Copyable {
   /// - Parameters:
   ///   - window: unacknowledged messages that the client takes.
   ///   - will: stored, with one owner, which is the session from now on; null: none. An earlier one was taken.
-  func connect(
+  mutating func connect(
     _ session: Handle<Session>, on id: ConnectionID, version: ProtocolVersion, expirySeconds: UInt32, window: Int,
     will: Handle<Message>, willDelaySeconds: UInt32
   ) {
     precondition(sessions[session].will.isNull)
+    if sessions[session].connection.isNull { connectedCount += 1 }
     sessions[session].connection = id
     sessions[session].version = version
     sessions[session].expirySeconds = expirySeconds
@@ -195,7 +198,8 @@ struct SessionStore: ~Copyable {
   }
 
   /// Its connection is gone; from now on its expiry and the delay of its Will count.
-  func disconnect(_ session: Handle<Session>, at now: Instant) {
+  mutating func disconnect(_ session: Handle<Session>, at now: Instant) {
+    if !sessions[session].connection.isNull { connectedCount -= 1 }
     sessions[session].connection = .null
     sessions[session].window = 0
     sessions[session].lostAt = now

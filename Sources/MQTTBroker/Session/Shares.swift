@@ -85,8 +85,8 @@ struct Shares: BitwiseCopyable {
   }
 
   /// Whether a holder may take `count` more of a pool in which `free` are free. What the others have not taken of their
-  /// floors stays free; a session's own floor goes before those of sessions that are not there yet, and the board before
-  /// all.
+  /// floors stays free; a session's own floor goes before those of sessions that are away or not there yet, and the board
+  /// before all.
   /// - Parameters:
   ///   - free: with those that are replaced.
   ///   - replaced: how many are given back for these, and by whom.
@@ -97,7 +97,7 @@ struct Shares: BitwiseCopyable {
     guard holder != .board else { return free >= count }
     let returned = untaken(pool, by: other, less: replaced, sessions) - untaken(pool, by: other, sessions)
     let ofFloor = min(count, untaken(pool, by: holder, less: other == holder ? replaced : 0, sessions))
-    let newcomers = count == ofFloor ? floor(pool) * sessions.gauge.free : 0
+    let newcomers = count == ofFloor ? floor(pool) * (sessions.gauge.capacity - sessions.connectedCount) : 0
     return free - count >= max(0, kept(pool) + returned - ofFloor - newcomers)
   }
 
