@@ -12,6 +12,14 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
   case retained, messages, blocks, deliveries, queued, subscriptionIDCells, inflight, packetIDCells
   case outboxChunks, outboxChunksPerConnection
 
+  /// Whether each client is sure of some, so that what is left may not be for the one that is refused.
+  public var hasFloors: Bool {
+    switch self {
+    case .subscriptions, .sharedGroups, .topicNodes, .topicNameCells, .retained, .blocks: true
+    default: false
+    }
+  }
+
   static var count: Int { Int(Limit.outboxChunksPerConnection.rawValue) + 1 }
 
   /// What its number counts.

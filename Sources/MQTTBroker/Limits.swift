@@ -69,7 +69,7 @@ public struct Limits: Sendable {
   /// 32-byte cells for the part of client identifiers beyond 32 bytes.
   public var clientIDCellsMax = 64
 
-  public var subscriptionsMax = 1280
+  public var subscriptionsMax = 1536
   public var sharedGroupsMax = 256
   /// Filters in one SUBSCRIBE or UNSUBSCRIBE. Home Assistant puts up to 500 into one.
   public var filtersPerPacketMax = 512
@@ -78,7 +78,7 @@ public struct Limits: Sendable {
   public static var tapsLargest: Int { 65_535 }
 
   /// Messages held for delivery, retained or as a Will.
-  public var messagesMax = 1536
+  public var messagesMax = 2048
   /// Their bytes (topic, properties, payload) lie in blocks of this size: a topic of 32 bytes and a payload of 64 fit one.
   public var blockBytes = 96
   public var blockCount = 3072
@@ -91,7 +91,7 @@ public struct Limits: Sendable {
   /// Blocks that other messages leave free, so that a queue of large ones does not keep the small ones
   /// of all others out.
   public var blocksKeptForSmall: Int { blockCount / 32 }
-  public var retainedMax = 1024
+  public var retainedMax = 1536
 
   /// Deliveries waiting or in flight, all sessions together.
   public var deliveriesMax = 3072

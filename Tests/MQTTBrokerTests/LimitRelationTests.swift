@@ -102,7 +102,7 @@ import Testing
     Row("inflight", .atLeast(1)) { $0.inflightMax = 0 },
     Row("inflight", .atMost(65_535)) { $0.inflightMax = 65_536 },
     Row("queued", .atLeast(1)) { $0.queuedMax = 0 },
-    Row("messages", .atLeast(1537), cause: "retained") { $0.retainedMax = 1537 },
+    Row("messages", .atLeast(2049), cause: "retained") { $0.retainedMax = 2049 },
     Row("outbox_chunks_per_connection", .atLeast(516), cause: "packet_bytes") { $0.outboxChunksPerConnection = 515 },
     Row("outbox_chunks", .atLeast(576), cause: "outbox_chunks_per_connection") { $0.outboxChunksShared = 575 },
     Row("keep_alive_seconds", .atLeast(1)) { $0.keepAliveSecondsMax = 0 },

@@ -42,7 +42,7 @@ struct SharesTests {
       case .topicNodes: return subscribes(world, name, "\(name)x\(index)")
       case .topicNameCells: return subscribes(world, name, "\(name)-\(index)-a-name-of-over-twenty-bytes")
       case .retained, .retainedBlocks:
-        let payload = String(repeating: "x", count: self == .retained ? 1 : 500)
+        let payload = String(repeating: "x", count: self == .retained ? 1 : 300)
         world.send(name, .publish(topic: "\(name)/\(index)", payload: payload, qos: 1, packetID: 1, retain: true))
         if version == .v5 { return world.takeFirst(name)?.reason?.isError == false }
         guard world.isOpen(name) else { return false }
@@ -61,7 +61,7 @@ struct SharesTests {
   func hoardersLeaveTheFloors(hoard: Hoard, version: ProtocolVersion) {
     let world = World(limits: hoard.limits)
     let floor = world.broker.shares.floor(hoard.pool)
-    let perEntry = hoard == .retainedBlocks ? 6 : 1
+    let perEntry = hoard == .retainedBlocks ? 4 : 1
     #expect(floor >= perEntry)
     for hoarder in 0..<10 {
       world.connect("h\(hoarder)", version, cleanStart: true)
@@ -81,7 +81,7 @@ struct SharesTests {
   @Test func churnLeavesTheFloorsOfThoseWhoAreHere() {
     let world = World(limits: Limits())
     world.connect("home")
-    for round in 0..<700 {
+    for round in 0..<1000 {
       let name = "r\(round)"
       world.connect(name)
       for index in 0..<world.broker.shares.floor(.retained) { _ = Hoard.retained.takes(world, name, index) }

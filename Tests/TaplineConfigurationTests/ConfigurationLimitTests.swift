@@ -107,7 +107,7 @@ import Testing
 
     let connections = try read("connections: 300")
     #expect(connections.sessionsMax == 364 && connections.connectBurst == 600)
-    #expect(connections.subscriptionsMax == 1280 + 8 * 236 && connections.deliveriesMax == 3072 + 8 * 236)
+    #expect(connections.subscriptionsMax == 1536 + 8 * 236 && connections.deliveriesMax == 3072 + 8 * 236)
     #expect(connections.connectionsPerAddressMax == 225)
     #expect(try read("connections: 300, connections_per_address: 300").connectionsPerAddressMax == 300)
     for (connections, most) in [

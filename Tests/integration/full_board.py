@@ -62,5 +62,5 @@ simulation:
     - {line: GPIO22, every: 10ms, for: 5ms}
 """
 # So that what is limited runs out in a soak. The seconds are more than a busy machine delays a client.
-LIMITS = {"queued": 100, "retained": 260, "connect_seconds": 5, "packet_seconds": 5, "connections": 16, "sessions": 24,
+LIMITS = {"queued": 100, "retained": 320, "connect_seconds": 5, "packet_seconds": 5, "connections": 16, "sessions": 24,
           "connections_per_address": 16, "pending_connections": 8}

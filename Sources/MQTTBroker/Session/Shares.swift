@@ -55,7 +55,7 @@ struct Shares: BitwiseCopyable {
     setFloor(.topicNodes, 8, of: limits.topicNodesMax, limits)
     setFloor(.topicNameCells, 1, of: limits.topicNameCellsMax, limits)
     setFloor(.retained, 2, of: limits.retainedMax, limits)
-    setFloor(.retainedBlocks, 6, of: limits.retainedBlocksMax, limits)
+    setFloor(.retainedBlocks, 4, of: limits.retainedBlocksMax, limits)
   }
 
   /// All floors together are half of the pool at most.

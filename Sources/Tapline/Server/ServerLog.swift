@@ -113,7 +113,7 @@ extension Server {
       case .places where notice.size > 0:
         line.write(": its share is exceeded with ")
         line.writeDecimal(UInt64(notice.size))
-      case .places: line.write(" are all in use")
+      case .places: line.write(notice.limit.hasFloors ? " are all in use, or kept for others" : " are all in use")
       case .seconds: line.write(" are over")
       case .size:
         line.write(" is exceeded")
