@@ -113,7 +113,7 @@ extension Limits {
       keepFewer(than: max(0, min(blockCount / 2, blockCount - blockCount / 32 - packetBlocks(of: blockBytes))), isNamed)
     } else {
       // Packets twice, as the largest retained message stays until another one is in its place.
-      let rate = max(1, profile.blockCount / profile.messagesMax)
+      let rate = (profile.blockCount + profile.messagesMax - 1) / profile.messagesMax
       let small = profile.blockCount + rate * Limits.more(messagesMax, profile.messagesMax)
       let more =
         2 * Limits.more(packetBlocks(of: blockBytes), profile.packetBlocks(of: blockBytes))

@@ -37,9 +37,9 @@ struct PlanProfileTests {
     let lines = table.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
     #expect(
       lines.contains([
-        "this", "file", "70", "134", "1024", "65536", "\(plan.byteCount)", "\(plan.profiles[3].totalBytes)",
+        "this", "file", "70", "134", "1536", "65536", "\(plan.byteCount)", "\(plan.profiles[3].totalBytes)",
       ]))
-    #expect(lines.contains { $0.starts(with: ["board", "*", "64", "128", "1024", "65536"]) })
+    #expect(lines.contains { $0.starts(with: ["board", "*", "64", "128", "1536", "65536"]) })
     #expect(lines.contains { $0.starts(with: ["house", "96", "192", "4096", "1048576"]) })
   }
 
