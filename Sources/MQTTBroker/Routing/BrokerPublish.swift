@@ -132,7 +132,7 @@ extension Broker {
     }
     if topics[node].isOwned { return true }
     topics.own(node)
-    ownedCount += 1
+    if !topic.hasPrefix(Bytes("$SYS/")) { ownedCount += 1 }
     shares.keepForBoard(.retained, 1)
     return true
   }

@@ -76,7 +76,7 @@ extension Broker {
     var keepingFree = kept + alsoKept + (isSmall ? 0 : limits.blocksKeptForSmall)
     var keepingMessages = 0
     if !keepsRetained || retained[reserved.slot].holder != .board {
-      keepingMessages = messagesKeptForBoard
+      keepingMessages = shares.messagesKeptForBoard
       keepingFree = max(keepingFree, min(limits.blockCount / 4, keepingMessages * RetainedStore.blocksPerOwn))
     }
     if isPromised || keepsRetained,
@@ -100,13 +100,6 @@ extension Broker {
     // QoS 0 alone may be lost, with its counter; a promise may not.
     reserved.isLost = !isPromised
     return isPromised ? nil : reserved
-  }
-
-  /// Messages that are left for what the board has to say, and one more, as a message is stored before the one that it
-  /// replaces goes.
-  var messagesKeptForBoard: Int {
-    let count = shares.keptForBoard(.retained)
-    return count > 0 || ownedCount > 0 ? min(limits.messagesMax / 4, count + 1) : 0
   }
 
   /// The message is not routed after all: a tap has refused it.

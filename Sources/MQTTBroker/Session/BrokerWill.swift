@@ -17,7 +17,7 @@ extension Broker {
     // Wills lie there for as long as their clients are connected, so most of what is kept for QoS stays free of them.
     let isSmall = message.byteCount <= 2 * limits.blockBytes
     let keepingFree = limits.blocksKeptForRetained + (isSmall ? limits.blocksKeptForQoS / 8 : limits.blocksKeptForQoS)
-    let keepingMessages = messagesKeptForBoard
+    let keepingMessages = shares.messagesKeptForBoard
     if !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
       makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)
     }

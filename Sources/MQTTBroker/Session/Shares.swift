@@ -48,8 +48,13 @@ struct Shares: BitwiseCopyable {
     var boardHeld = 0
   }
   private var pools = InlineArray<6, Pool>(repeating: Pool())
+  /// Messages that are left for what the board has to say, and one more, as a message is stored before the one that it
+  /// replaces goes. Every message that is stored asks.
+  private(set) var messagesKeptForBoard = 0
+  private let messagesKeptMost: Int
 
   init(limits: Limits) {
+    messagesKeptMost = limits.messagesMax / 4
     setFloor(.subscriptions, 4, of: limits.subscriptionsMax, limits)
     setFloor(.sharedGroups, 1, of: limits.sharedGroupsMax, limits)
     setFloor(.topicNodes, 8, of: limits.topicNodesMax, limits)
@@ -82,6 +87,11 @@ struct Shares: BitwiseCopyable {
     let before = keptForBoard(pool)
     pools[pool.rawValue].boardFloor += count
     pools[pool.rawValue].kept += keptForBoard(pool) - before
+    countMessagesForBoard()
+  }
+
+  private mutating func countMessagesForBoard() {
+    messagesKeptForBoard = min(messagesKeptMost, keptForBoard(.retained) + 1)
   }
 
   /// Whether a holder may take `count` more of a pool in which `free` are free. What the others have not taken of their
@@ -136,6 +146,7 @@ struct Shares: BitwiseCopyable {
     let before = untaken(pool, by: holder, sessions)
     if holder == .board {
       pools[pool.rawValue].boardHeld += count
+      countMessagesForBoard()
     } else if sessions.isLent(holder.session) {
       // 4095 sessions later a handle names another one in the same place.
       let after = max(0, held(pool, by: holder.session, sessions) + count)
