@@ -285,12 +285,14 @@ extension Broker {
     return count
   }
 
-  /// The one with the fewest bytes for the time since its packet began: whoever lets a part of one lie is slower than
-  /// whoever sends a large one.
+  /// Of those whose packet began a second ago or more the one with the fewest bytes for the time since then: whoever lets
+  /// a part of one lie is slower than whoever sends a large one. Else the one whose packet began first.
   /// - Parameter amongPending: only who has not said CONNECT comes into question.
   private func slowestHolder(or id: ConnectionID, amongPending: Bool, at now: Instant) -> ConnectionID {
     var slowest = id
     var (least, longest) = (Int.max, 1)  // bytes in milliseconds
+    var oldest = id
+    var oldestDeadline = Instant.never
     var index = 0
     while index < limits.connectionsMax {
       if let other = connections.handle(at: index), connections[other].packetDeadline != .never,
@@ -298,17 +300,22 @@ extension Broker {
           ? connections[other].state == .awaitingConnect && !connections[other].partial.isEmpty
           : partials.blockCount(for: connections[other].partial.byteCount) > limits.partialBlocksOfOne
       {
-        let began = connections[other].packetDeadline.adding(seconds: -Int64(limits.packetSeconds))
-        let milliseconds = 1 + Int(max(0, now.since(began)) / 1_000_000)
+        let deadline = connections[other].packetDeadline
+        let began = deadline.adding(seconds: -Int64(limits.packetSeconds))
+        let milliseconds = Int(max(0, now.since(began)) / 1_000_000)
         let byteCount = connections[other].partial.byteCount
-        if least == .max || byteCount * longest < least * milliseconds {
+        if milliseconds >= 1000, least == .max || byteCount * longest < least * milliseconds {
           slowest = other
           (least, longest) = (byteCount, milliseconds)
+        }
+        if deadline < oldestDeadline {
+          oldest = other
+          oldestDeadline = deadline
         }
       }
       index += 1
     }
-    return slowest
+    return least < .max ? slowest : oldest
   }
 
   private mutating func assemble(_ id: ConnectionID, _ last: Bytes) -> Bytes {
