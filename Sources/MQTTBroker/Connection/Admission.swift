@@ -38,7 +38,7 @@ public struct Admission: ~Copyable {
   public private(set) var pendingCount = 0
   /// Streams that have an address.
   public private(set) var distantCount = 0
-  // Of the list; places + 1.
+  // Ends of the list of pending streams, as places + 1; 0: it is empty.
   private var first: UInt32 = 0
   private var last: UInt32 = 0
   private var firstSilent: UInt32 = 0

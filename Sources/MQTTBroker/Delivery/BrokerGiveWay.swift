@@ -35,13 +35,9 @@ struct Holders: ~Copyable {
 
   /// What it can give up of blocks, in units of 32 bytes, if it holds more than its share; 0: nothing.
   @inline(__always) fileprivate func byteWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
-    session.pointee.outgoing.heldUnits > unitShare ? weightOfAll(session) : 0
-  }
-
-  /// What it holds of blocks, in units of 32 bytes.
-  @inline(__always) fileprivate func weightOfAll(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
     let units = session.pointee.outgoing.heldUnits
-    return units == 0 ? 0 : units | (session.pointee.connection.isNull ? Holders.absent : 0)
+    guard units > unitShare else { return 0 }
+    return units | (session.pointee.connection.isNull ? Holders.absent : 0)
   }
 
   /// The session holds more than before, or its client has gone.

@@ -30,7 +30,7 @@ struct RetainedStore: ~Copyable {
   /// Blocks of their messages, and how many there may be: others are sure of the rest.
   private(set) var blockCount = 0
   private let blockCountMax: Int
-  /// Blocks that are kept for each of them: a state with its properties, or the text of a fault.
+  /// Blocks that are kept for each of the board's topics: a state with its properties, or the text of a fault.
   static var blocksPerOwn: Int { 3 }
 
   init(limits: Limits, in reservation: inout Reservation) {
@@ -63,7 +63,7 @@ struct RetainedStore: ~Copyable {
       throw .blocks
     }
     guard old.isNull else { return old }
-    let holder = isBoards ? .board : publisher(of: message)
+    let holder = isBoards ? Holder.board : .session(message.publisher)
     guard shares.mayTake(.retained, 1, by: holder, free: slots.gauge.free, sessions) else {
       slots.gauge.refused &+= 1
       throw .retained
@@ -75,10 +75,6 @@ struct RetainedStore: ~Copyable {
     topics.hang(slot, on: node)
     used[slot.index >> 6] |= 1 << UInt64(slot.index & 63)
     return slot
-  }
-
-  private func publisher(of message: Inbound) -> Holder {
-    message.publisher.isNull ? .nobody : .session(message.publisher)
   }
 
   private func isSys(_ message: Inbound) -> Bool {
@@ -94,7 +90,7 @@ struct RetainedStore: ~Copyable {
     let old = slot.isNull ? 0 : oldBlockCount(slot, messages)
     return count <= old
       || shares.mayTake(
-        .retainedBlocks, count, by: publisher(of: message), free: blockCountMax - blockCount + old, replaced: old,
+        .retainedBlocks, count, by: .session(message.publisher), free: blockCountMax - blockCount + old, replaced: old,
         of: slot.isNull ? .nobody : slots[slot].publisher, sessions)
   }
 

@@ -10,6 +10,7 @@ enum SharedPool: Int {
 struct Holder: BitwiseCopyable, Equatable {
   private let bits: UInt32
 
+  /// Null: nobody.
   static func session(_ session: Handle<Session>) -> Holder { Holder(bits: session.bits) }
   /// No handle has the generation 0.
   static var board: Holder { Holder(bits: 1) }
@@ -111,11 +112,11 @@ struct Shares: BitwiseCopyable {
     return free - count >= max(0, kept(pool) + returned - ofFloor - newcomers)
   }
 
-  /// What a holder has not taken of its floor, if it held so much less.
+  /// What a holder has not taken of its floor; of a session: if it held so much less.
   private func untaken(
     _ pool: SharedPool, by holder: Holder, less: Int = 0, _ sessions: borrowing SessionStore
   ) -> Int {
-    if holder == .board { return max(0, pools[pool.rawValue].boardFloor - pools[pool.rawValue].boardHeld + less) }
+    if holder == .board { return keptForBoard(pool) }
     guard sessions.isLent(holder.session) else { return 0 }
     return max(0, floor(pool) - max(0, held(pool, by: holder.session, sessions) - less))
   }
