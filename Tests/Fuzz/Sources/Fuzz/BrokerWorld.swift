@@ -138,6 +138,10 @@ final class BrokerWorld {
       check(clients.contains { $0.id == id }, "a connection that nobody has is ready")
     }
     for client in clients { flush(client) }
+    readNotices()
+  }
+
+  private func readNotices() {
     while sealed({ broker in broker.nextNotice() }) != nil {}
   }
 
@@ -320,6 +324,7 @@ final class BrokerWorld {
       sealed { broker in broker.advance(to: now) }
       check(broker.nextDeadline == nil, "something is still due")
     }
+    readNotices()
     for index in 0..<Broker.poolCount {
       let (name, gauge) = broker.pool(index)
       check(gauge.used <= kept(name), "\(gauge.used) of \(name) are still used")
