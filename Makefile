@@ -187,8 +187,10 @@ WAITING := device-client-test board-test image-test device-smoke-test package-te
 STAGES := $(COMPILING) $(WAITING)
 # What is long by nature, and short forms of what needs builds of its own or measures.
 LONG_BOARD := board-test-long raspi-test image-test-long deb-test
-LONG := planted-test tsan-briefly asan-briefly coverage-briefly simulate fuzz client-test-long device-test-long \
-  commands-test-long bench-briefly bench-gpio-briefly $(LONG_BOARD)
+LONG_COMPUTING := planted-test tsan-briefly asan-briefly coverage-briefly simulate fuzz
+LONG_WAITING := $(LONG_BOARD) device-test-long client-test-long
+LONG_MEASURING := commands-test-long bench-briefly bench-gpio-briefly
+LONG := $(LONG_COMPUTING) $(LONG_WAITING) $(LONG_MEASURING)
 
 .PHONY: $(addprefix stage/,$(STAGES) $(LONG)) $(LONG)
 
@@ -216,11 +218,18 @@ stage/fuzz-briefly: stage/embedded
 
 LONG_NEEDS := $(addprefix .build/needs/,debianroot bench count)
 
-# One after the other: most of them keep all processors busy, and some measure.
+# What waits runs beside what keeps a processor busy, each kind one after the other; what measures runs alone.
 test-full: $(NEEDS) $(LONG_NEEDS)
 	@$(MAKE) test || true
-	@$(MAKE) --jobs=1 --keep-going $(addprefix stage/,$(LONG)) || true
+	@$(MAKE) --jobs=2 --keep-going long/computing long/waiting || true
+	@$(MAKE) --jobs=1 --keep-going $(addprefix stage/,$(LONG_MEASURING)) || true
 	@cross/stage --end $(STAGES) $(LONG)
+
+.PHONY: long/computing long/waiting
+long/computing:
+	@nice -n 5 $(MAKE) --jobs=1 --keep-going $(addprefix stage/,$(LONG_COMPUTING))
+long/waiting:
+	@$(MAKE) --jobs=1 --keep-going $(addprefix stage/,$(LONG_WAITING))
 
 board-test-full: $(NEEDS) $(LONG_NEEDS) device
 	@$(MAKE) $(LONG_BOARD)

@@ -11,7 +11,12 @@ let strict: [SwiftSetting] = [
 ]
 /// What does not lie on a message's path: in the builds for boards it is made for size, where the scripts of `cross` ask
 /// for it. Elsewhere the flag would keep other packages from using this one.
-let cold = strict + (Context.environment["TAPLINE_COLD_FOR_SIZE"] == nil ? [] : [.unsafeFlags(["-Osize"])])
+let forBoards = Context.environment["TAPLINE_COLD_FOR_SIZE"] != nil
+let cold = strict + (forBoards ? [.unsafeFlags(["-Osize"])] : [])
+/// In Embedded Swift a function is compiled again in each module that may call it, and the executable may call all of
+/// them: the cold modules below it have an object with nothing in it. The others keep theirs, as they are not made for size.
+let coldLibrary =
+  strict + (forBoards ? [.unsafeFlags(["-Osize", "-Xfrontend", "-emit-empty-object-file"])] : [])
 let strictC: [CSetting] = [.treatAllWarnings(as: .error)]
 
 let package = Package(
@@ -33,13 +38,13 @@ let package = Package(
     .target(
       name: "Tapline",
       dependencies: ["TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
-      swiftSettings: cold),
+      swiftSettings: coldLibrary),
     .target(
       name: "TaplineConfiguration", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
-      swiftSettings: cold),
-    .target(name: "Gateway", dependencies: ["Taps", "MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: cold),
-    .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: cold),
-    .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: cold),
+      swiftSettings: coldLibrary),
+    .target(name: "Gateway", dependencies: ["Taps", "MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: coldLibrary),
+    .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: coldLibrary),
+    .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "MQTTBroker", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
     .target(name: "MQTTWire", dependencies: ["Bounded"], swiftSettings: strict),
     .target(name: "Bounded", swiftSettings: strict),

@@ -36,10 +36,6 @@ extension Limits {
     if !isNamed("client_id_cells") {
       clientIDCellsMax = Limits.entries(max(clientIDCellsMax + moreSessions / 2, clientIDBytesMax / 32))
     }
-    if !isNamed("packet_id_cells") {
-      let cells = (inflightMax - PacketIDCell.countInSession) / PacketIDCell.capacity
-      packetIDCellsMax = Limits.entries(max(packetIDCellsMax + moreSessions / 2, cells + 1))
-    }
   }
 
   /// Blocks and chunks grow where a table would not have entries enough for a packet.

@@ -9,7 +9,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
   case packetBytes, partialBlocks, filtersPerPacket
   case topicBytes, topicLevels, topicNodes, topicNameCells, topicAlias, topicAliasCells
   case subscriptions, sharedGroups
-  case retained, messages, blocks, deliveries, queued, subscriptionIDCells, inflight, packetIDCells
+  case retained, messages, blocks, deliveries, queued, subscriptionIDCells, inflight
   case outboxChunks, outboxChunksPerConnection
 
   /// Whether each client is sure of some, so that what is left may not be for the one that is refused.
@@ -64,7 +64,6 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
     case .queued: ("queued", .size, limits.queuedMax)
     case .subscriptionIDCells: ("subscription_id_cells", .places, limits.subscriptionIDCellsMax)
     case .inflight: ("inflight", .size, limits.inflightMax)
-    case .packetIDCells: ("packet_id_cells", .places, limits.packetIDCellsMax)
     case .outboxChunks: ("outbox_chunks", .places, limits.outboxChunksShared)
     case .outboxChunksPerConnection: ("outbox_chunks_per_connection", .size, limits.outboxChunksPerConnection)
     }

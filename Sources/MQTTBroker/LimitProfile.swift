@@ -50,7 +50,6 @@ extension Limits {
     blockCount = 40_960
     retainedMax = 4096
     deliveriesMax = 6144
-    packetIDCellsMax = 96
     topicAliasClientsMax = 32
     outboxChunkBytes = 256
     outboxChunksPerConnection = 4352
@@ -77,7 +76,6 @@ extension Limits {
     blockCount = 131_072
     retainedMax = 16_384
     deliveriesMax = 32_768
-    packetIDCellsMax = 1024
     topicAliasClientsMax = 256
     topicAliasCellsMax = 1024
     subscriptionIDCellsMax = 2048

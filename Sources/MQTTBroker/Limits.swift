@@ -103,8 +103,6 @@ public struct Limits: Sendable {
   /// Unacknowledged QoS 1 and 2 messages per session, each way; told to clients as Receive Maximum (§3.2.2.3.3).
   /// MQTT 3.1.1 cannot be told: more than the 20 that mosquitto's and paho's clients have under way of themselves.
   public var inflightMax = 32
-  /// Cells of 6 packet ids each for the QoS 2 messages that clients have under way, beyond 4 that each session is sure of.
-  public var packetIDCellsMax = 64
   /// Topic aliases of a client, each way; told as Topic Alias Maximum (§3.2.2.3.8). A client may set them for any
   /// topic, the broker for topics up to `topicAliasBytesMax`.
   public var topicAliasMax = 8

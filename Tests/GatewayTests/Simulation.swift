@@ -264,7 +264,7 @@ final class Simulation: SimulatedDay {
     let retained = world.pool("retained").used
     for (name, used) in [
       ("connections", 0), ("sessions", 0), ("subscriptions", 0), ("deliveries", 0), ("messages", retained),
-      ("outbox_chunks", 0), ("partial_blocks", 0), ("topic_alias_clients", 0), ("packet_id_cells", 0),
+      ("outbox_chunks", 0), ("partial_blocks", 0), ("topic_alias_clients", 0),
     ] where world.pool(name).used != used { fail("\(world.pool(name).used) \(name) never came back") }
     if !world.isAtRest { fail("something is left in the stash") }
   }

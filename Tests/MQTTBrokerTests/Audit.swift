@@ -15,7 +15,6 @@ struct Audit {
   var subscriptionsInNodes = 0
   var groupsInNodes = 0
   private var cellCount = 0
-  private var packetIDCells = 0
   private var clientIDCells = 0
   private var armedTimers = 0
 
@@ -59,7 +58,7 @@ struct Audit {
       check(inflight.count <= broker.limits.inflightMax, "\(name): \(inflight.count) in flight")
       inFlight(broker, session, inflight, name)
       subscriptions(broker, handle, session, name)
-      incoming(broker, session, index)
+      incoming(broker, handle, index)
       if !session.will.isNull { own(broker, session.will, "\(name): Will") }
     }
     let connected = (0..<broker.limits.sessionsMax).count {
@@ -72,8 +71,7 @@ struct Audit {
     check(
       broker.sessions.clientIDs.gauge.free >= broker.sessions.gauge.free,
       "a client identifier's cell that a session is sure of")
-    check(packetIDCells == broker.packetIDs.gauge.used, "packet id cells lent, but to no session")
-    check(cellCount == broker.deliveries.identifiersGauge.used, "identifier cells lent, but to no delivery")
+    check(cellCount == broker.deliveries.identifiers.gauge.used, "identifier cells lent, but to no delivery")
     check(subscriptionsInSessions == broker.subscriptions.gauge.used, "subscriptions lent, but in no session")
   }
 
@@ -117,7 +115,7 @@ struct Audit {
       var cell = delivery.moreIdentifiers
       while !cell.isNull {
         cellCount += 1
-        cell = broker.deliveries[cell].next
+        cell = broker.deliveries.identifiers[cell].next
       }
       found.append(delivery)
       last = next
@@ -143,7 +141,7 @@ struct Audit {
       var cell = delivery.moreIdentifiers
       while !cell.isNull {
         cells += 1
-        cell = broker.deliveries[cell].next
+        cell = broker.deliveries.identifiers[cell].next
       }
     }
     check(cells == outgoing.cellCount, "\(name): its identifier cells")
@@ -188,21 +186,11 @@ struct Audit {
     subscriptionsInSessions += count
   }
 
-  private mutating func incoming(_ broker: borrowing Broker, _ session: Session, _ index: Int) {
-    let incoming = session.incoming
-    check(incoming.count <= broker.limits.inflightMax, "session \(index): QoS 2 ids over the limit")
-    var ids = (0..<min(4, incoming.count)).map { incoming.first[$0] }
-    var cell = incoming.more
-    var cells = 0
-    while !cell.isNull {
-      let count = cells == 0 ? (incoming.count - 5) % 6 + 1 : 6
-      ids += (0..<count).map { broker.packetIDs[cell].ids[$0] }
-      cells += 1
-      cell = broker.packetIDs[cell].next
-    }
-    check(ids.count == incoming.count, "session \(index): QoS 2 ids")
+  private mutating func incoming(_ broker: borrowing Broker, _ session: Handle<Session>, _ index: Int) {
+    let count = broker.sessions[session].incoming.count
+    check(count <= broker.limits.inflightMax, "session \(index): QoS 2 ids over the limit")
+    let ids = (0..<count).map { broker.packetIDs[session, $0] }
     check(Set(ids).count == ids.count, "session \(index): QoS 2 id twice")
-    packetIDCells += cells
   }
 
   // MARK: Connections

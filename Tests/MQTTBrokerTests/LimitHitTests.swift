@@ -6,41 +6,6 @@ import Testing
 
 /// What the log is told of limits at which something is refused, dropped or ended.
 @Suite struct LimitHitTests {
-  /// Who met the limit, as the log can name it.
-  enum Who: Equatable, Sendable {
-    case client(String)
-    case address
-    case connection
-  }
-
-  struct Row: CustomTestStringConvertible, Sendable {
-    let limit: Limit
-    let value: Int
-    let kind: Notice.Kind
-    let outcome: Notice.Outcome
-    let size: Int
-    let who: Who
-    let change: @Sendable (inout Limits) -> Void
-    let meet: @Sendable (World) -> Void
-    var testDescription: String { "\(limit) \(outcome) \(who)" }
-
-    /// - Parameter value: the limit's number, which `change` has set or the tests' defaults have.
-    init(
-      _ limit: Limit, _ value: Int, _ who: Who, _ outcome: Notice.Outcome = .refused, size: Int = 0,
-      kind: Notice.Kind = .limitHit, limits change: @escaping @Sendable (inout Limits) -> Void = { _ in },
-      meet: @escaping @Sendable (World) -> Void
-    ) {
-      self.limit = limit
-      self.value = value
-      self.outcome = outcome
-      self.size = size
-      self.kind = kind
-      self.who = who
-      self.change = change
-      self.meet = meet
-    }
-  }
-
   private static let here = SourceAddress(ipv4: 0xC000_0207)
   private static let a = Who.client("a")
   private static let off = Who.client("off")
@@ -283,12 +248,6 @@ import Testing
       meet: {
         publish("t", qos: 2)($0)
         $0.send("a", .publish(topic: "t", payload: "x", qos: 2, packetID: 2))
-      }),
-    Row(
-      .packetIDCells, 0, a, limits: { $0.packetIDCellsMax = 0 },
-      meet: {
-        publish("t", qos: 2)($0)
-        for id in UInt16(2)...5 { $0.send("a", .publish(topic: "t", payload: "x", qos: 2, packetID: id)) }
       }),
     Row(.outboxChunks, 576, a, .lostMessage, limits: { $0.outboxChunksShared = 576 }, meet: stuck),
     Row(.outboxChunksPerConnection, 576, a, .lostMessage, limits: { $0.outboxChunksShared = 4096 }, meet: stuck),

@@ -262,77 +262,6 @@ import Testing
     }
   }
 
-  // MARK: Topic aliases (§3.3.2.3.4)
-
-  @Test func aliasStandsForItsTopic() {
-    let world = World(clients: ["pub", "sub"])
-    world.subscribe("sub", "#")
-    world.send(
-      "pub", .publish(topic: "a", payload: "1", properties: [.alias(1)]),
-      .publish(topic: "b", payload: "2", properties: [.alias(8)]),
-      .publish(topic: "", payload: "3", properties: [.user("k", "v"), .alias(1)]),
-      .publish(topic: "c", payload: "4", properties: [.alias(1)]),
-      .publish(topic: "", payload: "5", properties: [.alias(1)]),
-      .publish(topic: "", payload: "6", properties: [.alias(8)]))
-    world.expect(
-      "sub", .publish(topic: "a", payload: "1"), .publish(topic: "b", payload: "2"),
-      .publish(topic: "a", payload: "3", properties: [.user("k", "v")]), .publish(topic: "c", payload: "4"),
-      .publish(topic: "c", payload: "5"), .publish(topic: "b", payload: "6"))
-    world.finish()
-  }
-
-  @Test func aliasIsTheConnectionsOwn() {  // §3.3.2-12; the next one in its place knows nothing of it
-    let world = World(clients: ["a"])
-    world.send("a", .publish(topic: "t", properties: [.alias(1)]))
-    world.lose("a")
-    world.connect("b")
-    world.send("b", .publish(topic: "", properties: [.alias(1)]))
-    world.expectClosed("b", .disconnect(.protocolError))
-    world.finish()
-  }
-
-  @Test func aliasIsLearntFromARepeatToo() {
-    let world = World(clients: ["a"])
-    world.send(
-      "a", .publish(topic: "t", qos: 2, packetID: 1),
-      .publish(topic: "t", qos: 2, packetID: 1, dup: true, properties: [.alias(1)]),
-      .publish(topic: "", qos: 1, packetID: 2, properties: [.alias(1)]))
-    world.expect("a", .pubRec(1, .noMatchingSubscribers), .pubRec(1), .pubAck(2, .noMatchingSubscribers))
-    world.finish()
-  }
-
-  @Test func aliasMayStandForEveryTopic() {  // as long as one may be; a longer one is refused each time
-    let world = World(clients: ["pub", "sub"])
-    world.subscribe("sub", "#")
-    for (alias, length) in [(UInt32(1), 129), (2, 512), (8, 511)] {
-      let topic = String(repeating: "n", count: length)
-      for name in [topic, "", ""] {
-        world.send("pub", .publish(topic: name, qos: 1, packetID: 1, properties: [.alias(alias)]))
-        world.expect("pub", .pubAck(1))
-        world.expect("sub", .publish(topic: topic))
-      }
-    }
-    for name in [String(repeating: "n", count: 513), "", String(repeating: "n", count: 60_000), ""] {
-      world.send("pub", .publish(topic: name, qos: 1, packetID: 1, properties: [.alias(2)]))
-      world.expect("pub", .pubAck(1, .topicNameInvalid))
-      world.send("pub", .publish(topic: name, properties: [.alias(2)]))
-    }
-    world.expectNothing("pub", "sub")
-    world.send("pub", .publish(topic: "short", properties: [.alias(2)]), .publish(topic: "", properties: [.alias(2)]))
-    world.expect("sub", .publish(topic: "short"), .publish(topic: "short"))
-    world.finish()
-  }
-
-  @Test func aliasOutOfRangeEndsIt() {  // 0, over the maximum: 0x94; never set: 0x82
-    let cases: [(UInt32, ReasonCode)] = [(0, .topicAliasInvalid), (9, .topicAliasInvalid), (5, .protocolError)]
-    for (alias, reason) in cases {
-      let world = World(clients: ["a"])
-      world.send("a", .publish(topic: alias == 5 ? "" : "t", properties: [.alias(alias)]))
-      world.expectClosed("a", .disconnect(reason))
-      world.finish()
-    }
-  }
-
   // MARK: Properties and expiry on the way
 
   @Test func propertiesGoOnUnaltered() {  // §3.3.2-17 and its like
@@ -349,50 +278,27 @@ import Testing
     world.finish()
   }
 
-  // MARK: QoS 2 packet ids that share cells
+  // MARK: QoS 2 packet ids
 
-  @Test func packetIDCellsRunOut() {  // 4 are a session's own, a cell has 6
+  @Test(arguments: [1, 5, 32]) func eachHasItsPacketIDs(inflight: Int) {  // however many the others hold
     var limits = Limits.forTests
-    limits.packetIDCellsMax = 1
-    let world = World(clients: ["greedy", "modest"], old: ["old"], limits: limits)
-    func publish(_ name: String, _ id: UInt16) {
-      world.send(name, .publish(topic: "t", payload: "x", qos: 2, packetID: id))
+    limits.inflightMax = inflight
+    let hoarders = (1..<limits.sessionsMax - 1).map { "h\($0)" }
+    let world = World(limits: limits)
+    for name in hoarders {
+      world.connect(name, cleanStart: false, sessionExpiry: 100)
+      for id in 1...UInt16(inflight) { world.send(name, .publish(topic: "t", payload: "x", qos: 2, packetID: id)) }
+      #expect(world.takeAll(name).count == inflight)
+      world.lose(name)
     }
-    func release(_ name: String, _ id: UInt16) {
-      world.send(name, .pubRel(id))
-      world.expect(name, .pubComp(id))
+    world.connect("new")
+    world.connect("old", .v311)
+    for id in 1...UInt16(inflight) {
+      world.send("new", .publish(topic: "t", payload: "x", qos: 2, packetID: id))
+      world.expect("new", .pubRec(id, .noMatchingSubscribers))
+      world.send("old", .publish(topic: "t", payload: "x", qos: 2, packetID: id))
+      world.expect("old", .pubRec(id))
     }
-    for id in UInt16(1)...10 {
-      publish("greedy", id)
-      world.expect("greedy", .pubRec(id, .noMatchingSubscribers))
-    }
-    publish("greedy", 11)
-    world.expect("greedy", .pubRec(11, .quotaExceeded))
-    publish("greedy", 7)  // a repeat is none that is new
-    world.expect("greedy", .pubRec(7))
-    for name in ["modest", "old"] {
-      for id in UInt16(1)...4 {
-        publish(name, id)
-        #expect(world.takeAll(name).count == 1)
-      }
-    }
-    publish("modest", 5)
-    world.expect("modest", .pubRec(5, .quotaExceeded))
-    publish("old", 5)
-    world.expectClosed("old")
-    #expect(world.pool("packet_id_cells").refused == 3)
-    for id: UInt16 in [3, 8, 10, 1, 9] { release("greedy", id) }
-    #expect(world.pool("packet_id_cells").used == 1)
-    for id: UInt16 in [2, 4, 5, 6, 7] {
-      publish("greedy", id)
-      world.expect("greedy", .pubRec(id))
-    }
-    release("greedy", 2)
-    #expect(world.pool("packet_id_cells").used == 0)
-    publish("modest", 5)
-    world.expect("modest", .pubRec(5, .noMatchingSubscribers))
-    world.lose("modest")
-    #expect(world.pool("packet_id_cells").used == 0)
     world.finish()
   }
 
@@ -414,7 +320,6 @@ import Testing
         world.expect("pub", known.contains(id) ? .pubComp(id) : .pubComp(id, .packetIdentifierNotFound))
         known.remove(id)
       }
-      #expect(world.pool("packet_id_cells").used == max(0, known.count - 4 + 5) / 6)
     }
     world.finish()
   }

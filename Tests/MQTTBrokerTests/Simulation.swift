@@ -124,7 +124,6 @@ final class Simulation: SimulatedDay {
     limits.deliveriesMax = 4 + random.below(20)
     limits.queuedMax = 1 + random.below(6)
     limits.inflightMax = 1 + random.below(9)
-    limits.packetIDCellsMax = random.below(3)
     limits.topicAliasMax = random.below(4)
     limits.topicAliasClientsMax = random.below(6)
     limits.topicAliasBytesMax = 32

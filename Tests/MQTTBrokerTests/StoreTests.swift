@@ -177,8 +177,7 @@ import Testing
   @Test(arguments: 1...4) func packetIDsAreASet(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     let stores = Stores {
-      $0.packetIDCellsMax = 3
-      $0.inflightMax = 40
+      $0.inflightMax = 20
     }
     let sessions = ["a", "b"].map { stores.begin($0)! }
     var models: [Set<UInt16>] = [[], []]
@@ -197,14 +196,11 @@ import Testing
         models[which].insert(id)
       }
       #expect(stores.sessions[session].incoming.count == models[which].count)
-      let cells = models.map { max(0, $0.count - 4 + 5) / 6 }
-      #expect(stores.packetIDs.gauge.used == cells[0] + cells[1])
     }
     for session in sessions {
       stores.packetIDs.drop(session, stores.sessions)
       stores.sessions.end(session)
     }
-    #expect(stores.packetIDs.gauge.used == 0)
   }
 
   // MARK: Links

@@ -30,7 +30,7 @@ LIMITS = {
     "connections": 12, "connections_per_address": 12, "sessions": 14, "pending_connections": 6, "connect_seconds": 1, "packet_seconds": 1,
     "packet_bytes": "2k", "partial_block_bytes": 64, "partial_blocks": 34, "topic_bytes": 64, "topic_levels": 6,
     "subscriptions": 20, "shared_groups": 3, "filters_per_packet": 6, "retained": 240, "messages": 260, "blocks": 600,
-    "blocks_kept_for_qos": 64, "blocks_kept_for_retained": 64, "deliveries": 40, "queued": 6, "inflight": 5, "packet_id_cells": 2, "topic_alias": 3, "topic_alias_clients": 5,
+    "blocks_kept_for_qos": 64, "blocks_kept_for_retained": 64, "deliveries": 40, "queued": 6, "inflight": 5, "topic_alias": 3, "topic_alias_clients": 5,
     "topic_alias_bytes": 32, "topic_alias_cells": 6, "subscription_id_cells": 6, "outbox_chunk_bytes": 512, "outbox_chunks_per_connection": 10,
     "outbox_chunks": 18, "reference_bytes": 200, "takeovers": 65536, "session_expiry_seconds": 2, "keep_alive_seconds": 5,
 }

@@ -69,7 +69,7 @@ def test_what_one_more_takes(build, tmp_path):
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
-    room = {"sessions": 65_536, "messages": 65_536, "retained": 1, "client_id_cells": 64, "packet_id_cells": 64,
+    room = {"sessions": 65_536, "messages": 65_536, "retained": 1, "client_id_cells": 64,
             "subscriptions": 1536, "topic_nodes": 3071, "topic_name_cells": 512, "blocks": 3072, "deliveries": 3072,
             "outbox_chunks": 1152, "shared_groups": 256}
     for name, limits in {

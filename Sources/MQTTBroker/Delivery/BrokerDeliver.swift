@@ -145,7 +145,7 @@ extension Broker {
     var head = head(of: entry.message, qos: entry.qos, retain: entry.retain, on: id, at: now)
     head.isDuplicate = entry.isDuplicate
     head.packetID = entry.packetID
-    if head.version == .v5 { head.identifiersByteCount = deliveries.identifiersByteCount(entry) }
+    if head.version == .v5 { head.identifiersByteCount = deliveries.identifiers.byteCount(entry) }
     return send(head, entry.message, on: id, identifier: entry.identifier, more: entry.moreIdentifiers)
   }
 
@@ -179,7 +179,7 @@ extension Broker {
     }
     var writer = headScratch.writer()
     head.write(topic: topic, into: &writer)
-    if head.identifiersByteCount > 0 { deliveries.writeIdentifiers(identifier, more, into: &writer) }
+    if head.identifiersByteCount > 0 { deliveries.identifiers.write(identifier, more, into: &writer) }
 
     let bodyStart = head.version == .v5 ? topicByteCount : entry.payloadStart
     let bodyByteCount = entry.body.byteCount - bodyStart

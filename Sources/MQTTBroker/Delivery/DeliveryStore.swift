@@ -40,12 +40,6 @@ struct Delivery: BitwiseCopyable {
   }
 }
 
-/// A further subscription identifier of a delivery.
-struct IdentifierCell: BitwiseCopyable {
-  let identifier: UInt32
-  let next: Handle<IdentifierCell>
-}
-
 /// A first-in first-out list through `Delivery.next`.
 struct DeliveryList: BitwiseCopyable {
   fileprivate(set) var head: Handle<Delivery> = .null
@@ -86,32 +80,26 @@ struct Outgoing: BitwiseCopyable {
 /// session. `redelivery` is null or in flight. A session's counts are the sums over its deliveries.
 struct DeliveryStore: ~Copyable {
   private var deliveries: Slab<Delivery>
-  private var identifierCells: Slab<IdentifierCell>
+  private(set) var identifiers: IdentifierStore
   /// Over all sessions, for messages in their queues that have expired.
   var sweep = ExpirySweep()
 
   init(limits: Limits, in reservation: inout Reservation) {
     deliveries = Slab(capacity: limits.deliveriesMax, name: "deliveries", in: &reservation)
-    identifierCells = Slab(
-      capacity: limits.subscriptionIDCellsMax, name: "subscription id cells", in: &reservation)
+    identifiers = IdentifierStore(limits: limits, in: &reservation)
   }
 
   subscript(handle: Handle<Delivery>) -> Delivery {
     @inline(__always) unsafeAddress { UnsafePointer(deliveries.address(handle)) }
   }
 
-  subscript(cell: Handle<IdentifierCell>) -> IdentifierCell {
-    @inline(__always) unsafeAddress { UnsafePointer(identifierCells.address(cell)) }
-  }
-
   var gauge: Gauge { deliveries.gauge }
-  var identifiersGauge: Gauge { identifierCells.gauge }
   var hasRoom: Bool { deliveries.hasRoom }
   func isLent(_ delivery: Handle<Delivery>) -> Bool { deliveries.isLent(delivery) }
 
   /// Whether there is room for so many deliveries and further identifiers.
   @inline(__always) func hasRoom(for count: Int, identifierCells cellCount: Int) -> Bool {
-    deliveries.gauge.free >= count && identifierCells.gauge.free >= cellCount
+    deliveries.gauge.free >= count && identifiers.gauge.free >= cellCount
   }
 
   /// A delivery for which no room could be made.
@@ -131,8 +119,7 @@ struct DeliveryStore: ~Copyable {
       let identifier = subscriptions[subscription].identifier
       if identifier != 0, first == 0 {
         first = identifier
-      } else if identifier != 0, let cell = identifierCells.lend(IdentifierCell(identifier: identifier, next: more)) {
-        more = cell
+      } else if identifier != 0, identifiers.add(identifier, to: &more) {
         sessions[receiver.session].outgoing.cellCount &+= 1
       }
       subscription = subscriptions.nextMatched(subscription, of: receiver)
@@ -374,28 +361,6 @@ struct DeliveryStore: ~Copyable {
     return count
   }
 
-  // MARK: Subscription identifiers
-
-  func identifiersByteCount(_ delivery: Delivery) -> Int {
-    guard delivery.identifier != 0 else { return 0 }
-    var byteCount = PublishHead.identifierByteCount(delivery.identifier)
-    var cell = delivery.moreIdentifiers
-    while !cell.isNull {
-      byteCount += PublishHead.identifierByteCount(identifierCells[cell].identifier)
-      cell = identifierCells[cell].next
-    }
-    return byteCount
-  }
-
-  func writeIdentifiers(_ first: UInt32, _ more: Handle<IdentifierCell>, into writer: inout ByteWriter) {
-    PublishHead.writeIdentifier(first, into: &writer)
-    var cell = more
-    while !cell.isNull {
-      PublishHead.writeIdentifier(identifierCells[cell].identifier, into: &writer)
-      cell = identifierCells[cell].next
-    }
-  }
-
   // MARK: Lists
 
   private func append(_ delivery: Handle<Delivery>, to list: inout DeliveryList) {
@@ -418,13 +383,7 @@ struct DeliveryStore: ~Copyable {
     _ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: inout MessageStore
   ) {
     giveUpMessage(delivery, &outgoing, &messages)
-    var cell = deliveries[delivery].moreIdentifiers
-    while !cell.isNull {
-      let next = identifierCells[cell].next
-      identifierCells.giveBack(cell)
-      outgoing.cellCount &-= 1
-      cell = next
-    }
+    outgoing.cellCount &-= identifiers.free(deliveries[delivery].moreIdentifiers)
     deliveries.giveBack(delivery)
   }
 }

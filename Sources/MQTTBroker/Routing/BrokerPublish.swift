@@ -29,14 +29,9 @@ extension Broker {
         return
       }
       // Messages with QoS 1 are acknowledged at once, so only QoS 2 can exceed our Receive Maximum (§3.3.4-7).
-      guard sessions[session].incoming.count < limits.inflightMax else {
+      guard packetIDs.hasRoom(session, sessions) else {
         limitHit(.inflight, on: id, size: limits.inflightMax + 1, .disconnected)
         throw .init(.receiveMaximumExceeded)
-      }
-      guard packetIDs.hasRoom(session, sessions) else {
-        limitHit(.packetIDCells, on: id)
-        refusePublish(packet, .quotaExceeded, .empty, on: id, at: now)
-        return
       }
     }
 

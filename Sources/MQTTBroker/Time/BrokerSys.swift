@@ -197,14 +197,13 @@ extension Broker {
     return gauge
   }
 
-  public static var poolCount: Int { 18 }
+  public static var poolCount: Int { 17 }
 
   /// Name and gauge of each pool, 0..<poolCount.
   public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
     switch index {
     case 0: return ("connections", connectionGauge)
     case 1: return ("sessions", sessions.gauge)
-    case 17: return ("client_id_cells", sessions.clientIDs.gauge)
     case 2: return ("subscriptions", subscriptions.gauge)
     case 3: return ("shared_groups", subscriptions.groupsGauge)
     case 4: return ("topic_nodes", topics.gauge)
@@ -213,8 +212,8 @@ extension Broker {
     case 7: return ("message_blocks", messages.bodies.gauge)
     case 8: return ("retained", retained.gauge)
     case 9: return ("deliveries", deliveries.gauge)
-    case 10: return ("packet_id_cells", packetIDs.gauge)
-    case 11: return ("subscription_id_cells", deliveries.identifiersGauge)
+    case 10: return ("client_id_cells", sessions.clientIDs.gauge)
+    case 11: return ("subscription_id_cells", deliveries.identifiers.gauge)
     case 12: return ("outbox_chunks", outboxes.chunks.gauge)
     case 13: return ("partial_blocks", partials.gauge)
     case 14: return ("topic_alias_clients", outboxes.aliases.gauge)

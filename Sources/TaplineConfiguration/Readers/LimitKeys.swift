@@ -101,7 +101,6 @@ extension LimitKey {
       LimitKey("deliveries", .count, entries, { $0.broker.deliveriesMax }, { $0.broker.deliveriesMax = $1 }),
       LimitKey("queued", .count, 1...Limits.entriesMax, { $0.broker.queuedMax }, { $0.broker.queuedMax = $1 }),
       LimitKey("inflight", .count, 1...65_535, { $0.broker.inflightMax }, { $0.broker.inflightMax = $1 }),
-      LimitKey("packet_id_cells", .count, none, { $0.broker.packetIDCellsMax }, { $0.broker.packetIDCellsMax = $1 }),
       LimitKey("topic_alias", .count, 0...65_535, { $0.broker.topicAliasMax }, { $0.broker.topicAliasMax = $1 }),
       LimitKey(
         "topic_alias_clients", .count, none, { $0.broker.topicAliasClientsMax }, { $0.broker.topicAliasClientsMax = $1 }

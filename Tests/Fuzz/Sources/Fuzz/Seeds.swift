@@ -102,7 +102,7 @@ private let smallest = """
   limits: {connections: 1, connections_per_address: 1, sessions: 1, client_id_cells: 0, pending_connections: 1, packet_bytes: 1024, partial_blocks: 16,
     partial_block_bytes: 64, topic_levels: 2, topic_nodes: 16, topic_name_cells: 0,
     subscriptions: 1, shared_groups: 0, filters_per_packet: 1, taps: 0, messages: 1, block_bytes: 64, blocks: 18,
-    blocks_kept_for_qos: 0, blocks_kept_for_retained: 0, retained: 1, deliveries: 1, queued: 1, inflight: 1, packet_id_cells: 0,
+    blocks_kept_for_qos: 0, blocks_kept_for_retained: 0, retained: 1, deliveries: 1, queued: 1, inflight: 1,
     topic_alias: 0, topic_alias_clients: 0, topic_alias_bytes: 1, topic_alias_cells: 0, subscription_id_cells: 0, outbox_chunk_bytes: 512, outbox_chunks: 6,
     outbox_chunks_per_connection: 6, reference_bytes: 1, session_expiry_seconds: 0}
 
