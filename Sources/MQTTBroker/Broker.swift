@@ -113,7 +113,7 @@ public struct Broker: ~Copyable {
     topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
     subscriptions = SubscriptionStore(limits: limits, key: keys.names, in: &reservation)
     taps = FixedArray(count: limits.tapsMax, name: "taps", in: &reservation)
-    repeated = RepeatedMessages(key: keys.names, in: &reservation)
+    repeated = RepeatedMessages(limits: limits, key: keys.names, in: &reservation)
     messages = MessageStore(limits: limits, in: &reservation)
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)

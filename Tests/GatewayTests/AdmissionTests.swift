@@ -114,4 +114,38 @@ struct AdmissionTests {
     #expect(world.gateway.broker.counters.repeatsIgnored == 3)
     #expect(world.board.takeChanges().count == 4)
   }
+
+  /// The last 20 commands of a client stay known, whatever other clients command meanwhile.
+  @Test(arguments: [ProtocolVersion.v5, .v311], [UInt8(1), 2])
+  func othersCommandsPushNoneOut(version: ProtocolVersion, qos: UInt8) {
+    let world = World(settings { $0.outputs = [output("relay"), output("other")] })
+    world.connect("c", version, cleanStart: false, sessionExpiry: version == .v5 ? 1000 : nil)
+    let ids = UInt16(1)...20
+    for id in ids {
+      world.send("c", .publish(topic: "b/relay/set", payload: "TOGGLE", qos: qos, packetID: id))
+      if qos == 2 { world.send("c", .pubRel(id)) }
+    }
+    world.lose("c")
+    for index in 0..<10 {
+      let name = "o\(index)"
+      world.connect(name, version)
+      for id in UInt16(1)...40 {
+        world.send(name, .publish(topic: "b/other/set", payload: "TOGGLE", qos: qos, packetID: id))
+        if qos == 2 { world.send(name, .pubRel(id)) }
+      }
+    }
+    _ = world.board.takeChanges()
+    // In the session, and once more in a new one: the place of the old one has no client since.
+    for cleanStart in [false, true] {
+      world.connect("c", version, cleanStart: cleanStart)
+      for id in ids {
+        world.send("c", .publish(topic: "b/relay/set", payload: "TOGGLE", qos: qos, packetID: id, dup: true))
+        if qos == 2 { world.send("c", .pubRel(id)) }
+      }
+      #expect(world.takeAll("c").count == (qos == 2 ? 40 : 20))
+      world.lose("c")
+    }
+    #expect(world.board.takeChanges().isEmpty)
+    #expect(world.gateway.broker.counters.repeatsIgnored == 40)
+  }
 }

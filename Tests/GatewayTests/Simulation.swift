@@ -182,6 +182,8 @@ final class Simulation: SimulatedDay {
     }
     world.board.now = max(end, world.now)
     turn()
+    // After a Will that has run a tap the rest of what is due waits for the next turn.
+    while world.gateway.broker.nextDeadline ?? .never <= world.now, failure == nil { turn() }
   }
 
   private func breakDriver() {
@@ -211,7 +213,7 @@ final class Simulation: SimulatedDay {
     model.settle()
     model.advance()
     model.openWhatIsDue()
-    watchKeepAlives(at: moment)
+    if world.gateway.broker.nextDeadline ?? .never > moment { watchKeepAlives(at: moment) }
   }
 
   // MARK: The end of a life

@@ -6,9 +6,9 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Many Wills in one call of the broker: each is carried out, and every retained state is true")
+@Suite("Many Wills at one moment: each is carried out, and every retained state is true")
 struct WillTests {
-  /// How all 20 come in one call.
+  /// How all 20 come at one moment.
   enum Call: CaseIterable, Sendable {
     case connectionsClosed
     /// All sessions end at the same moment.
@@ -24,7 +24,7 @@ struct WillTests {
       case .connectionsClosed: world.connect("w\(index)", will: will)
       case .keepAlive: world.connect("w\(index)", keepAliveSeconds: 20, will: will)
       case .sessionsExpire, .willDelays:
-        will.properties = [.number(.willDelayInterval, call == .willDelays ? 10 : 1000)]
+        will.properties.append(.number(.willDelayInterval, call == .willDelays ? 10 : 1000))
         world.connect("w\(index)", sessionExpiry: call == .willDelays ? 1000 : 10, will: will)
       }
     }
@@ -86,6 +86,20 @@ struct WillTests {
       #expect(world.retained("b/l\(index)") == "\(3 * index + 1) by=w\(3 * index + 1)")
       if index < 6 { #expect(world.retained("b/m\(index)/total") == "\(3 * index + 2) by=w\(3 * index + 2)") }
     }
+  }
+
+  /// Who asks for an answer gets it, however many Wills are due at one moment and however little room answers have.
+  @Test(arguments: rows.filter { $0.call != .connectionsClosed }) func eachIsAnswered(_ row: Row) {
+    var limits = HandlerLimits()
+    limits.publicationsMax = row.publicationsMax
+    let world = World(settings { $0.outputs = (0..<20).map { output("r\($0)") } }, handlerLimits: limits)
+    world.connect("s", cleanStart: true)
+    world.subscribe("s", "answer/+")
+    run(row.call, world, 20) { index in
+      WillFields(topic: "b/r\(index)/set", payload: "ON", properties: [.text(.responseTopic, "answer/\(index)")])
+    }
+    #expect(world.messages("s").count == 20)
+    #expect(world.stashRefusedCount == 0)
   }
 
   /// What a handler publishes because of a Will waits until the broker is free, and commands like any message.

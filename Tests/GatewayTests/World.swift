@@ -155,7 +155,7 @@ final class World {
   /// Time passes in one leap.
   func leap(milliseconds: Int64) {
     board.now = now.adding(milliseconds: milliseconds)
-    turn()
+    repeat { turn() } while nextDeadline <= now
   }
 
   var nextDeadline: Instant {

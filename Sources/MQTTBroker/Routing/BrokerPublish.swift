@@ -61,7 +61,7 @@ extension Broker {
       return
     }
     if packet.qos != .atMostOnce, counters.tapsRun != ran {
-      repeated.add(repeated.mark(packet, topic: topic, clientID: sessions.clientID(session)))
+      repeated.add(repeated.mark(packet, topic: topic, clientID: sessions.clientID(session)), at: session.index)
     }
     switch packet.qos {
     case .atMostOnce:

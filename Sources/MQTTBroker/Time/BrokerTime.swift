@@ -12,10 +12,12 @@ extension Broker {
   /// Does what has become due: late CONNECTs and packets, keep alive, Wills, session expiry, $SYS.
   /// - Parameter heard: bytes that had come by then have been received, of each connection at least their beginning; nil: by
   ///   now. Deadlines are judged by it, so that nobody is given up whose bytes wait in the kernel. What is due between it and
-  ///   now stays in `nextDeadline`.
+  ///   now stays in `nextDeadline`. So does what is due after a Will that has run a tap: what the tap wants published comes
+  ///   first, so that each finds the room for that which the one before had.
   public mutating func advance(to now: Instant, heardUntil heard: Instant? = nil) {
     let heard = min(heard ?? now, now)
-    while let timer = timers.popExpired(at: heard) {
+    let ran = counters.tapsRun
+    while counters.tapsRun == ran, let timer = timers.popExpired(at: heard) {
       if timer < limits.connectionsMax {
         if let id = connections.handle(at: timer) { connectionDue(id, heard, at: now) }
       } else if timer < limits.connectionsMax + limits.sessionsMax {
