@@ -176,7 +176,8 @@ simulate: .build/needs/build
 #:   make test         every part above, several at a time, in a form that takes minutes
 #:   make test-full    the same, and what is long by nature: hours
 #:   make board-test-full  of that, the parts with booted boards
-#:   make test-soak STAGE=board-test TIMES=20   one stage again and again, while other work keeps all processors busy
+#:   make test-soak STAGE=board-test TIMES=20   one stage again and again, while other work keeps all processors busy;
+#:                     AT_ONCE=4 runs at a time
 
 .PHONY: test test-full test-soak board-test-full
 
@@ -283,8 +284,9 @@ bench-gpio-briefly: build device
 
 STAGE ?=
 TIMES ?= 20
+AT_ONCE ?= 1
 test-soak: $(NEEDS)
-	@cross/soak '$(STAGE)' $(TIMES)
+	@cross/soak '$(STAGE)' $(TIMES) $(AT_ONCE)
 
 #:
 #: Measure

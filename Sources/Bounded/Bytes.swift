@@ -58,6 +58,36 @@ public struct Bytes: BitwiseCopyable, @unchecked Sendable {
     return index == prefix.count || first(prefix.count).end(from: index) == prefix.end(from: index)
   }
 
+  /// How many of the bytes are `byte`, eight at a time.
+  @inlinable public func count(of byte: UInt8) -> Int {
+    var found: UInt64 = 0
+    var index = 0
+    while index &+ 8 <= count {
+      found &+= Bytes.sum(Bytes.marks(of: byte, in: word(at: index)))
+      index &+= 8
+    }
+    if index < count, count >= 8 {  // the last eight, without those that were counted
+      let counted = UInt64(truncatingIfNeeded: 8 &* (8 &- (count &- index)))
+      return Int(found &+ Bytes.sum(Bytes.marks(of: byte, in: word(at: count &- 8)) &>> counted))
+    }
+    while index < count {
+      if base.load(fromByteOffset: index, as: UInt8.self) == byte { found &+= 1 }
+      index &+= 1
+    }
+    return Int(found)
+  }
+
+  /// The highest bit of each byte of `word` that is `byte`. No carry leaves a byte, so the answer is exact.
+  @inlinable @inline(__always) static func marks(of byte: UInt8, in word: UInt64) -> UInt64 {
+    let low: UInt64 = 0x7F7F_7F7F_7F7F_7F7F
+    let others = word ^ UInt64(byte) &* 0x0101_0101_0101_0101
+    return ~(((others & low) &+ low) | others | low)
+  }
+
+  @inlinable @inline(__always) static func sum(_ marks: UInt64) -> UInt64 {
+    ((marks &>> 7) &* 0x0101_0101_0101_0101) &>> 56
+  }
+
   /// Eight bytes that are all there.
   @inlinable @inline(__always) func word(at index: Int) -> UInt64 {
     base.loadUnaligned(fromByteOffset: index, as: UInt64.self)

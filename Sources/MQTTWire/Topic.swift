@@ -35,13 +35,13 @@ public enum Topic {
 
   /// Levels of a name or a filter: one more than it has slashes.
   public static func levelCount(_ topic: Bytes) -> Int {
-    var count = 1
-    var index = 0
-    while index < topic.count {
-      if topic[index] == slash { count &+= 1 }
-      index &+= 1
-    }
-    return count
+    1 + topic.count(of: slash)
+  }
+
+  /// Whether a topic is `$SYS` or stands under it.
+  public static func isSys(_ topic: Bytes) -> Bool {
+    guard !topic.isEmpty, topic[0] == dollar else { return false }  // as good as always
+    return topic.hasPrefix(Bytes("$SYS")) && (topic.count == 4 || topic[4] == slash)
   }
 
   /// Whether a valid filter matches a valid name (§4.7.1), byte by byte and without going back. A wildcard at

@@ -41,6 +41,19 @@ struct BytesTests {
     }
   }
 
+  /// Every length around the eight bytes that are looked at at once; bytes that differ in one bit, and 0.
+  @Test(arguments: [0, 1, 0x2F, 0x7F, 0x80, 0xFF] as [UInt8]) func countsAByte(byte: UInt8) {
+    var random = SeededGenerator(seed: UInt64(byte))
+    for count in 0...40 {
+      for _ in 0..<50 {
+        let array = (0..<count).map { _ in
+          random.oneIn(2) ? byte : random.oneIn(2) ? byte ^ 1 << UInt8(random.below(8)) : UInt8(random.below(256))
+        }
+        withBytes(array) { check($0.count(of: byte) == array.count { $0 == byte }, "\(array)") }
+      }
+    }
+  }
+
   @Test func quickHashDependsOnEveryByteAndTheSeed() {
     var seen: Set<UInt32> = []
     var made = 0

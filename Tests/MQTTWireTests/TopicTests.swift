@@ -147,6 +147,12 @@ import Testing
     #expect(Topic.levelCount(lent(topic)) == expected.count)
   }
 
+  @Test(arguments: [
+    ("$SYS", true), ("$SYS/", true), ("$SYS/broker/uptime", true), ("$SYS1", false), ("$SYSTEM/a", false),
+    ("$SY", false), ("$", false), ("", false), ("a/$SYS", false), ("$sys/a", false), ("SYS/a", false),
+  ])
+  func sys(_ topic: String, _ isSys: Bool) { #expect(Topic.isSys(lent(topic)) == isSys) }
+
   // MARK: Shared subscriptions (§4.8.2)
 
   @Test(arguments: [

@@ -94,8 +94,7 @@ extension Broker {
   /// What stands under `$SYS` is the broker's own word. Only the state of a bridge is for clients to tell:
   /// mosquitto's bridges do, with `notifications`, as a Will and after CONNACK.
   private func mayWrite(_ topic: Bytes) -> Bool {
-    guard topic.hasPrefix(Bytes("$SYS")), topic.count == 4 || topic[4] == 0x2F else { return true }
-    return Topic.matches(filter: Bytes("$SYS/broker/connection/+/state"), name: topic)
+    !Topic.isSys(topic) || Topic.matches(filter: Bytes("$SYS/broker/connection/+/state"), name: topic)
   }
 
   /// What happens to a message that is not taken: MQTT 5 can say so, 3.1.1 only by closing (3.1.1 §3.3.5-2
@@ -127,7 +126,7 @@ extension Broker {
     }
     if topics[node].isOwned { return true }
     topics.own(node)
-    if !topic.hasPrefix(Bytes("$SYS/")) { ownedCount += 1 }
+    if !Topic.isSys(topic) { ownedCount += 1 }
     shares.keepForBoard(.retained, 1)
     return true
   }
@@ -139,7 +138,7 @@ extension Broker {
 
   /// Whether a topic is the board's.
   public func owns(topic: Bytes) -> Bool {
-    topic.hasPrefix(Bytes("$SYS/")) || topics.find(topic).map { topics[$0].isOwned } ?? false
+    Topic.isSys(topic) || topics.find(topic).map { topics[$0].isOwned } ?? false
   }
 
   /// Publishes a message of the broker's own: a tap's state, $SYS. Success, No matching subscribers, or the
