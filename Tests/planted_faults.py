@@ -35,9 +35,9 @@ FAULTS = [
     Fault(
         "queue-holders",
         "Bounded/ByteQueue.swift",
-        "if ByteQueuePool.ordinaryCount(queue) > 0 { holderCount -= 1 }",
-        "if ByteQueuePool.ordinaryCount(queue) > 1 { holderCount -= 1 }",
-        "off by one: a cleared queue of one chunk still counts as holder",
+        "floorsHeld -= min(ByteQueuePool.ordinaryCount(queue), floor)",
+        "floorsHeld -= min(ByteQueuePool.ordinaryCount(queue), floor - 1)",
+        "off by one: of a full floor one chunk counts as held when the queue is cleared",
     ),
     Fault(
         "sources-oldest",
@@ -158,6 +158,13 @@ FAULTS = [
         "      makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)\n",
         "",
         "unfair: a client is refused for its Will while others hold what can give way",
+    ),
+    Fault(
+        "outbox-floor",
+        "MQTTBroker/Connection/BrokerInput.swift",
+        "      if header.type == .publish, outboxesFill { return .outboxesFill }\n",
+        "",
+        "unfair: who reads loses what came at once, for readers that are stuck",
     ),
     Fault(
         "replay-room",

@@ -23,17 +23,17 @@ public struct ByteQueue: BitwiseCopyable {
   mutating func count(chunks: Int) { self.chunks = UInt32(Int(self.chunks) + chunks) }
 }
 
-/// The chunks of all byte queues. Two chunks are kept back for each queue. One is the first that the queue takes,
-/// whatever it sends, so stuck readers cannot leave another queue without a chunk. The other is the reserved chunk: it
-/// takes control packets only, so they find room however much data waits. Control packets share the other chunks while
-/// there are any and then take the reserved one; while a queue holds its reserved chunk, it takes no data. Chunks are
-/// small, so keeping two back is cheap. Those of one queue are mostly adjacent in memory and leave as one piece.
+/// The chunks of all byte queues. For each queue some are kept back. Its floor is the first chunks that it takes, whatever
+/// it sends, so stuck readers cannot leave another queue without them. Its reserved chunk takes control packets only, so
+/// they find room however much data waits. Control packets share the other chunks while there are any and then take the
+/// reserved one; while a queue holds its reserved chunk, it takes no data. Chunks of one queue are mostly adjacent in
+/// memory and leave as one piece.
 ///
 /// One queue at a time may end with lent bytes, which lie where they were read: they are written from there, or
 /// copied by `settle` before that memory is used for something else.
 ///
-/// Invariant: free chunks >= queues that do not hold their reserved chunk + queues that hold no other chunk + chunks that
-/// the lent bytes would take.
+/// Invariant: free chunks >= queues that do not hold their reserved chunk + what the queues have not taken of their floors
+/// + chunks that the lent bytes would take beyond that.
 public struct ByteQueuePool: ~Copyable {
   public enum Use: BitwiseCopyable { case data, control }
 
@@ -64,8 +64,11 @@ public struct ByteQueuePool: ~Copyable {
   private(set) var chunks: BlockPool
   let queueCount: Int
   private(set) var reservesHeld = 0
-  /// Queues with at least one chunk that is not their reserved one.
-  private(set) var holderCount = 0
+  /// Chunks that each queue is sure of, beside its reserved one: at least one. All floors together leave half of the shared
+  /// chunks, and as many as one queue may hold.
+  public let floor: Int
+  /// Chunks that queues hold of their floors.
+  private(set) var floorsHeld = 0
   private(set) var lent = Bytes.empty
   /// Chunks that the lent bytes would take.
   public var lentChunks: Int { lent.isEmpty ? 0 : chunkCount(for: lent.count) }
@@ -83,6 +86,8 @@ public struct ByteQueuePool: ~Copyable {
     chunks = BlockPool(
       blockCount: 2 * queueCount + sharedChunkCount, blockBytes: chunkBytes, name: name, in: &reservation)
     self.queueCount = queueCount
+    let spare = min(sharedChunkCount / 2, max(0, sharedChunkCount - chunksPerQueueMax))
+    floor = min(chunksPerQueueMax, 1 + spare / queueCount)
     self.chunksPerQueueMax = chunksPerQueueMax
   }
 
@@ -92,7 +97,8 @@ public struct ByteQueuePool: ~Copyable {
 
   // MARK: Room
 
-  /// Whether `byteCount` copied bytes and `references` bodies fit; after `true`, appending them does not fail.
+  /// Whether `byteCount` copied bytes and `references` bodies fit within what the queue may take; after `true`, appending
+  /// them does not fail.
   public func hasRoom(_ queue: ByteQueue, for byteCount: Int, references: Int = 0, use: Use) -> Bool {
     let missing = byteCount - tailRoom(queue, use: use)
     var needed = references
@@ -110,15 +116,23 @@ public struct ByteQueuePool: ~Copyable {
   }
 
   /// Chunks that are kept back, of those that are free.
-  var keptBackCount: Int { 2 * queueCount - reservesHeld - holderCount }
+  var keptBackCount: Int { (1 + floor) * queueCount - reservesHeld - floorsHeld }
 
-  /// Chunks that `queue` may take beside its reserved one: its first, and of those that are shared no more than it
-  /// would leave free, so that a few queues whose readers are stuck cannot take all.
+  /// Chunks that are nobody's floor.
+  private var freeForAll: Int { max(0, chunks.gauge.free - keptBackCount - lentChunks) }
+
+  /// Whether little is left beyond the floors: a queue that has bytes may find no room for many more until it is flushed.
+  public var isTight: Bool { freeForAll < (chunks.gauge.capacity - (1 + floor) * queueCount) / 4 }
+
+  /// Chunks that `queue` may take beside its reserved one: its floor, and of the others all, or when another queue has some
+  /// of them no more than it would leave free.
   private func sharedRoom(_ queue: ByteQueue) -> Int {
-    let free = chunks.gauge.free - keptBackCount - lentChunks
     let promised = queue.holdsLent ? lentChunks : 0
-    let held = ByteQueuePool.ordinaryCount(queue) + promised
-    let shared = held == 0 ? 1 + free / 2 : (free - (held - 1)) / 2
+    let ordinary = ByteQueuePool.ordinaryCount(queue)
+    let beyond = max(0, ordinary + promised - floor)
+    let others = chunks.gauge.used - reservesHeld - floorsHeld - max(0, ordinary - floor)
+    let free = others == 0 ? freeForAll : (freeForAll - beyond) / 2
+    let shared = max(0, floor - ordinary - promised) + max(0, free)
     return max(0, min(chunksPerQueueMax - queue.chunkCount - promised, shared))
   }
 
@@ -141,9 +155,12 @@ public struct ByteQueuePool: ~Copyable {
   // MARK: Appending
 
   /// Copies `bytes` to the end; all or nothing.
-  public mutating func append(_ bytes: Bytes, to queue: inout ByteQueue, use: Use) -> Bool {
+  /// - Parameter isPromised: they are a part of what `hasRoom` was asked for.
+  public mutating func append(
+    _ bytes: Bytes, to queue: inout ByteQueue, use: Use, isPromised: Bool = false
+  ) -> Bool {
     if appendToTail(bytes, &queue, use: use) { return true }
-    guard hasRoom(queue, for: bytes.count, use: use) else {
+    guard isPromised || hasRoom(queue, for: bytes.count, use: use) else {
       chunks.gauge.refused &+= 1
       return false
     }
@@ -189,10 +206,10 @@ public struct ByteQueuePool: ~Copyable {
 
   /// Puts a body's bytes from `position` on at the end without copying; the queue becomes one of its owners.
   public mutating func append(
-    _ body: Body, from position: Int, to queue: inout ByteQueue, bodies: inout BlockPool
+    _ body: Body, from position: Int, to queue: inout ByteQueue, isPromised: Bool = false, bodies: inout BlockPool
   ) -> Bool {
     guard position < body.byteCount else { return position == body.byteCount }
-    guard hasRoom(queue, for: 0, references: 1, use: .data) else {
+    guard isPromised || hasRoom(queue, for: 0, references: 1, use: .data) else {
       chunks.gauge.refused &+= 1
       return false
     }
@@ -224,8 +241,8 @@ public struct ByteQueuePool: ~Copyable {
     if isReserve {
       queue.holdsReserve = true
       reservesHeld += 1
-    } else if ByteQueuePool.ordinaryCount(queue) == 0 {
-      holderCount += 1
+    } else if ByteQueuePool.ordinaryCount(queue) < floor {
+      floorsHeld += 1
     }
     set(chunk, ChunkState(isReserve: isReserve, isReference: isReference))
     if queue.tail == 0 { queue.head = chunk } else { chunks.setNext(queue.tail, to: chunk) }
@@ -344,7 +361,7 @@ public struct ByteQueuePool: ~Copyable {
       if state(chunk).isReference { bodies.unrefer(reference(chunk).pointee.body) }
       chunk = chunks.next(chunk)
     }
-    if ByteQueuePool.ordinaryCount(queue) > 0 { holderCount -= 1 }
+    floorsHeld -= min(ByteQueuePool.ordinaryCount(queue), floor)
     if queue.holdsReserve { reservesHeld -= 1 }
     chunks.giveBackChain(from: queue.head)
     queue = ByteQueue()
@@ -361,8 +378,8 @@ public struct ByteQueuePool: ~Copyable {
     if state.isReserve {
       queue.holdsReserve = false
       reservesHeld -= 1
-    } else if ByteQueuePool.ordinaryCount(queue) == 0 {
-      holderCount -= 1
+    } else if ByteQueuePool.ordinaryCount(queue) < floor {
+      floorsHeld -= 1
     }
     queue.head = chunks.next(chunk)
     if queue.head == 0 { queue.tail = 0 }

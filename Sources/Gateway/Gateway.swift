@@ -29,6 +29,7 @@ public final class Gateway<TheBoard: Board> {
   @usableFromInline var guardedBroker: Broker
   @usableFromInline var isCalled = false
   private var isSettling = false
+  private var isDraining = false
   var stash: PublicationStash
   var routes = TapRoutes()
   var handlers: [Handler] = []
@@ -39,6 +40,9 @@ public final class Gateway<TheBoard: Board> {
 
   /// Whose doing is what the broker publishes of its own; a client's message names its client itself.
   var ownOrigin = Origin.board
+  /// Flushes every connection that is ready. Called between two publications when `Broker.outboxesFill`; not within a call of
+  /// the broker's.
+  public var onOutboxesFill: () -> Void = {}
   /// Lines are being requested or set one after the other: rules wait until all of them are.
   public var rulesMustWait = false
   /// The end has begun: the turn is the last one, and commands are refused.
@@ -173,11 +177,22 @@ public final class Gateway<TheBoard: Board> {
     topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
     expirySeconds: UInt32? = nil, runsTaps: Bool = true, at now: Instant
   ) -> ReasonCode {
-    callBroker {
+    let reason = callBroker {
       $0.publish(
         topic: topic, payload: payload, properties: properties, qos: qos, retain: retain, expirySeconds: expirySeconds,
         runsTaps: runsTaps, at: now)
     }
+    drainOutboxes()
+    return reason
+  }
+
+  /// After a publication: what is ready goes out while little room is left for the next one.
+  public func drainOutboxes() {
+    // A flush may end a connection, and its Will be told of.
+    guard guardedBroker.outboxesFill, !isDraining else { return }
+    isDraining = true
+    onOutboxesFill()
+    isDraining = false
   }
 
   /// Visits the gateway's own numbers: topic under $SYS, and value.

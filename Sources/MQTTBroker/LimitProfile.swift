@@ -54,6 +54,7 @@ extension Limits {
     outboxChunkBytes = 256
     outboxChunksPerConnection = 4352
     outboxChunksShared = 8704
+    referenceBytesMin = 2048
   }
 
   private mutating func setSite() {

@@ -121,7 +121,7 @@ public struct Limits: Sendable {
   /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.
   public var outboxChunksPerConnection = 576
   /// Payloads of at least this size are sent by reference instead of copied.
-  public var referenceBytesMin = 2048
+  public var referenceBytesMin = 1024
 
   /// Seconds a session may outlive its connection, whatever its client asks for (§3.1.2.11.2).
   public var sessionExpirySecondsMax = 7 * 24 * 3600

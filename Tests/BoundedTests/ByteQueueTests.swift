@@ -28,9 +28,11 @@ struct ByteQueueTests {
       isControl = Array(repeating: [], count: queueCount)
     }
 
-    mutating func append(_ part: [UInt8], to index: Int, use: ByteQueuePool.Use) -> Bool {
-      let hasRoom = pool.hasRoom(queues[index], for: part.count, use: use)
-      let done = withBytes(part) { pool.append($0, to: &queues[index], use: use) }
+    mutating func append(
+      _ part: [UInt8], to index: Int, use: ByteQueuePool.Use, isPromised: Bool = false
+    ) -> Bool {
+      let hasRoom = isPromised || pool.hasRoom(queues[index], for: part.count, use: use)
+      let done = withBytes(part) { pool.append($0, to: &queues[index], use: use, isPromised: isPromised) }
       check(done == hasRoom)
       guard done else {
         refused += 1
@@ -42,12 +44,14 @@ struct ByteQueueTests {
     }
 
     /// Lends a body, appends it from `position` on and gives up the own share.
-    mutating func appendBody(_ part: [UInt8], from position: Int, to index: Int) -> Bool {
+    mutating func appendBody(
+      _ part: [UInt8], from position: Int, to index: Int, isPromised: Bool = false
+    ) -> Bool {
       let body = bodies.lend(byteCount: part.count, keepingFree: 0)!
       var cursor = bodies.cursor(body)
       withBytes(part) { bodies.write($0, at: &cursor) }
-      let hasRoom = pool.hasRoom(queues[index], for: 0, references: 1, use: .data)
-      let done = pool.append(body, from: position, to: &queues[index], bodies: &bodies)
+      let hasRoom = isPromised || pool.hasRoom(queues[index], for: 0, references: 1, use: .data)
+      let done = pool.append(body, from: position, to: &queues[index], isPromised: isPromised, bodies: &bodies)
       check(done == (hasRoom || position == part.count))
       bodies.release(body)
       guard done else {
@@ -222,7 +226,7 @@ struct ByteQueueTests {
       var pair = Pair(queueCount: 4, sharedChunkCount: 20, chunksPerQueueMax: 10, in: &reservation)
       var taken = 0
       while pair.append([0x40, 0x02, 0x00, 0x01], to: 0, use: .control) { taken += 4 }
-      #expect(taken == 11 * pair.pool.chunkCapacity / 4 * 4)  // its ten chunks and the reserved one
+      #expect(taken == 11 * pair.pool.chunkCapacity)  // its ten chunks and the reserved one
       pair.checkInvariants()
       check(pair.append([1], to: 1, use: .data))
     }
@@ -251,9 +255,9 @@ struct ByteQueueTests {
           cuts.append(byteCount)
           var written = 0
           for (number, cut) in cuts.enumerated() {
-            check(pair.append(generator.bytes(cut - written), to: 0, use: .data))
+            check(pair.append(generator.bytes(cut - written), to: 0, use: .data, isPromised: true))
             written = cut
-            if number < references { check(pair.appendBody([1, 2, 3], from: 0, to: 0)) }
+            if number < references { check(pair.appendBody([1, 2, 3], from: 0, to: 0, isPromised: true)) }
           }
           pair.checkInvariants()
           if generator.oneIn(2) { pair.consume(generator.below(pair.bytes[0].count + 1), from: 0) }
@@ -333,20 +337,39 @@ struct ByteQueueTests {
     }
   }
 
-  /// However many are stuck, whatever was shared: the first chunk is there for each, again and again.
-  @Test(arguments: [0, 1, 2, 7, 32]) func eachQueueHasItsFirstChunk(sharedChunkCount: Int) {
-    withReservation { reservation in
+  /// However many are stuck, whatever was shared: a packet as large as its floor finds room in each queue, again and again.
+  @Test(arguments: [0, 1, 2, 7, 32, 24, 200, 1000]) func eachQueueHasItsFloor(sharedChunkCount: Int) {
+    withReservation(1 << 20) { reservation in
       var pair = Pair(queueCount: 24, sharedChunkCount: sharedChunkCount, chunksPerQueueMax: 20, in: &reservation)
+      #expect(
+        pair.pool.floor
+          == (sharedChunkCount < 200 ? 1 + max(0, sharedChunkCount - 20) / 24 : sharedChunkCount == 200 ? 5 : 20))
       for queue in 0..<23 {
         while pair.append([UInt8(queue)], to: queue, use: .data) {}
         while pair.append([UInt8(queue)], to: queue, use: .control) {}
       }
-      let whole = Array(repeating: UInt8(9), count: pair.pool.chunkCapacity)
+      let whole = Array(repeating: UInt8(9), count: pair.pool.floor * pair.pool.chunkCapacity)
       for _ in 0..<5 {
         check(pair.append(whole, to: 23, use: .data))
         pair.checkInvariants()
         pair.consume(whole.count, from: 23)
       }
+    }
+  }
+
+  /// As much as one queue may hold finds room in one that is empty, as long as the others keep to their floors.
+  @Test(arguments: [1, 2, 24], [20, 21, 40, 100]) func theLargestPacketFindsRoom(queueCount: Int, sharedChunkCount: Int)
+  {
+    withReservation(1 << 20) { reservation in
+      var pair = Pair(
+        queueCount: queueCount, sharedChunkCount: sharedChunkCount, chunksPerQueueMax: 20, in: &reservation)
+      for queue in 0..<queueCount where queue > 0 {
+        check(pair.append(Array(repeating: 1, count: pair.pool.floor * pair.pool.chunkCapacity), to: queue, use: .data))
+      }
+      check(pair.append(Array(repeating: 2, count: 20 * pair.pool.chunkCapacity), to: 0, use: .data))
+      pair.checkInvariants()
+      pair.consume(pair.bytes[0].count, from: 0)
+      check(pair.pool.isTight == false)
     }
   }
 

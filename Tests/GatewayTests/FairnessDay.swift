@@ -168,7 +168,8 @@ struct FairnessShare {
     messageCount = limits.deliveriesMax / (2 * limits.sessionsMax)
     unitCount = limits.blockCount * (limits.blockBytes / 32) / (2 * limits.sessionsMax)
     blockBytes = limits.blockBytes
-    sureBytes = limits.outboxChunkBytes
+    let spare = min(limits.outboxChunksShared / 2, limits.outboxChunksShared - limits.outboxChunksPerConnection)
+    sureBytes = (1 + spare / limits.connectionsMax) * limits.outboxChunkBytes
   }
 
   func units(_ byteCount: Int) -> Int { (byteCount + blockBytes) / 32 }

@@ -66,7 +66,6 @@ extension FairnessDay {
   private func take(_ packet: Packet, _ resident: Resident, _ answers: inout [Packet]) {
     switch packet {
     case .publish(let topic, let payload, let qos, let id, let retain, let dup, _):
-      resident.gotCount += 1
       if qos == 1 { answers.append(.pubAck(id)) }
       if qos == 2 { answers.append(.pubRec(id)) }
       if topic.hasPrefix("b/") { resident.view[topic] = payload }
@@ -126,7 +125,6 @@ extension FairnessDay {
   /// Before a step: what is lost from here on is compared with what is counted from here on.
   func beginCounting() {
     for resident in residents {
-      resident.gotCount = 0
       resident.looseDroppedBefore = world.gateway.broker.counters.qos0Dropped
       watchShare(of: resident)
     }
@@ -136,8 +134,9 @@ extension FairnessDay {
   func missing(_ resident: Resident) -> String? {
     guard resident.client != nil else { return nil }
     if !resident.loose.isEmpty {
-      let isSure = resident.gotCount == 0 && resident.loose.count == 1 && !resident.loose[0].isLarge
-      if isSure { return "\(resident.name) did not get \(resident.loose[0].text.prefix(20))" }
+      if let sure = resident.loose.first(where: { !$0.isLarge }) {
+        return "\(resident.name) did not get \(sure.text.prefix(20))"
+      }
       resident.looseLostCount += resident.loose.count
       resident.loose.removeAll(keepingCapacity: true)
     }
@@ -172,7 +171,7 @@ extension FairnessDay {
     return nil
   }
 
-  /// What is longer than a chunk waits while readers that are stuck hold most of them.
+  /// What is longer than its outbox's floor waits while readers that are stuck hold most of them.
   private func mayWait(_ resident: Resident) -> Bool {
     resident.promises.contains { $0.isLarge } && intruders.contains { $0.holdsOutbox }
   }

@@ -54,8 +54,6 @@ final class Resident {
   var promises: [Promise] = []
   /// With QoS 0, of this step.
   var loose: [Promise] = []
-  /// PUBLISH packets that it got in this step.
-  var gotCount = 0
   /// What it has lost, and what the broker had counted before.
   var lostCount = 0
   var droppedBefore = 0
@@ -293,7 +291,7 @@ extension FairnessDay {
     let topic = "house/\(resident.name)/\(place)"
     var text = "~\(resident.name) \(resident.sequence)"
     // What is retained keeps its size: a message that is not larger can always take the place of the one before.
-    let size = isLarge ? 300 : retain ? 40 : 20 + random.below(40)
+    let size = isLarge ? [300, 900, 1200][random.below(3)] : retain ? 40 : 20 + random.below(40)
     text += String(repeating: ".", count: max(0, size - text.utf8.count))
     let id = qos > 0 ? resident.nextPacketID() : 0
     if qos > 0 { resident.awaiting[id] = qos == 1 ? .pubAck : .pubRec }

@@ -49,6 +49,7 @@ final class World {
       self.presence.append((presence.isHere ? "+" : "-") + plainText(presence.clientID))
     }
     precondition(isPrepared)
+    gateway.onOutboxesFill = { [unowned self] in self.flush() }
     prepare(self)
     start(previous: previous)
   }

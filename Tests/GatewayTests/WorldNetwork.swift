@@ -55,6 +55,7 @@ extension World {
       switch gateway.brokerTurn(at: moment, { $0.receive(&input, on: client.id, at: moment) }) {
       case .done: return
       case .tapsRan: break
+      case .outboxesFill: flush()
       case .needsFlush:
         let before = gateway.broker.pendingByteCount(client.id)
         flush()

@@ -198,7 +198,7 @@ struct Audit {
   private mutating func connections(_ broker: borrowing Broker) {
     var chunks = 0
     var reserves = 0
-    var holders = 0
+    var floorsHeld = 0
     var partialBlocks = 0
     var pending = 0
     var waitingAcks = 0
@@ -247,16 +247,16 @@ struct Audit {
       let (count, reserve) = outbox(broker, connection.outbox.queue, name)
       chunks += count
       reserves += reserve
-      if count > reserve { holders += 1 }
+      floorsHeld += min(count - reserve, broker.outboxes.chunks.floor)
     }
     check(
       chunks == broker.outboxes.chunks.gauge.used,
       "outbox chunks: \(chunks) of \(broker.outboxes.chunks.gauge.used) owned")
     check(reserves == broker.outboxes.chunks.reservesHeld, "reserved chunks")
-    check(holders == broker.outboxes.chunks.holderCount, "connections that hold chunks")
+    check(floorsHeld == broker.outboxes.chunks.floorsHeld, "chunks that connections hold of their floors")
     check(
       broker.outboxes.chunks.gauge.free >= broker.outboxes.chunks.keptBackCount,
-      "a connection's first or control chunk is taken")
+      "a connection's floor or control chunk is taken")
     check(partialBlocks == broker.partials.gauge.used, "blocks of partial packets")
     aliases(broker, aliasSets)
     acks(broker, waitingAcks)

@@ -249,7 +249,17 @@ import Testing
         publish("t", qos: 2)($0)
         $0.send("a", .publish(topic: "t", payload: "x", qos: 2, packetID: 2))
       }),
-    Row(.outboxChunks, 576, a, .lostMessage, limits: { $0.outboxChunksShared = 576 }, meet: stuck),
+    Row(
+      .outboxChunks, 1152, a, .lostMessage,
+      meet: {
+        // Another one holds some of the chunks, too.
+        $0.connect("b")
+        $0.subscribe("b", "u")
+        $0.read("b", bytesPerFlush: 0)
+        $0.connect("own")
+        for _ in 0..<50 { $0.send("own", .publish(topic: "u", payload: String(repeating: "x", count: 200))) }
+        stuck($0)
+      }),
     Row(.outboxChunksPerConnection, 576, a, .lostMessage, limits: { $0.outboxChunksShared = 4096 }, meet: stuck),
     Row(
       .outboxChunksPerConnection, 576, a, .disconnected, limits: { $0.outboxChunksShared = 4096 },

@@ -183,6 +183,50 @@ import Testing
     world.finish()
   }
 
+  struct Service: Sendable, CustomTestStringConvertible {
+    let profile: Limits.Profile
+    let qos: UInt8
+    var testDescription: String { "\(profile) QoS \(qos)" }
+  }
+  static let services = [Limits.Profile.board, .house].flatMap { profile in
+    [UInt8(0), 1, 2].map { Service(profile: profile, qos: $0) }
+  }
+
+  /// Readers that take nothing hold all that they may. Who reads gets everything, what comes at once, too, as if they were
+  /// not there.
+  @Test(arguments: services) func stuckReadersLeaveTheOthersServiceAsItWas(_ service: Service) {
+    let stuck = (0..<30).map { "stuck\($0)" }
+    let world = World(clients: ["pub", "sub"] + stuck, limits: Limits(service.profile))
+    world.subscribe("sub", "t/+", qos: service.qos)
+    for name in stuck {
+      world.subscribe(name, "#")
+      world.read(name, bytesPerFlush: 0)
+    }
+    for size in [900, 100, 900, 10] {
+      for _ in 0..<200 { world.send("pub", .publish(topic: "other", payload: String(repeating: "x", count: size))) }
+    }
+    for size in [1, 100, 250, 600, 900, 1023, 1024, 1500, 2047, 2048, 5000] {
+      let messages = (0..<10).map {
+        Packet.publish(
+          topic: "t/\($0)", payload: String(repeating: "y", count: size), qos: service.qos,
+          packetID: service.qos == 0 ? 0 : UInt16(1 + $0))
+      }
+      world.send("pub", bytes: messages.flatMap { $0.bytes(.v5) })
+      for (index, message) in messages.enumerated() {
+        let got = world.takeFirst("sub")
+        #expect(got?.topic == message.topic, "\(index) of \(size) bytes")
+        if let packetID = got?.packetID, service.qos == 1 { world.send("sub", .pubAck(packetID)) }
+        if let packetID = got?.packetID, service.qos == 2 {
+          world.send("sub", .pubRec(packetID), .pubComp(packetID))
+          world.send("pub", .pubRel(UInt16(1 + index)))
+        }
+      }
+      _ = world.takeAll("sub")
+      _ = world.takeAll("pub")
+    }
+    world.finish()
+  }
+
   @Test func roomThatOthersGiveBackIsUsed() {  // by a client that is silent and has nothing under way
     var limits = Limits.forTests
     limits.packetBytesMax = 2048

@@ -182,6 +182,7 @@ import Testing
         switch world.broker.receive(&input, on: world.client("pub").id, at: world.now) {
         case .done: receipts.append("done")
         case .needsFlush: receipts.append("needs flush")
+        case .outboxesFill: receipts.append("outboxes fill")
         case .tapsRan: receipts.append("taps ran, \(input.count) left")
         }
       } while !input.isEmpty

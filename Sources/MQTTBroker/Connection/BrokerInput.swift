@@ -10,6 +10,8 @@ extension Broker {
     case needsFlush
     /// A tap ran: what it wants published may be published now; then call again.
     case tapsRan
+    /// `outboxesFill`: flush whoever is ready; then call again.
+    case outboxesFill
   }
 
   /// Takes bytes from a connection's transport. `input` is advanced over what was taken.
@@ -101,11 +103,16 @@ extension Broker {
       if work.isOver, mayPause(id, input) {
         hold(&input, of: id, at: now)
         paused = id
-        return counters.tapsRun != tapsRun ? .tapsRan : .done
+        return outboxesFill ? .outboxesFill : counters.tapsRun != tapsRun ? .tapsRan : .done
       }
+      if header.type == .publish, outboxesFill { return .outboxesFill }
       if counters.tapsRun != tapsRun { return .tapsRan }
     }
   }
+
+  /// Some connections are ready, and what others hold leaves so little that a further message might find no room in their
+  /// outboxes. Flush them before anything else is published: then no reader that reads loses a message for those that do not.
+  @inline(__always) public var outboxesFill: Bool { outboxes.hasReady && outboxes.isTight }
 
   /// The packet comes again with the next call.
   private mutating func putBack(

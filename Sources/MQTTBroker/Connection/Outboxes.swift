@@ -77,8 +77,10 @@ struct Outboxes: ~Copyable {
   // MARK: Bytes in
 
   /// All or nothing.
-  @inline(__always) mutating func append(_ bytes: Bytes, to outbox: inout Outbox, use: ByteQueuePool.Use) -> Bool {
-    chunks.append(bytes, to: &outbox.queue, use: use)
+  @inline(__always) mutating func append(
+    _ bytes: Bytes, to outbox: inout Outbox, use: ByteQueuePool.Use, isPromised: Bool = false
+  ) -> Bool {
+    chunks.append(bytes, to: &outbox.queue, use: use, isPromised: isPromised)
   }
 
   /// Whether the outbox may refer to the body in place of a copy.
@@ -131,6 +133,8 @@ struct Outboxes: ~Copyable {
   // MARK: Whose turn it is
 
   var hasReady: Bool { !ready.isEmpty }
+  /// Whether little room is left beyond what each outbox is sure of.
+  var isTight: Bool { chunks.isTight }
 
   /// The connection has bytes to write, or is to be closed.
   @inline(__always) mutating func markReady(_ id: ConnectionID) { ready.push(id.index) }

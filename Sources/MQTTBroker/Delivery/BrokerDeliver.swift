@@ -190,7 +190,7 @@ extension Broker {
     guard outboxes.hasRoom(connections[id].outbox, for: copied, references: byReference ? 1 : 0, use: .data) else {
       return .noRoom
     }
-    var isAppended = outboxes.append(writer.written, to: &connections[id].outbox, use: .data)
+    var isAppended = outboxes.append(writer.written, to: &connections[id].outbox, use: .data, isPromised: true)
     if byReference {
       isAppended =
         outboxes.append(entry.body, from: bodyStart, to: &connections[id].outbox, &messages) && isAppended
@@ -198,7 +198,8 @@ extension Broker {
       var cursor = messages.bodies.cursor(entry.body, at: bodyStart)
       while cursor.remaining > 0 {
         let part = messages.bodies.read(&cursor, most: .max)
-        isAppended = outboxes.append(part, to: &connections[id].outbox, use: .data) && isAppended
+        isAppended =
+          outboxes.append(part, to: &connections[id].outbox, use: .data, isPromised: true) && isAppended
       }
     }
     precondition(isAppended)  // the room was seen above

@@ -133,7 +133,7 @@ struct MessageStore: ~Copyable {
   mutating func append(
     _ body: Body, from position: Int, to queue: inout ByteQueue, of chunks: inout ByteQueuePool
   ) -> Bool {
-    chunks.append(body, from: position, to: &queue, bodies: &bodies)
+    chunks.append(body, from: position, to: &queue, isPromised: true, bodies: &bodies)
   }
 
   /// Forgets the first bytes of a queue, which the transport has taken, and the bodies that end with them.

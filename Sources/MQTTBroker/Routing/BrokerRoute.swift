@@ -310,8 +310,9 @@ extension Broker {
       dropQoS0(receiver.session)
       return
     }
-    var isAppended = outboxes.append(writer.written, to: &connections[id].outbox, use: .data)
-    isAppended = outboxes.append(forwarded, to: &connections[id].outbox, use: .data) && isAppended
+    var isAppended = outboxes.append(writer.written, to: &connections[id].outbox, use: .data, isPromised: true)
+    isAppended =
+      outboxes.append(forwarded, to: &connections[id].outbox, use: .data, isPromised: true) && isAppended
     if byReference {
       let start = messages[stored].payloadStart
       isAppended =
@@ -319,7 +320,7 @@ extension Broker {
         && isAppended
     } else {
       isAppended =
-        outboxes.append(message.payload, to: &connections[id].outbox, use: .data) && isAppended
+        outboxes.append(message.payload, to: &connections[id].outbox, use: .data, isPromised: true) && isAppended
     }
     precondition(isAppended)  // the room was seen above
     outboxes.keepAlias(of: topic, head, in: &connections[id].outbox)

@@ -3,39 +3,34 @@ import MQTTWire
 
 /// $SYS: what the broker says about itself.
 extension Broker {
-  /// The figures, and then the clients, some a turn. Answers when it goes on.
+  /// The figures, and then the clients, some a turn, and no more while the outboxes fill. Answers when it goes on.
   mutating func publishSys(at now: Instant) -> Instant {
-    if sys.nextSession == 0 {
-      publishFigures(at: now)
-      sys.dueAt = now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds)))
-    }
-    let end = min(sys.nextSession + SysRound.sessionsPerTurn, limits.sessionsMax)
-    while sys.nextSession < end {
-      if let session = sessions.handle(at: sys.nextSession) { publishClient(session, at: now) }
-      sys.nextSession += 1
-    }
-    if end < limits.sessionsMax { return now.adding(milliseconds: 1) }
-    sys.nextSession = 0
+    if sys.next == 0 { sys.dueAt = now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds))) }
+    let count = Broker.figureCount + Loads.count + Broker.poolCount + limits.sessionsMax
+    let end = min(sys.next + SysRound.topicsPerTurn, count)
+    repeat {
+      publishPart(sys.next, at: now)
+      sys.next += 1
+    } while sys.next < end && !outboxesFill
+    if sys.next < count { return now.adding(milliseconds: 1) }
+    sys.next = 0
     return max(sys.dueAt, now.adding(milliseconds: 1))
   }
 
-  private mutating func publishFigures(at now: Instant) {
-    var figure = 0
-    while figure < Broker.figureCount {
-      let (topic, value) = self.figure(figure, at: now)
+  /// What one topic tells: figures, then loads, pools and clients.
+  private mutating func publishPart(_ index: Int, at now: Instant) {
+    let load = index - Broker.figureCount
+    let pool = load - Loads.count
+    if load < 0 {
+      let (topic, value) = figure(index, at: now)
       publishFigure(topic, value, at: now)
-      figure += 1
-    }
-    loads.update(counters, at: now)
-    var load = 0
-    while load < Loads.count {
+    } else if pool < 0 {
+      if load == 0 { loads.update(counters, at: now) }
       publishLoad(load, at: now)
-      load += 1
-    }
-    var pool = 0
-    while pool < Broker.poolCount {
+    } else if pool < Broker.poolCount {
       publishPool(pool, at: now)
-      pool += 1
+    } else if let session = sessions.handle(at: pool - Broker.poolCount) {
+      publishClient(session, at: now)
     }
   }
 
@@ -225,11 +220,11 @@ extension Broker {
 
 /// One publication of $SYS, which takes several turns where there are many sessions.
 struct SysRound: BitwiseCopyable {
-  /// The place of the session that is told of next; 0: a round begins.
-  var nextSession = 0
+  /// What is told of next; 0: a round begins.
+  var next = 0
   /// When the next round is due.
   var dueAt = Instant(nanoseconds: 0)
-  static var sessionsPerTurn: Int { 64 }
+  static var topicsPerTurn: Int { 128 }
 }
 
 /// Up to 256 bytes of text on the stack, for what must outlive a scratch memory.

@@ -127,6 +127,7 @@ public final class Server {
     guard gateway.prepare(at: now, onPresence: { [unowned(unsafe) self] presence in self.tell(presence) }) else {
       throw StartError(text: Text("no room for all taps; raise limits: taps, topic_nodes or topic_bytes"))
     }
+    gateway.onOutboxesFill = { [unowned(unsafe) self] in self.flushReady(at: self.board.moment.at) }
     do throws(LinuxError) {
       board.stateKeeper = try StateKeeper.open(taps, stateRoom, log: log)
     } catch {

@@ -45,6 +45,7 @@ extension Server {
 
   func publishFigure(_ topic: StaticString, _ value: UInt64, omitsZero: Bool = false, at now: Instant) {
     callBroker { $0.publishFigure(topic, value, omitsZero: omitsZero, at: now) }
+    gateway.drainOutboxes()
   }
 
   private func publishText(_ topic: StaticString, _ payload: Bytes, at now: Instant) {

@@ -144,6 +144,9 @@ extension Server {
         return
       case .tapsRan:
         break
+      case .outboxesFill:
+        flushReady(at: now)
+        guard broker.isAttached(id) else { return }
       case .needsFlush:
         let before = broker.pendingByteCount(id)
         flush(id, stream, at: now)

@@ -152,7 +152,7 @@ final class BrokerWorld {
       sealed { broker in broker.beginTurn() }
       if let id = sealed({ broker in broker.takePaused() }) {
         var none = Bytes.empty
-        while sealed({ broker in broker.receive(&none, on: id, at: now) }) == .tapsRan {}
+        while [.tapsRan, .outboxesFill].contains(sealed({ broker in broker.receive(&none, on: id, at: now) })) {}
       }
     } while broker.nextDeadline ?? .never <= now
   }
@@ -172,6 +172,9 @@ final class BrokerWorld {
             return
           case .tapsRan:
             publish(topic: [UInt8]("tap".utf8), payload: [1], qos: .atMostOnce, retain: true, expirySeconds: nil)
+          case .outboxesFill:
+            for other in clients { flush(other) }
+            guard client.id != nil else { return }
           case .needsFlush:
             let before = broker.pendingByteCount(id)
             flush(client)
