@@ -35,9 +35,9 @@ FAULTS = [
     Fault(
         "queue-holders",
         "Bounded/ByteQueue.swift",
-        "floorsHeld -= min(ByteQueuePool.ordinaryCount(queue), floor)",
-        "floorsHeld -= min(ByteQueuePool.ordinaryCount(queue), floor - 1)",
-        "off by one: of a full floor one chunk counts as held when the queue is cleared",
+        "openHeld -= max(0, ByteQueuePool.ordinaryCount(queue) - floor)",
+        "openHeld -= max(0, ByteQueuePool.ordinaryCount(queue) - floor - 1)",
+        "off by one: a chunk of a cleared queue still counts as held",
     ),
     Fault(
         "sources-oldest",

@@ -63,12 +63,13 @@ public struct ByteQueuePool: ~Copyable {
 
   private(set) var chunks: BlockPool
   let queueCount: Int
-  private(set) var reservesHeld = 0
   /// Chunks that each queue is sure of, beside its reserved one: at least one. All floors together leave half of the shared
   /// chunks, and as many as one queue may hold.
   public let floor: Int
-  /// Chunks that queues hold of their floors.
-  private(set) var floorsHeld = 0
+  /// Chunks that are nobody's floor, how many of them queues hold, and with how many little is left.
+  private let openCount: Int
+  private(set) var openHeld = 0
+  private let tightFrom: Int
   private(set) var lent = Bytes.empty
   /// Chunks that the lent bytes would take.
   public var lentChunks: Int { lent.isEmpty ? 0 : chunkCount(for: lent.count) }
@@ -88,6 +89,8 @@ public struct ByteQueuePool: ~Copyable {
     self.queueCount = queueCount
     let spare = min(sharedChunkCount / 2, max(0, sharedChunkCount - chunksPerQueueMax))
     floor = min(chunksPerQueueMax, 1 + spare / queueCount)
+    openCount = 2 * queueCount + sharedChunkCount - (1 + floor) * queueCount
+    tightFrom = openCount - openCount / 4
     self.chunksPerQueueMax = chunksPerQueueMax
   }
 
@@ -104,6 +107,7 @@ public struct ByteQueuePool: ~Copyable {
     var needed = references
     if missing > 0 { needed += chunkCount(for: missing) }
     if byteCount > 0 { needed += references }  // bytes behind each reference start a chunk
+    if !queue.holdsReserve, needed <= floorRoom(queue) { return true }
     switch use {
     case .data: return !queue.holdsReserve && needed <= sharedRoom(queue)
     case .control: return needed <= sharedRoom(queue) + (queue.holdsReserve ? 0 : 1)
@@ -116,13 +120,15 @@ public struct ByteQueuePool: ~Copyable {
   }
 
   /// Chunks that are kept back, of those that are free.
-  var keptBackCount: Int { (1 + floor) * queueCount - reservesHeld - floorsHeld }
-
-  /// Chunks that are nobody's floor.
-  private var freeForAll: Int { max(0, chunks.gauge.free - keptBackCount - lentChunks) }
+  var keptBackCount: Int { (1 + floor) * queueCount - (chunks.gauge.used - openHeld) }
 
   /// Whether little is left beyond the floors: a queue that has bytes may find no room for many more until it is flushed.
-  public var isTight: Bool { freeForAll < (chunks.gauge.capacity - (1 + floor) * queueCount) / 4 }
+  @inline(__always) public var isTight: Bool { openHeld > tightFrom }
+
+  /// What `queue` may still take of its floor; 0 while it ends with lent bytes.
+  @inline(__always) private func floorRoom(_ queue: ByteQueue) -> Int {
+    queue.holdsLent ? 0 : max(0, floor - ByteQueuePool.ordinaryCount(queue))
+  }
 
   /// Chunks that `queue` may take beside its reserved one: its floor, and of the others all, or when another queue has some
   /// of them no more than it would leave free.
@@ -130,8 +136,9 @@ public struct ByteQueuePool: ~Copyable {
     let promised = queue.holdsLent ? lentChunks : 0
     let ordinary = ByteQueuePool.ordinaryCount(queue)
     let beyond = max(0, ordinary + promised - floor)
-    let others = chunks.gauge.used - reservesHeld - floorsHeld - max(0, ordinary - floor)
-    let free = others == 0 ? freeForAll : (freeForAll - beyond) / 2
+    let open = max(0, openCount - openHeld - lentChunks)
+    let isAlone = openHeld == max(0, ordinary - floor)
+    let free = isAlone ? open : (open - beyond) / 2
     let shared = max(0, floor - ordinary - promised) + max(0, free)
     return max(0, min(chunksPerQueueMax - queue.chunkCount - promised, shared))
   }
@@ -236,13 +243,12 @@ public struct ByteQueuePool: ~Copyable {
   }
 
   private mutating func addChunk(to queue: inout ByteQueue, use: Use, isReference: Bool) {
-    let isReserve = use == .control && !queue.holdsReserve && sharedRoom(queue) == 0
+    let isReserve = use == .control && !queue.holdsReserve && floorRoom(queue) == 0 && sharedRoom(queue) == 0
     let chunk = chunks.lendBlock()!  // hasRoom was asked
     if isReserve {
       queue.holdsReserve = true
-      reservesHeld += 1
-    } else if ByteQueuePool.ordinaryCount(queue) < floor {
-      floorsHeld += 1
+    } else if ByteQueuePool.ordinaryCount(queue) >= floor {
+      openHeld += 1
     }
     set(chunk, ChunkState(isReserve: isReserve, isReference: isReference))
     if queue.tail == 0 { queue.head = chunk } else { chunks.setNext(queue.tail, to: chunk) }
@@ -361,8 +367,7 @@ public struct ByteQueuePool: ~Copyable {
       if state(chunk).isReference { bodies.unrefer(reference(chunk).pointee.body) }
       chunk = chunks.next(chunk)
     }
-    floorsHeld -= min(ByteQueuePool.ordinaryCount(queue), floor)
-    if queue.holdsReserve { reservesHeld -= 1 }
+    openHeld -= max(0, ByteQueuePool.ordinaryCount(queue) - floor)
     chunks.giveBackChain(from: queue.head)
     queue = ByteQueue()
   }
@@ -377,9 +382,8 @@ public struct ByteQueuePool: ~Copyable {
     queue.count(chunks: -1)
     if state.isReserve {
       queue.holdsReserve = false
-      reservesHeld -= 1
-    } else if ByteQueuePool.ordinaryCount(queue) < floor {
-      floorsHeld -= 1
+    } else if ByteQueuePool.ordinaryCount(queue) >= floor {
+      openHeld -= 1
     }
     queue.head = chunks.next(chunk)
     if queue.head == 0 { queue.tail = 0 }

@@ -1,7 +1,8 @@
 import Bounded
-import MQTTBroker
 import MQTTWire
 import Testing
+
+@testable import MQTTBroker
 
 /// Slow and stuck readers, large payloads, partial packets (docs/limits.md; §4.7, §4.13).
 @Suite struct OutboxTests {
@@ -42,6 +43,17 @@ import Testing
     world.read("sub", bytesPerFlush: nil)
     #expect(world.takeAll("sub").map(\.payload) == (0..<20).map { payload + "\($0)" })
     #expect(world.pool("message_blocks").used == lentBefore)
+    world.finish()
+  }
+
+  /// After `receive` nobody but an outbox that was lent them knows the bytes: what the broker publishes later does not look.
+  @Test func bytesAreKnownWhileTheirPacketIsTaken() {
+    let world = World(clients: ["pub", "sub"])
+    world.subscribe("sub", "t")
+    for size in [1, 4000] {
+      world.send("pub", .publish(topic: "t", payload: String(repeating: "x", count: size)))
+      #expect(world.broker.outboxes.lendable.isEmpty)
+    }
     world.finish()
   }
 

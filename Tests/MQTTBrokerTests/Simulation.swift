@@ -225,6 +225,10 @@ final class Simulation: SimulatedDay {
     }
     now = end
     event(.other) { broker.advance(to: now) }
+    // After a Will that has run a tap the rest of what is due waits for the next call.
+    while let deadline = broker.timers.nextDeadline, deadline <= now, failure == nil {
+      event(.other) { broker.advance(to: now) }
+    }
   }
 
   // MARK: Connections

@@ -95,6 +95,7 @@ extension Broker {
       } catch {
         fail(id, error.reason, at: now)
       }
+      outboxes.lendable = .empty  // only this packet's receivers may refer to it
       if connections[id].packetDeadline != .never {
         connections[id].packetDeadline = .never
         armConnection(id, at: now)
