@@ -291,7 +291,7 @@ extension FairnessDay {
     let topic = "house/\(resident.name)/\(place)"
     var text = "~\(resident.name) \(resident.sequence)"
     // What is retained keeps its size: a message that is not larger can always take the place of the one before.
-    let size = isLarge ? [300, 900, 1200][random.below(3)] : retain ? 40 : 20 + random.below(40)
+    let size = isLarge ? qos == 0 ? [300, 900, 1200][random.below(3)] : 300 : retain ? 40 : 20 + random.below(40)
     text += String(repeating: ".", count: max(0, size - text.utf8.count))
     let id = qos > 0 ? resident.nextPacketID() : 0
     if qos > 0 { resident.awaiting[id] = qos == 1 ? .pubAck : .pubRec }

@@ -223,15 +223,6 @@ import Testing
         $0.subscribe("b", "t", qos: 1)
         large(in: $0, qos: 1)
       }),
-    Row(
-      .blocks, 12, a, .lostMessage, limits: blocks(12),
-      meet: {
-        for name in ["b", "c"] {
-          $0.connect(name)
-          $0.subscribe(name, "t")
-        }
-        large(in: $0)
-      }),
     Row(.deliveries, 4, off, .lostMessage, limits: { $0.deliveriesMax = 4 }, meet: absent()),
     Row(
       .subscriptionIDCells, 2, off, .lostMessage, limits: { $0.subscriptionIDCellsMax = 2 },

@@ -46,6 +46,22 @@ import Testing
     world.finish()
   }
 
+  /// Without a block for it a large message with QoS 0 is copied for each receiver.
+  @Test func whatCannotBeStoredIsCopied() {
+    var limits = Limits.forTests
+    limits.packetBytesMax = 2048
+    limits.blockCount = 12
+    limits.blocksKeptForQoS = 0
+    limits.blocksKeptForRetained = 0
+    let world = World(clients: ["pub", "b", "c"], limits: limits)
+    for name in ["b", "c"] { world.subscribe(name, "t") }
+    world.send("pub", .publish(topic: "kept", payload: String(repeating: "k", count: 1400), retain: true))
+    let message = Packet.publish(topic: "t", payload: String(repeating: "x", count: 1900))
+    world.send("pub", message)
+    for name in ["b", "c"] { world.expect(name, message) }
+    world.finish()
+  }
+
   /// After `receive` nobody but an outbox that was lent them knows the bytes: what the broker publishes later does not look.
   @Test func bytesAreKnownWhileTheirPacketIsTaken() {
     let world = World(clients: ["pub", "sub"])

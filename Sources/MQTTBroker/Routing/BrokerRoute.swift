@@ -10,8 +10,6 @@ struct Reserved: BitwiseCopyable {
   fileprivate var slot = Handle<Retained>.null
   /// It has room when the retained message that it replaces is gone.
   fileprivate var replacesFirst = false
-  /// A QoS 0 message for which no room was found.
-  fileprivate var isLost = false
 }
 
 /// From one message to all its receivers (§3.3.4). Everything that they need is reserved before anything is changed, so
@@ -96,10 +94,9 @@ extension Broker {
       storeHit(message, keepingMessages: keepingMessages, .refused)
       return nil
     }
-    storeHit(message, keepingMessages: keepingMessages, isPromised ? .refused : .lostMessage)
-    // QoS 0 alone may be lost, with its counter; a promise may not.
-    reserved.isLost = !isPromised
-    return isPromised ? nil : reserved
+    guard isPromised else { return reserved }  // it is copied for each receiver whose outbox has room
+    storeHit(message, keepingMessages: keepingMessages, .refused)
+    return nil
   }
 
   /// The message is not routed after all: a tap has refused it.
@@ -110,10 +107,6 @@ extension Broker {
 
   /// Routes a message to those for whom it was reserved. Nothing fails here.
   @inline(__always) mutating func commit(_ message: Inbound, _ reserved: Reserved, at now: Instant) -> ReasonCode {
-    if reserved.isLost {
-      counters.qos0Dropped &+= UInt64(receivers.count)
-      return .success
-    }
     var stored = reserved.stored
     if message.retain { keep(message, reserved, &stored) }
     deliver(message, stored, at: now)
