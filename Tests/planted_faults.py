@@ -149,7 +149,7 @@ FAULTS = [
         "floors",
         "MQTTBroker/Session/Shares.swift",
         "max(0, kept(pool) + returned - ofFloor - newcomers)",
-        "0",
+        "0 * (kept(pool) + returned - ofFloor - newcomers)",
         "missing bound: one client takes what others are sure of",
     ),
     Fault(
