@@ -34,7 +34,7 @@ FAULTS = [
     ),
     Fault(
         "queue-holders",
-        "Bounded/ByteQueue.swift",
+        "Bounded/ByteQueuePool.swift",
         "openHeld -= max(0, ByteQueuePool.ordinaryCount(queue) - floor)",
         "openHeld -= max(0, ByteQueuePool.ordinaryCount(queue) - floor - 1)",
         "off by one: a chunk of a cleared queue still counts as held",

@@ -130,7 +130,7 @@ public struct SourceTable: ~Copyable {
     return .admitted(place)
   }
 
-  /// Whether `admit` would let a connection from `address` in.
+  /// Whether a connection from `address` would be let in; nothing is counted.
   public func admits(_ address: SourceAddress, at now: Instant) -> Bool {
     guard let place = find(address) else { return true }
     return refusal(of: entries[place], at: now) == nil

@@ -91,7 +91,7 @@ public struct Notice: BitwiseCopyable {
   public let transport: UInt32
   private let storedSize: UInt32
 
-  /// What was too much for a limit of a size, or for the share of one among places; 0: not known.
+  /// How large or how many: the bytes of what was too large, or how much one client had of a pool. 0: not known.
   public var size: Int { Int(storedSize) }
 
   init(

@@ -195,9 +195,10 @@ extension Broker {
     return levelCount > limits.topicLevelsMax ? (.topicLevels, levelCount) : nil
   }
 
-  /// The bytes of a message found no room, beside messages that are kept free.
-  mutating func storeHit(_ message: Inbound, keepingMessages: Int, _ outcome: Notice.Outcome) {
-    limitHit(messages.gauge.free > keepingMessages ? .blocks : .messages, by: message.publisher, outcome)
+  /// A message was refused as the store had no room for it: no place beside the `keepingMessages` that are kept free, or no
+  /// blocks for its bytes.
+  mutating func storeHit(_ message: Inbound, keepingMessages: Int) {
+    limitHit(messages.gauge.free > keepingMessages ? .blocks : .messages, by: message.publisher, .refused)
   }
 
   /// A connection's outbox has no room.

@@ -114,8 +114,8 @@ public struct Limits: Sendable {
   /// Subscription identifiers beyond the first that waiting deliveries carry.
   public var subscriptionIDCellsMax = 512
 
-  /// Bytes going out are copied into chunks of this size; one each is kept for a connection's control packets
-  /// and for the first of its data.
+  /// Bytes, 64...32,704: bytes going out are copied into chunks of this size. For each connection one chunk is kept for
+  /// its control packets and some, its floor, for whatever it sends (`ByteQueuePool.floor`).
   public var outboxChunkBytes = 128
   public var outboxChunksShared = 1152
   /// Chunks of data waiting for one connection; beyond it QoS 0 is dropped and QoS 1 and 2 wait in the session.

@@ -1,9 +1,9 @@
-import MQTTBroker
 import MQTTWire
 import Taps
 
 @testable import Bounded
 @testable import Gateway
+@testable import MQTTBroker
 
 /// A day of a house at the limits that a user gets, drawn from one seed: clients that keep within their share
 /// (`Resident`) live beside hostile and careless ones (`Intruder`), which have filled whatever can be filled before the
@@ -45,11 +45,11 @@ final class FairnessDay: SimulatedDay {
   init(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     limits = Limits(random.oneIn(2) ? .house : .board)
-    share = FairnessShare(limits)
     world = World(FairnessHouse.taps, limits: limits, seed: seed) { world in
       world.board.keepsNotices = false
       world.gateway.callBroker { $0.startSys(at: world.now) }
     }
+    share = FairnessShare(limits, floor: world.gateway.broker.outboxes.chunks.floor)
     door = FairnessDoor(limits)
     truth = FairnessTruth(world)
     residents = Resident.all(&random)
@@ -164,12 +164,12 @@ struct FairnessShare {
   /// A packet of so many bytes reaches a client that reads, however many others are stuck.
   let sureBytes: Int
 
-  init(_ limits: Limits) {
+  /// - Parameter floor: chunks that each outbox is sure of.
+  init(_ limits: Limits, floor: Int) {
     messageCount = limits.deliveriesMax / (2 * limits.sessionsMax)
     unitCount = limits.blockCount * (limits.blockBytes / 32) / (2 * limits.sessionsMax)
     blockBytes = limits.blockBytes
-    let spare = min(limits.outboxChunksShared / 2, limits.outboxChunksShared - limits.outboxChunksPerConnection)
-    sureBytes = (1 + spare / limits.connectionsMax) * limits.outboxChunkBytes
+    sureBytes = floor * limits.outboxChunkBytes
   }
 
   func units(_ byteCount: Int) -> Int { (byteCount + blockBytes) / 32 }

@@ -47,11 +47,11 @@ struct TurnTests {
   @Test(arguments: [1000, 5000]) func subscribingAgainAndAgain(retainedCount: Int) {
     let world = World(clients: ["pub", "sub", "other"], limits: limits { _ in })
     fill(world, retainedCount)
-    // 64 KiB of SUBSCRIBE packets for what matches nothing, and for what matches few.
+    // 16 KiB of SUBSCRIBE packets for what matches nothing, and for what matches few.
     for filter in ["r/+/none", "r/7/+", "none/#", "+/+/9"] {
       let packet = Packet.subscribe(1, [Filter(filter)]).bytes(.v5)
       var bytes: [UInt8] = []
-      while bytes.count < 60_000 { bytes += packet }
+      while bytes.count < 16_000 { bytes += packet }
       let steps = mostSteps(world, "sub", bytes)
       #expect(steps <= TurnTests.stepsMax && steps > 0)
       let got = world.takeAll("sub")
@@ -66,10 +66,10 @@ struct TurnTests {
   @Test func manyFiltersInOnePacket() {
     let world = World(clients: ["pub", "sub"], limits: limits { _ in })
     fill(world, 20_000)
-    let filters = (0..<500).map { Filter("+/\($0 % 100)/\($0)x") }
+    let filters = (0..<100).map { Filter("+/\($0)/\($0)x") }
     #expect(mostSteps(world, "sub", Packet.subscribe(1, filters).bytes(.v5)) <= TurnTests.stepsMax)
-    #expect(world.takeAll("sub") == [.subAck(1, Array(repeating: .success, count: 500))])
-    #expect(world.turnCount > 500)  // 500 walks through 20,000
+    #expect(world.takeAll("sub") == [.subAck(1, Array(repeating: .success, count: 100))])
+    #expect(world.turnCount > 100)  // 100 walks through 20,000
     world.finish()
   }
 
@@ -83,7 +83,7 @@ struct TurnTests {
     _ = world.takeAll("sub")
     let packet = Packet.publish(topic: Array(repeating: "a", count: 9).joined(separator: "/"), payload: "x").bytes(.v5)
     var bytes: [UInt8] = []
-    while bytes.count < 60_000 { bytes += packet }
+    while bytes.count < 20_000 { bytes += packet }
     let steps = mostSteps(world, "pub", bytes)
     #expect(steps <= TurnTests.stepsMax && steps > Work.stepsPerTurn)
     #expect(world.takeAll("sub").count + Int(world.broker.counters.qos0Dropped) == bytes.count / packet.count)
@@ -125,8 +125,8 @@ struct TurnTests {
         $0.outboxChunksShared = 40_000
       })
     var steps: [Int] = []
-    for count in [1000, 2000] {
-      for index in count - 1000..<count {
+    for count in [400, 800] {
+      for index in count - 400..<count {
         world.connect("s\(index)")
         world.subscribe("s\(index)", "t")
         world.subscribe("s\(index)", "+")

@@ -1,7 +1,8 @@
 import Bounded
-import MQTTBroker
 import MQTTWire
 import Testing
+
+@testable import MQTTBroker
 
 /// A broker, its clients and a clock, all in memory: the test is the network.
 ///
@@ -334,6 +335,7 @@ final class World {
   /// Everybody leaves, every session ends, every retained message is removed: whatever was lent is back.
   func finish(sourceLocation: SourceLocation = #_sourceLocation) {
     for client in clients.values where client.isOpen { detach(client) }
+    broker.timers.cancel(broker.sysTimer)
     advance(seconds: Double(broker.limits.sessionExpirySecondsMax + 10))
     for topic in retainedTopics.sorted() where topic.utf8.count <= broker.limits.topicBytesMax {
       publish(topic: topic, retain: true)

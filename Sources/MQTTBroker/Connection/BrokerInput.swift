@@ -293,9 +293,12 @@ extension Broker {
     return count
   }
 
-  /// Of those whose packet began a second ago or more the one with the fewest bytes for the time since then: whoever lets
-  /// a part of one lie is slower than whoever sends a large one. Else the one whose packet began first.
-  /// - Parameter amongPending: only who has not said CONNECT comes into question.
+  /// The connection whose partial packet comes in the slowest. Of those packets that began a second ago or more it is the one
+  /// with the fewest bytes for the time since then: a client that lets a part of a packet lie is slower than one that sends a
+  /// large packet. If all began later it is the one that began first.
+  /// - Parameters:
+  ///   - id: the connection that is answered when no other has a partial packet.
+  ///   - amongPending: only connections without CONNECT are looked at.
   private func slowestHolder(or id: ConnectionID, amongPending: Bool, at now: Instant) -> ConnectionID {
     var slowest = id
     var (least, longest) = (Int.max, 1)  // bytes in milliseconds

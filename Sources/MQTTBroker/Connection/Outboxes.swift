@@ -133,7 +133,7 @@ struct Outboxes: ~Copyable {
   // MARK: Whose turn it is
 
   var hasReady: Bool { !ready.isEmpty }
-  /// Whether little room is left beyond what each outbox is sure of.
+  /// Whether so few chunks are free that outboxes are to be flushed before more is put in (`ByteQueuePool.isTight`).
   var isTight: Bool { chunks.isTight }
 
   /// The connection has bytes to write, or is to be closed.

@@ -83,8 +83,8 @@ extension Broker {
     }
   }
 
-  /// Who holds the most, with a client or without, though no more than its share; nil: nobody holds anything, or the
-  /// message is not small.
+  /// The session that holds the most of what `message` needs, though no more than its share, whether its client is connected
+  /// or not; nil: no session holds any, or the message is not small.
   private mutating func holderOfMost(for message: Inbound) -> Handle<Session>? {
     guard limits.isSmall(byteCount: message.byteCount) else { return nil }
     var holder = Handle<Session>.null

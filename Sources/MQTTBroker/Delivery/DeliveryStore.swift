@@ -52,7 +52,7 @@ struct DeliveryList: BitwiseCopyable {
   }
 }
 
-/// What a session has of the store. All operations are `DeliveryStore`'s.
+/// A session's deliveries in `DeliveryStore`, which alone changes them.
 struct Outgoing: BitwiseCopyable {
   /// Not sent yet, in the order in which they came.
   fileprivate(set) var queued = DeliveryList()

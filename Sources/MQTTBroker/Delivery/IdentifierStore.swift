@@ -1,15 +1,16 @@
 import Bounded
 import MQTTWire
 
-/// A further subscription identifier of a delivery.
+/// A subscription identifier of a delivery, in a list of those beside the first, which stands in the delivery itself.
 struct IdentifierCell: BitwiseCopyable {
   let identifier: UInt32
   let next: Handle<IdentifierCell>
 }
 
-/// What a delivery whose message several subscriptions matched has of the store beside its first identifier (§3.3.2.3.8).
+/// The subscription identifiers of deliveries whose message several subscriptions matched (MQTT 5 §3.3.2.3.8): for each
+/// delivery a list of those beside its first.
 ///
-/// Invariant: a cell is in the list of one delivery.
+/// Invariant: a cell is free or in the list of one delivery.
 struct IdentifierStore: ~Copyable {
   private var cells: Slab<IdentifierCell>
 
@@ -55,6 +56,7 @@ struct IdentifierStore: ~Copyable {
     return byteCount
   }
 
+  /// Writes a delivery's Subscription Identifiers as properties of PUBLISH: `first`, then those of the list `more`.
   func write(_ first: UInt32, _ more: Handle<IdentifierCell>, into writer: inout ByteWriter) {
     PublishHead.writeIdentifier(first, into: &writer)
     var cell = more

@@ -91,11 +91,11 @@ extension Broker {
       reserved.replacesFirst = retained.canReplace(reserved.slot, with: message, messages)
       if reserved.replacesFirst { return reserved }
       retained.abandon(reserved.slot, &topics, &messages, &shares, sessions)
-      storeHit(message, keepingMessages: keepingMessages, .refused)
+      storeHit(message, keepingMessages: keepingMessages)
       return nil
     }
     guard isPromised else { return reserved }  // it is copied for each receiver whose outbox has room
-    storeHit(message, keepingMessages: keepingMessages, .refused)
+    storeHit(message, keepingMessages: keepingMessages)
     return nil
   }
 

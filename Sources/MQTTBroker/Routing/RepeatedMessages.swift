@@ -9,7 +9,7 @@ import MQTTWire
 ///
 /// Invariant: a mark is never 0; the newest of a place stands before its `next`, and each new one takes the oldest one's place.
 struct RepeatedMessages: ~Copyable {
-  /// What makes a repeat: the same client, and packet identifier, topic and payload.
+  /// Hashes by which a repeat is known: of the Client Identifier, and of packet identifier, QoS, topic and payload.
   struct Mark: BitwiseCopyable, Equatable {
     fileprivate let client: UInt32
     fileprivate let message: UInt32
@@ -42,7 +42,7 @@ struct RepeatedMessages: ~Copyable {
       message: UInt32(truncatingIfNeeded: words ^ words &>> 32) | 1)
   }
 
-  /// Whatever place its client had.
+  /// Whether the message of this mark is among the last ones of its client, in whatever place the client's session was.
   func contains(_ mark: Mark) -> Bool {
     var place = 0
     while place < places.count {
@@ -62,7 +62,8 @@ struct RepeatedMessages: ~Copyable {
     return false
   }
 
-  /// - Parameter place: of the client's session, 0 ..< `sessions`.
+  /// Remembers a message for which a tap has run, in place of the oldest one of its client.
+  /// - Parameter place: of the client's session, 0..<`sessions`.
   func add(_ mark: Mark, at place: Int) {
     let first = place * RepeatedMessages.perClient
     if places[place].client != mark.client {

@@ -78,7 +78,7 @@ struct SharedGroup: BitwiseCopyable {
   fileprivate(set) var previous: Handle<SharedGroup> = .null
 }
 
-/// What a session has of the store: its subscriptions, and how many of them are replaying retained messages.
+/// A session's part of `SubscriptionStore`: its subscriptions, and how many of them are replaying retained messages.
 struct SubscriptionList: BitwiseCopyable {
   fileprivate(set) var first: Handle<Subscription> = .null
   private var storedCount: UInt32 = 0

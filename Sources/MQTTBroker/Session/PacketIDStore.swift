@@ -1,6 +1,6 @@
 import Bounded
 
-/// What a session has of the store.
+/// How many packet ids of incoming QoS 2 messages a session has in `PacketIDStore`.
 struct IncomingIDs: BitwiseCopyable {
   private var storedCount: UInt16 = 0
 

@@ -42,7 +42,7 @@ extension Broker {
     shares.keepForBoard(.retained, min(topics, max(0, limits.retainedMax / 2 - shares.kept(.retained))))
     shares.keepForBoard(.topicNodes, min(limits.sessionsMax, limits.topicNodesMax / 8))
     shares.keepForBoard(.topicNameCells, min(limits.sessionsMax, limits.topicNameCellsMax / 4))
-    timers.arm(limits.connectionsMax + limits.sessionsMax, at: now)
+    timers.arm(sysTimer, at: now)
   }
 
   // MARK: Connections
@@ -123,7 +123,8 @@ extension Broker {
     timers.arm(queueSweepTimer, at: next)
   }
 
-  /// The last two of the timers.
+  /// The timers behind those of connections and sessions.
+  var sysTimer: Int { limits.connectionsMax + limits.sessionsMax }
   var sweepTimer: Int { limits.connectionsMax + limits.sessionsMax + 1 }
   var queueSweepTimer: Int { limits.connectionsMax + limits.sessionsMax + 2 }
 }
