@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import os
-import platform
 import re
 import signal
 import socket
@@ -14,6 +13,8 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import emulator
 
 BOARD = Path(__file__).resolve().parent
 
@@ -27,11 +28,6 @@ READY_SECONDS = 600
 # The guest's time is counted, 4 ns an instruction; while it has nothing to do its time is this machine's.
 COUNTED = ("-icount", "shift=2,sleep=on")
 PR_SET_PDEATHSIG = 1
-
-
-# Since this version QEMU's Raspberry Pi has a bus for its thermometer.
-TMP105_VERSION = (10, 0)
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapline" / "board"
 TRACE = "/sys/kernel/tracing/trace"
 # For a guest's shell: prints its time of day, in seconds
 NOW = "adjtimex | awk '/tv_sec/ {s = $2} /tv_usec/ {printf \"%d.%06d\\n\", s, $2}'"
@@ -117,14 +113,14 @@ class Guest:
         self.limit.start()
 
     def start(self, initramfs, kernel):
-        program, version = emulator() if self.machine == "raspi3b" else ("qemu-system-aarch64", None)
+        program, version = emulator.find() if self.machine == "raspi3b" else ("qemu-system-aarch64", None)
         command = [program, "-M", self.machine, "-no-reboot", "-display", "none", "-monitor", "none"]
         command += ["-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
         command += ["-kernel", str(kernel), "-initrd", str(initramfs)]
         kernel_options = f"quiet panic=-1 rdinit=/init MACHINE={self.machine} "
         network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-10.0.2.15:1883"
         if self.machine == "raspi3b":
-            self.has_thermometer = version >= TMP105_VERSION
+            self.has_thermometer = version >= emulator.TMP105_VERSION
             network += f",hostfwd=tcp:127.0.0.1:{self.agent_port}-10.0.2.15:2000"
             command += ["-dtb", str(kernel.with_name("raspi3b.dtb")), "-serial", "null", "-serial", "stdio"]
             command += ["-netdev", network, "-device", "usb-net,netdev=net"]
@@ -377,31 +373,3 @@ def free_port():
 def die_with_parent():
     """In the child: be killed when the parent ends, however it ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def installed_version(program):
-    """(major, minor) of a QEMU, or None."""
-    try:
-        text = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return tuple(map(int, re.search(r"version (\d+)\.(\d+)", text).groups()))
-
-
-def emulator():
-    """A QEMU that has the Raspberry Pi's thermometer, and its version: the machine's own, or Debian's newer one unpacked
-    beside it; the machine's own without the thermometer where that is not to be had."""
-    own = "qemu-system-aarch64"
-    version = installed_version(own)
-    if version and version >= TMP105_VERSION:
-        return own, version
-    beside = CACHE / "qemu" / "usr/bin" / own
-    if not beside.exists() and platform.machine() == "x86_64":
-        with tempfile.TemporaryDirectory() as folder:
-            fetch = [BOARD.parent / "cross/fetch-debs", "--group", "boardqemu", folder]
-            run = subprocess.run(fetch, stdout=subprocess.PIPE, text=True, check=False)
-            for deb in run.stdout.split() if run.returncode == 0 else []:
-                subprocess.run(["dpkg-deb", "-x", deb, CACHE / "qemu"], check=True)
-    newer = installed_version(str(beside))
-    return (str(beside), newer) if newer else (own, version)
-

@@ -78,7 +78,7 @@ class Board(rig.Guest):
         folder = Path(self.folder.name)
         files = {name: take_out(self.card, name, folder / name) for name in ("kernel8.img", "initrd.img", "cmdline.txt")}
         options = f"{files['cmdline.txt'].read_text().strip()} {MORE_OPTIONS[self.machine]} {self.more_options}"
-        program = "qemu-system-aarch64" if self.machine == "virt" else rig.emulator()[0]
+        program = "qemu-system-aarch64" if self.machine == "virt" else rig.emulator.find()[0]
         command = [program, "-M", self.machine, "-display", "none", "-monitor", "none", "-no-reboot"]
         command += ["-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
         command += ["-kernel", str(files["kernel8.img"]), "-initrd", str(files["initrd.img"]), "-append", options.strip()]

@@ -65,7 +65,7 @@ def test_raspi3b_switches_gpio17(card, tmp_path, power_on, connect, note):
 
 
 def test_raspi4b_switches_gpio17(card, power_on, connect, note):
-    if guest.rig.emulator()[1] < RASPI4B_VERSION:
+    if guest.rig.emulator.find()[1] < RASPI4B_VERSION:
         pytest.skip("this QEMU has no Raspberry Pi 4")
     thermometer = ("-device", f"loader,addr={THERMOMETER:#x},data={VALID | VALUE:#x},data-len=4")
     board = power_on("raspi4b", qemu=thermometer)
