@@ -265,7 +265,7 @@ commands-test-long: build embedded device
 
 # That the unit tests of each module find a fault planted in it (docs/testing.md).
 planted-test: .build/needs/build
-	@Tests/planted
+	@Tests/planted --quick
 
 tsan-briefly:
 	@Tests/Sanitizers/tsan --short
