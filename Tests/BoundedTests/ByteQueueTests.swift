@@ -1,5 +1,6 @@
-import Bounded
 import Testing
+
+@testable import Bounded
 
 struct ByteQueueTests {
   private static let chunkBytes = 64  // the smallest, so that borders are met often
@@ -100,6 +101,11 @@ struct ByteQueueTests {
     func checkInvariants() {
       check(pool.gauge.used == queues.reduce(0) { $0 + $1.chunkCount })
       check(pool.gauge.refused == refused)
+      let beyondFloors = queues.reduce(0) { sum, queue in
+        sum + max(0, queue.chunkCount - (queue.holdsReserve ? 1 : 0) - pool.floor)
+      }
+      check(pool.openHeld == beyondFloors)
+      check(pool.gauge.free >= pool.keptBackCount)
       for index in queues.indices {
         check(queues[index].byteCount == bytes[index].count)
         check(queues[index].isEmpty == bytes[index].isEmpty)
