@@ -91,6 +91,7 @@ final class Model {
     for line in outputs.indices { heal(line) }
     send("b/m/total", reading)
     settle()
+    begin()  // the first turn, after what the rules took
     advance()
     openWhatIsDue()
     changes = []
