@@ -218,9 +218,24 @@ struct GiveWayTests {
     world.finish()
   }
 
+  /// One session that is away holds all that messages with QoS 1 may take of the blocks.
+  private func hoardedWorld() -> World {
+    let world = World(clients: ["pub", "live"], limits: Limits())
+    world.subscribe("live", "z", qos: 1)
+    world.connect("away", sessionExpiry: 1000)
+    world.subscribe("away", "q", qos: 1)
+    world.lose("away")
+    let packet = Packet.publish(topic: "q", payload: String(repeating: "x", count: 250), qos: 1, packetID: 1).bytes(.v5)
+    for _ in 0..<100 { world.send("pub", bytes: (0..<10).flatMap { _ in packet }) }
+    #expect(world.takeAll("pub").count == 1000)
+    #expect(world.broker.messages.bodies.gauge.free <= world.broker.limits.blocksKeptForRetained + 4)
+    return world
+  }
+
   /// A client is not refused for the Will that it brings, while others hold messages that can give way.
-  @Test(arguments: [ProtocolVersion.v5, .v311]) func willsFindRoom(version: ProtocolVersion) {
-    let world = fullWorld()
+  @Test(arguments: [ProtocolVersion.v5, .v311], [false, true])
+  func willsFindRoom(version: ProtocolVersion, isHoarded: Bool) {
+    let world = isHoarded ? hoardedWorld() : fullWorld()
     for index in 0..<30 {
       world.connect("c\(index)", version, will: WillFields(topic: "z", payload: "gone \(index)", qos: 1))
     }
