@@ -285,7 +285,7 @@ public final class TapTable {
     TopicNames(layout: settings.layout, kind: kind, base: settings.base, name: name, number: index + 1)
   }
 
-  private func faultReport(_ names: TopicNames, into writer: inout ByteWriter) -> FaultReport {
+  @inline(never) private func faultReport(_ names: TopicNames, into writer: inout ByteWriter) -> FaultReport {
     FaultReport(topic: names.topic(.fault, into: &writer), text: textBuffer(FaultReport.textBytesMax))
   }
 

@@ -193,13 +193,13 @@ struct TopicNames {
   let number: Int
 
   /// Writes it; empty where the layout has none.
-  func topic(_ role: TopicRole, into writer: inout ByteWriter) -> Bytes {
+  @inline(never) func topic(_ role: TopicRole, into writer: inout ByteWriter) -> Bytes {
     let start = writer.count
     TopicLayout.write(layout.shape(kind, role), base: base, name: name, number: number, into: &writer)
     return writer.written.from(start)
   }
 
-  func byteCount(_ role: TopicRole) -> Int {
+  @inline(never) func byteCount(_ role: TopicRole) -> Int {
     TopicLayout.byteCount(layout.shape(kind, role), base: base, name: name, number: number)
   }
 }

@@ -4,7 +4,7 @@ import MQTTWire
 
 /// One value of a YAML file. All scalars are text as it was written: `ON`, `yes`, `0123` and `~` mean nothing
 /// here, the reader of a key decides.
-struct Node: Sendable {
+final class Node: Sendable {
   enum Kind: UInt8, Sendable {
     /// A plain scalar of no characters: nothing was written.
     case nothing
@@ -13,22 +13,39 @@ struct Node: Sendable {
     case sequence
   }
 
-  var kind: Kind
+  let kind: Kind
   /// The scalar's bytes in UTF-8.
-  var text: [UInt8] = []
+  let text: [UInt8]
   /// A scalar in quotes.
-  var isQuoted = false
-  var place: Place
+  let isQuoted: Bool
+  let place: Place
   /// A mapping's, in the file's order.
-  var entries: [Entry] = []
+  let entries: [Entry]
   /// A sequence's.
-  var items: [Node] = []
+  let items: [Node]
+
+  init(
+    kind: Kind, text: [UInt8] = [], isQuoted: Bool = false, place: Place, entries: [Entry] = [], items: [Node] = []
+  ) {
+    self.kind = kind
+    self.text = text
+    self.isQuoted = isQuoted
+    self.place = place
+    self.entries = entries
+    self.items = items
+  }
 }
 
-struct Entry: Sendable {
-  var key: [UInt8]
-  var place: Place
-  var value: Node
+final class Entry: Sendable {
+  let key: [UInt8]
+  let place: Place
+  let value: Node
+
+  init(key: [UInt8], place: Place, value: Node) {
+    self.key = key
+    self.place = place
+    self.value = value
+  }
 }
 
 /// A YAML file as a tree: the part of YAML that a configuration needs. Anchors, aliases, tags, merge keys and
@@ -149,10 +166,11 @@ private struct TreeBuilder {
   }
 
   private mutating func mapping(depth: Int) -> Node? {
-    var node = Node(kind: .mapping, place: place)
+    let start = place
+    var entries: [Entry] = []
     while true {
       let type = cyaml_next(parser, &event)
-      if type == CYAML_MAPPING_END.value { return node }
+      if type == CYAML_MAPPING_END.value { return Node(kind: .mapping, place: start, entries: entries) }
       guard type == CYAML_SCALAR.value else {
         return type == CYAML_MAPPING_START.value || type == CYAML_SEQUENCE_START.value
           ? refuse("a key must be a word") : refuse()
@@ -162,23 +180,24 @@ private struct TreeBuilder {
       let keyPlace = place
       if key.equals("<<") { return refuse("merge keys (<<) are not supported") }
       nodeCount += 1
-      for other in node.entries where other.key == key {
+      for other in entries where other.key == key {
         errors.add(keyPlace, TreeBuilder.duplicate(key, other.place))
         break
       }
       _ = cyaml_next(parser, &event)
       guard let value = self.node(depth: depth + 1) else { return nil }
-      node.entries.append(Entry(key: key, place: keyPlace, value: value))
+      entries.append(Entry(key: key, place: keyPlace, value: value))
     }
   }
 
   private mutating func sequence(depth: Int) -> Node? {
-    var node = Node(kind: .sequence, place: place)
+    let start = place
+    var items: [Node] = []
     while cyaml_next(parser, &event) != CYAML_SEQUENCE_END.value {
       guard let item = self.node(depth: depth + 1) else { return nil }
-      node.items.append(item)
+      items.append(item)
     }
-    return node
+    return Node(kind: .sequence, place: start, items: items)
   }
 
   private static func duplicate(_ key: [UInt8], _ first: Place) -> Text {

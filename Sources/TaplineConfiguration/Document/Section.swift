@@ -13,7 +13,7 @@ struct Choice<Value> {
 
 /// A mapping whose keys are known, while it is read. What is wrong goes to `errors`, and the key's default is
 /// answered, so that one reading finds everything.
-struct Section {
+final class Section {
   let place: Place
   let errors: ErrorList
   private let entries: [Entry]

@@ -91,7 +91,7 @@ public struct Text: Sendable, Equatable {
 }
 
 extension [UInt8] {
-  package func equals(_ literal: StaticString) -> Bool {
+  @inline(never) package func equals(_ literal: StaticString) -> Bool {
     guard count == literal.utf8CodeUnitCount else { return false }
     var index = 0
     while index < count {

@@ -54,7 +54,7 @@ package enum Values {
   }
 
   /// `word` is in lower case.
-  static func equalsIgnoringCase(_ text: [UInt8], _ word: StaticString) -> Bool {
+  @inline(never) static func equalsIgnoringCase(_ text: [UInt8], _ word: StaticString) -> Bool {
     guard text.count == word.utf8CodeUnitCount else { return false }
     for (index, byte) in text.enumerated() {
       let isUpper = byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z")
