@@ -35,7 +35,7 @@ public struct SourceAddress: BitwiseCopyable, Equatable, Sendable {
   public var isLoopback: Bool { kind == .loopback6 || kind == .ipv4 && bits >> 24 == 127 }
 
   /// `192.0.2.7`, `2001:db8:0:2::/64`, `::1`, `this machine`.
-  public func write(into writer: inout ByteWriter) {
+  @_optimize(size) public func write(into writer: inout ByteWriter) {
     switch kind {
     case .local:
       writer.write("this machine")

@@ -104,7 +104,7 @@ public struct Broker: ~Copyable {
   var pendingCount = 0
 
   /// Takes all memory from `reservation`. `keys` are drawn anew for every start.
-  public init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
+  @_optimize(size) public init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     precondition(limits.problems.isEmpty)
     self.limits = limits
     connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)
@@ -178,7 +178,7 @@ public struct Broker: ~Copyable {
 
   /// The transport is gone (or was closed after `isFinished`): the connection's place is free again, its
   /// session goes on or ends, its Will fires where it should (§3.1.2.5).
-  public mutating func detach(_ id: ConnectionID, at now: Instant) {
+  @_optimize(size) public mutating func detach(_ id: ConnectionID, at now: Instant) {
     if connections[id].state != .closing { end(id, .lost, publishesWill: true, at: now) }
     if paused == id { paused = .null }
     outboxes.clear(&connections[id].outbox, &messages)
@@ -255,13 +255,13 @@ public struct Broker: ~Copyable {
   // MARK: Ending
 
   /// Ends a connection for a reason of the caller's: an administrator's, or Quota exceeded of a peer that takes no bytes.
-  public mutating func close(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
+  @_optimize(size) public mutating func close(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
     if reason == .quotaExceeded { outboxHit(on: id, .disconnected) }
     fail(id, reason, at: now)
   }
 
   /// Ends all connections, each with a DISCONNECT where its version has one.
-  public mutating func closeAll(_ reason: ReasonCode, at now: Instant) {
+  @_optimize(size) public mutating func closeAll(_ reason: ReasonCode, at now: Instant) {
     var index = 0
     while index < limits.connectionsMax {
       if let id = connections.handle(at: index) { fail(id, reason, at: now) }
@@ -270,7 +270,7 @@ public struct Broker: ~Copyable {
   }
 
   /// Our side ends the connection because of what the peer did or did not do.
-  mutating func fail(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
+  @_optimize(size) mutating func fail(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
     guard connections[id].state != .closing else { return }
     counters.countClosed(reason)
     note(
@@ -286,7 +286,9 @@ public struct Broker: ~Copyable {
   }
 
   /// From here on the connection only drains; its session, if it still has one, is on its own.
-  mutating func end(_ id: ConnectionID, _ change: Presence.Change, publishesWill: Bool, at now: Instant) {
+  @_optimize(size) mutating func end(
+    _ id: ConnectionID, _ change: Presence.Change, publishesWill: Bool, at now: Instant
+  ) {
     precondition(connections[id].state != .closing)
     if connections[id].isPending { pendingCount -= 1 }
     let session = connections[id].close()

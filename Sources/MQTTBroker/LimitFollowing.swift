@@ -7,7 +7,7 @@ extension Limits {
   /// answers nothing.
   ///
   /// Before the call the named limits have their values, and the others those of `profile`.
-  public mutating func follow(
+  @_optimize(size) public mutating func follow(
     _ profile: Limits, needs: LimitNeeds = LimitNeeds(), isNamed: (StaticString) -> Bool
   ) -> [LimitProblem] {
     followClients(profile, isNamed)
@@ -22,7 +22,7 @@ extension Limits {
   }
 
   /// Others are away at the same time, as many as in the profile.
-  private mutating func followClients(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
+  @_optimize(size) private mutating func followClients(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
     if !isNamed("connections") { connectionsMax = min(connectionsMax, sessionsMax) }
     let more = Limits.more(connectionsMax, profile.connectionsMax)
     if !isNamed("sessions") { sessionsMax = Limits.entries(profile.sessionsMax + more) }
@@ -39,7 +39,7 @@ extension Limits {
   }
 
   /// Blocks and chunks grow where a table would not have entries enough for a packet.
-  private mutating func followPacketSize(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
+  @_optimize(size) private mutating func followPacketSize(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
     if !isNamed("packet_bytes") { packetBytesMax = max(packetBytesMax, 2 * topicBytesMax) }
     if !isNamed("topic_bytes") { topicBytesMax = min(topicBytesMax, packetBytesMax / 2) }
     let half = Limits.entriesMax / 2
@@ -62,7 +62,7 @@ extension Limits {
   }
 
   /// No connection takes more of the shared chunks than it leaves free.
-  private mutating func followOutboxes(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
+  @_optimize(size) private mutating func followOutboxes(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
     if !isNamed("outbox_chunks_per_connection") {
       let spare = profile.outboxChunksPerConnection - profile.packetChunks
       outboxChunksPerConnection = min(max(outboxChunksPerConnection, packetChunks + spare), outboxChunksLargest)
@@ -76,7 +76,9 @@ extension Limits {
     }
   }
 
-  private mutating func followTopics(_ profile: Limits, _ needs: LimitNeeds, _ isNamed: (StaticString) -> Bool) {
+  @_optimize(size) private mutating func followTopics(
+    _ profile: Limits, _ needs: LimitNeeds, _ isNamed: (StaticString) -> Bool
+  ) {
     if !isNamed("subscriptions") {
       let more =
         8 * Limits.more(sessionsMax, profile.sessionsMax)
@@ -97,7 +99,7 @@ extension Limits {
     }
   }
 
-  private mutating func followMessages(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
+  @_optimize(size) private mutating func followMessages(_ profile: Limits, _ isNamed: (StaticString) -> Bool) {
     let moreSessions = Limits.more(sessionsMax, profile.sessionsMax)
     let moreQueued = Limits.more(queuedMax, profile.queuedMax)
     if !isNamed("messages") {  // each session may have a Will
@@ -119,7 +121,7 @@ extension Limits {
   }
 
   /// Bounds the reserves that are not named by what a named number of blocks leaves for them.
-  private mutating func keepFewer(than most: Int, _ isNamed: (StaticString) -> Bool) {
+  @_optimize(size) private mutating func keepFewer(than most: Int, _ isNamed: (StaticString) -> Bool) {
     guard blocksKept > most else { return }
     if !isNamed("blocks_kept_for_retained") {
       let others = isNamed("blocks_kept_for_qos") ? blocksKeptForQoS : 2 * most / 3
@@ -132,7 +134,9 @@ extension Limits {
 
   /// Three levels of its own for each retained message where there are more, as Home Assistant's discovery has, one for
   /// each subscription, four for each tap.
-  private mutating func followTree(_ profile: Limits, _ needs: LimitNeeds, _ isNamed: (StaticString) -> Bool) {
+  @_optimize(size) private mutating func followTree(
+    _ profile: Limits, _ needs: LimitNeeds, _ isNamed: (StaticString) -> Bool
+  ) {
     let moreRetained = Limits.more(retainedMax, profile.retainedMax)
     let moreSubscriptions = Limits.more(subscriptionsMax, profile.subscriptionsMax)
     let moreNodes = 3 * moreRetained + moreSubscriptions + 4 * Limits.more(tapsMax, profile.tapsMax)

@@ -33,7 +33,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
   }
 
   /// Its key under `limits:`, what its number counts, and the number.
-  public func facts(_ limits: Limits) -> (name: StaticString, measure: Measure, value: Int) {
+  @_optimize(size) public func facts(_ limits: Limits) -> (name: StaticString, measure: Measure, value: Int) {
     switch self {
     case .connections: ("connections", .places, limits.connectionsMax)
     case .connectionsPerAddress: ("connections_per_address", .size, limits.connectionsPerAddressMax)

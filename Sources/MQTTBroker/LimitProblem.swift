@@ -60,7 +60,7 @@ extension Limits {
   }
 
   /// What a single limit must be, whatever the others are.
-  private mutating func fitRanges(_ list: inout LimitProblems) {
+  @_optimize(size) private mutating func fitRanges(_ list: inout LimitProblems) {
     let none: StaticString = "fewer would let nobody in"
     list.atLeast("connections_per_address", &connectionsPerAddressMax, 1, none)
     list.atLeast("pending_per_address", &pendingPerAddressMax, 1, none)
@@ -91,7 +91,7 @@ extension Limits {
     list.atLeast("sys_interval_seconds", &sysIntervalSeconds, 1, "$SYS would never rest")
   }
 
-  private mutating func fitConnections(_ list: inout LimitProblems) {
+  @_optimize(size) private mutating func fitConnections(_ list: inout LimitProblems) {
     list.atLeast("sessions", &sessionsMax, connectionsMax, cause: "connections", "as many as connections")
     list.atMost(
       "pending_connections", &pendingConnectionsMax, connectionsMax, cause: "connections", "as many as connections")
@@ -110,7 +110,7 @@ extension Limits {
   }
 
   /// A packet of the largest size must find room where it arrives, where it is stored and where it goes out.
-  private mutating func fitPackets(_ list: inout LimitProblems) {
+  @_optimize(size) private mutating func fitPackets(_ list: inout LimitProblems) {
     let half = Limits.entriesMax / 2
     let keptReason: StaticString = "both of blocks_kept_for are half of the blocks, of which a table has no more"
     list.atMost("blocks_kept_for_retained", &blocksKeptForRetained, half, keptReason)
@@ -131,7 +131,7 @@ extension Limits {
       "room for one packet of packet_bytes")
   }
 
-  private mutating func fitOutboxes(_ list: inout LimitProblems) {
+  @_optimize(size) private mutating func fitOutboxes(_ list: inout LimitProblems) {
     let most: StaticString = "a table has no more entries beside two for each connection"
     let perConnection: StaticString = "outbox_chunks_per_connection"
     list.atMost(perConnection, &outboxChunksPerConnection, outboxChunksLargest, cause: "connections", most)
@@ -144,7 +144,7 @@ extension Limits {
       "as many as outbox_chunks_per_connection")
   }
 
-  private mutating func fitMessages(_ list: inout LimitProblems, _ needs: LimitNeeds) {
+  @_optimize(size) private mutating func fitMessages(_ list: inout LimitProblems, _ needs: LimitNeeds) {
     list.atLeast("taps", &tapsMax, needs.taps, "the configuration has as many; an output counts as two or three")
     list.atLeast(
       "retained", &retainedMax, needs.retained, "one for each state of the configuration's taps, and the status")
@@ -183,26 +183,26 @@ extension Limits {
 private struct LimitProblems {
   private(set) var found: [LimitProblem] = []
 
-  mutating func atLeast(
+  @inline(never) mutating func atLeast(
     _ name: StaticString, _ value: inout Int, _ least: Int, cause: StaticString? = nil, _ reason: StaticString
   ) {
     if value < least { add(name, &value, .atLeast(least), cause, reason) }
   }
 
-  mutating func atMost(
+  @inline(never) mutating func atMost(
     _ name: StaticString, _ value: inout Int, _ most: Int, cause: StaticString? = nil, _ reason: StaticString
   ) {
     if value > most { add(name, &value, .atMost(most), cause, reason) }
   }
 
-  mutating func multiple(_ name: StaticString, _ value: inout Int, of unit: Int, most: Int) {
+  @inline(never) mutating func multiple(_ name: StaticString, _ value: inout Int, of unit: Int, most: Int) {
     atMost(name, &value, most, "a block has no more")
     guard value < unit || value % unit != 0 else { return }
     let such = max(unit, (value + unit - 1) / unit * unit)
     add(name, &value, .multipleOf(unit, such: min(such, most / unit * unit)), nil, "a block is cut evenly")
   }
 
-  private mutating func add(
+  @inline(never) private mutating func add(
     _ name: StaticString, _ value: inout Int, _ demand: LimitProblem.Demand, _ cause: StaticString?,
     _ reason: StaticString
   ) {

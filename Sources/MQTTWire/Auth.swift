@@ -36,7 +36,7 @@ public struct Auth: BitwiseCopyable, Sendable {
     try reader.expectEnd()
   }
 
-  private mutating func readProperties(_ reader: inout ByteReader) throws(WireError) {
+  @_optimize(size) private mutating func readProperties(_ reader: inout ByteReader) throws(WireError) {
     var scan = try PropertyScan(from: &reader, scope: .auth)
     while let property = try scan.next() {
       switch property.id {

@@ -34,7 +34,7 @@ public struct ConnAck: BitwiseCopyable, Sendable {
     properties = .none
   }
 
-  public init(body: Bytes, flags: UInt8 = 0, version: ProtocolVersion) throws(WireError) {
+  @_optimize(size) public init(body: Bytes, flags: UInt8 = 0, version: ProtocolVersion) throws(WireError) {
     guard flags == 0 else { throw .malformedPacket }
     var reader = ByteReader(body)
     let acknowledgeFlags = try reader.readByte()
@@ -52,7 +52,7 @@ public struct ConnAck: BitwiseCopyable, Sendable {
     return reason
   }
 
-  private mutating func readProperties(_ reader: inout ByteReader) throws(WireError) {
+  @_optimize(size) private mutating func readProperties(_ reader: inout ByteReader) throws(WireError) {
     var scan = try PropertyScan(from: &reader, scope: .connAck)
     while let property = try scan.next() {
       switch property.id {

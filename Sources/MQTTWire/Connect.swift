@@ -55,7 +55,7 @@ public struct Connect: BitwiseCopyable, Sendable {
   /// The version in which a CONNECT that is refused is to be answered: its own, or that which its client surely reads
   /// (§3.1.2.2). From level 5 on that is MQTT 5. A bridge of an unknown version understands 3.1.1's answer, and may try
   /// again as a client.
-  public static func answerVersion(body: Bytes) -> ProtocolVersion {
+  @_optimize(size) public static func answerVersion(body: Bytes) -> ProtocolVersion {
     var reader = ByteReader(body)
     guard let name = try? reader.readBinary(), let level = try? reader.readByte() else { return .v311 }
     if let version = ProtocolVersion(name: name, level: level) { return version }
@@ -63,7 +63,7 @@ public struct Connect: BitwiseCopyable, Sendable {
   }
 
   /// - Parameter isShortest: whether Remaining Length has its shortest form; only MQTT 5 demands it (§1.5.5-1).
-  public init(body: Bytes, flags headerFlags: UInt8 = 0, isShortest: Bool = true) throws(WireError) {
+  @_optimize(size) public init(body: Bytes, flags headerFlags: UInt8 = 0, isShortest: Bool = true) throws(WireError) {
     guard headerFlags == 0 else { throw .malformedPacket }
     var reader = ByteReader(body)
     let (version, isBridge) = try Connect.readVersion(&reader)
@@ -104,7 +104,7 @@ public struct Connect: BitwiseCopyable, Sendable {
     return (version, level & ProtocolVersion.bridgeBit != 0)
   }
 
-  private mutating func readProperties(_ reader: inout ByteReader) throws(WireError) {
+  @_optimize(size) private mutating func readProperties(_ reader: inout ByteReader) throws(WireError) {
     var scan = try PropertyScan(from: &reader, scope: .connect)
     while let property = try scan.next() {
       switch property.id {

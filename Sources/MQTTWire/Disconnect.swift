@@ -38,7 +38,9 @@ public struct Disconnect: BitwiseCopyable, Sendable {
     try reader.expectEnd()
   }
 
-  private mutating func readProperties(_ reader: inout ByteReader, from sender: Sender) throws(WireError) {
+  @_optimize(size) private mutating func readProperties(_ reader: inout ByteReader, from sender: Sender)
+    throws(WireError)
+  {
     var scan = try PropertyScan(from: &reader, scope: .disconnect)
     while let property = try scan.next() {
       switch property.id {

@@ -193,7 +193,7 @@ extension ReasonCode {
   }
 
   /// The standard's name for log lines.
-  public var text: StaticString {
+  @_optimize(size) public var text: StaticString {
     switch self {
     case .success: return "Success"
     case .grantedQoS1: return "Granted QoS 1"

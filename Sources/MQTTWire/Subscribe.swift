@@ -27,7 +27,7 @@ public struct Subscribe: BitwiseCopyable, Sendable {
     filterCount = try Subscribe.check(payload, version)
   }
 
-  public init(body: Bytes, flags: UInt8 = 0b0010, version: ProtocolVersion) throws(WireError) {
+  @_optimize(size) public init(body: Bytes, flags: UInt8 = 0b0010, version: ProtocolVersion) throws(WireError) {
     guard PacketType.subscribe.allows(flags: flags, version: version) else { throw .malformedPacket }
     var reader = ByteReader(body)
     let packetID = try reader.readPacketID()

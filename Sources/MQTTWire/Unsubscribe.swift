@@ -19,7 +19,7 @@ public struct Unsubscribe: BitwiseCopyable, Sendable {
     filterCount = try Unsubscribe.check(payload)
   }
 
-  public init(body: Bytes, flags: UInt8 = 0b0010, version: ProtocolVersion) throws(WireError) {
+  @_optimize(size) public init(body: Bytes, flags: UInt8 = 0b0010, version: ProtocolVersion) throws(WireError) {
     guard PacketType.unsubscribe.allows(flags: flags, version: version) else { throw .malformedPacket }
     var reader = ByteReader(body)
     let packetID = try reader.readPacketID()

@@ -29,7 +29,8 @@ public struct Will: BitwiseCopyable, Sendable {
   }
 
   /// `flags` have been checked.
-  init(from reader: inout ByteReader, flags: ConnectFlags, version: ProtocolVersion) throws(WireError) {
+  @_optimize(size) init(from reader: inout ByteReader, flags: ConnectFlags, version: ProtocolVersion) throws(WireError)
+  {
     self.init(topic: .empty, payload: .empty, qos: flags.willQoS ?? .atMostOnce, retain: flags.willRetain)
     if version == .v5 {
       var scan = try PropertyScan(from: &reader, scope: .will)

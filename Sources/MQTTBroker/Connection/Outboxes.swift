@@ -39,7 +39,7 @@ struct Outboxes: ~Copyable {
   private let topicBytesMax: Int
   private let blocksKeptForRetained: Int
 
-  init(limits: Limits, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, in reservation: inout Reservation) {
     aliases = SharedTexts(
       ownerCount: limits.topicAliasSets, sureRows: limits.topicAliasMax, optionalRows: limits.topicAliasMax,
       sharedCells: limits.topicAliasCellsMax, name: "topic aliases", in: &reservation)

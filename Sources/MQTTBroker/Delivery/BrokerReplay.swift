@@ -6,7 +6,7 @@ import MQTTWire
 extension Broker {
   /// Goes on where the last call stopped: constant memory, whatever the number of retained messages, and some steps at a
   /// time.
-  mutating func replay(_ session: Handle<Session>, on id: ConnectionID, at now: Instant) {
+  @_optimize(size) mutating func replay(_ session: Handle<Session>, on id: ConnectionID, at now: Instant) {
     if work.isOver { return outboxes.rest(id) }
     replayEnd = work.steps &+ Work.replaySteps
     var subscription = sessions[session].subscriptions.first
@@ -20,7 +20,7 @@ extension Broker {
   }
 
   /// `false`: there is no room now.
-  private mutating func replay(
+  @_optimize(size) private mutating func replay(
     _ subscription: Handle<Subscription>, _ session: Handle<Session>, on id: ConnectionID, at now: Instant
   ) -> Bool {
     let node = subscriptions[subscription].node
@@ -54,7 +54,7 @@ extension Broker {
   }
 
   /// Replays that have had their steps go on, each once.
-  mutating func resumeReplays(at now: Instant) {
+  @_optimize(size) mutating func resumeReplays(at now: Instant) {
     var remaining = outboxes.restingCount
     while remaining > 0, !work.isOver, let index = outboxes.nextResting() {
       remaining -= 1
@@ -63,7 +63,7 @@ extension Broker {
     }
   }
 
-  private mutating func replay(
+  @_optimize(size) private mutating func replay(
     _ slot: Handle<Retained>, _ subscription: Handle<Subscription>, _ session: Handle<Session>, on id: ConnectionID,
     at now: Instant
   ) -> Bool {

@@ -84,7 +84,7 @@ struct DeliveryStore: ~Copyable {
   /// Over all sessions, for messages in their queues that have expired.
   var sweep = ExpirySweep()
 
-  init(limits: Limits, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, in reservation: inout Reservation) {
     deliveries = Slab(capacity: limits.deliveriesMax, name: "deliveries", in: &reservation)
     identifiers = IdentifierStore(limits: limits, in: &reservation)
   }

@@ -50,7 +50,7 @@ struct MessageStore: ~Copyable {
   /// Read outside for the room that is left; changed here only.
   private(set) var bodies: BlockPool
 
-  init(limits: Limits, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, in reservation: inout Reservation) {
     messages = Slab(capacity: limits.messagesMax, name: "messages", in: &reservation)
     bodies = BlockPool(
       blockCount: limits.blockCount, blockBytes: limits.blockBytes, name: "message blocks", in: &reservation)

@@ -33,7 +33,7 @@ struct RetainedStore: ~Copyable {
   /// Blocks that are kept for each of the board's topics: a state with its properties, or the text of a fault.
   static var blocksPerOwn: Int { 3 }
 
-  init(limits: Limits, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, in reservation: inout Reservation) {
     blockCountMax = limits.retainedBlocksMax
     slots = Slab(capacity: limits.retainedMax, name: "retained", in: &reservation)
     used = FixedArray(count: (limits.retainedMax + 63) / 64, name: "  bit map", in: &reservation)

@@ -3,7 +3,9 @@ import MQTTWire
 
 /// SUBSCRIBE and UNSUBSCRIBE (§3.8 to §3.11), plain and shared (§4.8).
 extension Broker {
-  mutating func subscribeReceived(_ packet: Subscribe, on id: ConnectionID, at now: Instant) throws(WireError) {
+  @_optimize(size) mutating func subscribeReceived(_ packet: Subscribe, on id: ConnectionID, at now: Instant)
+    throws(WireError)
+  {
     var answer = try beginAnswer(.subAck, packet.packetID, codeCount: packet.filterCount, on: id)
     let session = connections[id].session
     let version = connections[id].version
@@ -27,7 +29,7 @@ extension Broker {
 
   /// The packet up to its Reason Codes, if there is room for all of them, and the client takes it (§3.1.2-24). It is
   /// shorter than what it answers.
-  private mutating func beginAnswer(
+  @_optimize(size) private mutating func beginAnswer(
     _ type: PacketType, _ packetID: UInt16, codeCount: Int, on id: ConnectionID
   ) throws(WireError) -> ByteWriter {
     let version = connections[id].version
@@ -71,7 +73,7 @@ extension Broker {
 
   /// The form was judged. `mayAdd`: whether the packet may bring another subscription; what is there may always be
   /// changed.
-  private mutating func subscribe(
+  @_optimize(size) private mutating func subscribe(
     _ session: Handle<Session>, _ text: Bytes, _ options: SubscriptionOptions, identifier: UInt32, mayAdd: Bool
   ) -> ReasonCode {
     let shared = SharedFilter(text)
@@ -101,7 +103,7 @@ extension Broker {
     }
   }
 
-  private mutating func add(
+  @_optimize(size) private mutating func add(
     _ session: Handle<Session>, _ filter: Bytes, _ groupName: Bytes, _ options: SubscriptionOptions, identifier: UInt32
   ) throws(Limit) -> Handle<Subscription> {
     let (node, charge) = try topics.intern(filter, by: .session(session), shares, sessions)
@@ -115,7 +117,9 @@ extension Broker {
   }
 
   /// However many there are: they make room.
-  mutating func unsubscribeReceived(_ packet: Unsubscribe, on id: ConnectionID, at now: Instant) throws(WireError) {
+  @_optimize(size) mutating func unsubscribeReceived(_ packet: Unsubscribe, on id: ConnectionID, at now: Instant)
+    throws(WireError)
+  {
     var answer = try beginAnswer(.unsubAck, packet.packetID, codeCount: packet.filterCount, on: id)
     let session = connections[id].session
     let version = connections[id].version
@@ -127,7 +131,7 @@ extension Broker {
     sendControl(answer.written, on: id)
   }
 
-  private mutating func unsubscribe(_ session: Handle<Session>, _ text: Bytes) -> ReasonCode {
+  @_optimize(size) private mutating func unsubscribe(_ session: Handle<Session>, _ text: Bytes) -> ReasonCode {
     let shared = SharedFilter(text)
     let found = subscriptions.find(session, shared?.filter ?? text, shared?.group ?? .empty, topics)
     guard let found else { return .noSubscriptionExisted }

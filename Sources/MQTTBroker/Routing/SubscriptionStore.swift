@@ -127,7 +127,7 @@ struct SubscriptionStore: ~Copyable {
   private let key: HashKey
   private let places: PlaceHash
 
-  init(limits: Limits, key: HashKey, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, key: HashKey, in reservation: inout Reservation) {
     subscriptions = Slab(capacity: limits.subscriptionsMax, name: "subscriptions", in: &reservation)
     index = HashIndex(capacity: limits.subscriptionsMax, name: "  index", in: &reservation)
     groups = Slab(capacity: limits.sharedGroupsMax, name: "shared groups", in: &reservation)
@@ -190,7 +190,7 @@ struct SubscriptionStore: ~Copyable {
   /// A further subscription of the session. Throws, and counts, what there is no room of, or not within its share; a node
   /// that was interned for it is to be pruned then.
   /// - Parameter charge: what was interned for it.
-  mutating func add(
+  @_optimize(size) mutating func add(
     _ session: Handle<Session>, _ node: Handle<TopicNode>, _ groupName: Bytes, _ options: SubscriptionOptions,
     identifier: UInt32, charge: TopicCharge, _ topics: inout TopicTree, _ sessions: borrowing SessionStore,
     _ shares: inout Shares
@@ -243,7 +243,7 @@ struct SubscriptionStore: ~Copyable {
     subscriptions[subscription].identifier = identifier
   }
 
-  mutating func remove(
+  @_optimize(size) mutating func remove(
     _ subscription: Handle<Subscription>, _ topics: inout TopicTree, _ sessions: borrowing SessionStore,
     _ shares: inout Shares
   ) {
@@ -280,7 +280,7 @@ struct SubscriptionStore: ~Copyable {
     topics.prune(node)
   }
 
-  private mutating func addGroup(
+  @_optimize(size) private mutating func addGroup(
     _ node: Handle<TopicNode>, _ name: Bytes, _ topics: inout TopicTree
   ) -> Handle<SharedGroup>? {
     guard let body = groupNames.lend(byteCount: name.count, keepingFree: 0) else { return nil }
@@ -297,7 +297,7 @@ struct SubscriptionStore: ~Copyable {
     return group
   }
 
-  private mutating func removeGroup(_ group: Handle<SharedGroup>, _ topics: inout TopicTree) {
+  @_optimize(size) private mutating func removeGroup(_ group: Handle<SharedGroup>, _ topics: inout TopicTree) {
     let entry = groups[group]
     if !entry.next.isNull { groups[entry.next].previous = entry.previous }
     if entry.previous.isNull {

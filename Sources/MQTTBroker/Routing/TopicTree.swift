@@ -87,7 +87,7 @@ struct TopicTree: ~Copyable {
   static var plus: Bytes { Bytes("+") }
   static var hash: Bytes { Bytes("#") }
 
-  init(limits: Limits, key: HashKey, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, key: HashKey, in reservation: inout Reservation) {
     let nodesMax = limits.topicNodesMax + 1  // and the root
     nodes = Slab(capacity: nodesMax, name: "topic nodes", in: &reservation)
     index = HashIndex(capacity: nodesMax, name: "  index", in: &reservation)

@@ -4,7 +4,9 @@ import MQTTWire
 /// CONNECT, takeover, the life of a session, Wills (§3.1, §4.1).
 extension Broker {
   /// Decodes, asks for a verdict, and decides: at once when there is one (`answered` otherwise).
-  mutating func connectReceived(_ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant) {
+  @_optimize(size) mutating func connectReceived(
+    _ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant
+  ) {
     guard let connect = decodeConnect(body, isShortest: header.isShortest, on: id, at: now) else { return }
     guard let verdict = ask(connect, on: id, at: now) else {
       park(body, on: id, at: now)
@@ -14,7 +16,7 @@ extension Broker {
   }
 
   /// `nil`: it is refused, as it cannot be read, or whoever sends it.
-  mutating func decodeConnect(
+  @_optimize(size) mutating func decodeConnect(
     _ body: Bytes, isShortest: Bool = true, on id: ConnectionID, at now: Instant
   ) -> Connect? {
     let connect: Connect
@@ -38,7 +40,7 @@ extension Broker {
   }
 
   /// Everything that may be missing is reserved before anything is changed.
-  mutating func decide(_ connect: Connect, _ verdict: Verdict, on id: ConnectionID, at now: Instant) {
+  @_optimize(size) mutating func decide(_ connect: Connect, _ verdict: Verdict, on id: ConnectionID, at now: Instant) {
     if let reason = objection(to: connect, verdict) {
       if reason == .topicNameInvalid, let (limit, size) = connect.will.flatMap({ excess(of: $0.topic) }) {
         limitHit(limit, on: id, size: size)
@@ -102,7 +104,7 @@ extension Broker {
   }
 
   /// From here on nothing fails.
-  private mutating func welcome(
+  @_optimize(size) private mutating func welcome(
     _ connect: Connect, to session: Handle<Session>, isResumed: Bool, _ will: Handle<Message>, _ answer: ConnAck,
     on id: ConnectionID, at now: Instant
   ) {
@@ -132,7 +134,7 @@ extension Broker {
     pump(session, at: now)
   }
 
-  private func answer(to connect: Connect, _ clientID: Bytes) -> ConnAck {
+  @_optimize(size) private func answer(to connect: Connect, _ clientID: Bytes) -> ConnAck {
     let expirySeconds = min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax))
     let keepAliveSeconds = grantedKeepAlive(connect, clientID)
     var answer = ConnAck(reason: .success)
@@ -148,7 +150,7 @@ extension Broker {
   }
 
   /// Sessions whose clients are away give way to a client that is here: those that have been away longest.
-  private mutating func makeRoom(forClientIDBytes byteCount: Int, at now: Instant) {
+  @_optimize(size) private mutating func makeRoom(forClientIDBytes byteCount: Int, at now: Instant) {
     while !sessions.hasPlace(for: byteCount), let session = sessions.longestAway() {
       counters.sessionsGivenWay &+= 1
       endSession(session, at: now)
@@ -158,25 +160,27 @@ extension Broker {
   // MARK: Refusals
 
   /// Before anybody is asked.
-  private func objection(to connect: Connect) -> ReasonCode? {
+  @_optimize(size) private func objection(to connect: Connect) -> ReasonCode? {
     if connect.authenticationMethod != nil { return .badAuthenticationMethod }  // §4.12: none is supported
     return connect.clientID.count > limits.clientIDBytesMax ? .clientIdentifierNotValid : nil
   }
 
   /// The verdict, then the Will, which only a client that may connect is told about.
-  private func objection(to connect: Connect, _ verdict: Verdict) -> ReasonCode? {
+  @_optimize(size) private func objection(to connect: Connect, _ verdict: Verdict) -> ReasonCode? {
     if case .refuse(let reason) = verdict { return reason }
     guard let will = connect.will else { return nil }
     if let reason = objection(to: will.topic) { return reason }
     return will.retain && limits.retainedMax == 0 ? .retainNotSupported : nil  // §3.2.2-13
   }
 
-  mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
+  @_optimize(size) mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, at now: Instant) {
     refuse(
       id, reason, notice: Notice(kind: .connectRefused, reason: reason, transport: connections[id].transport), at: now)
   }
 
-  private mutating func refuse(_ id: ConnectionID, _ reason: ReasonCode, notice: Notice?, at now: Instant) {
+  @_optimize(size) private mutating func refuse(
+    _ id: ConnectionID, _ reason: ReasonCode, notice: Notice?, at now: Instant
+  ) {
     counters.connectsRefused &+= 1
     if let notice { note(notice) }
     sendConnAck(ConnAck(sessionPresent: false, reason: reason), on: id)
@@ -184,7 +188,9 @@ extension Broker {
   }
 
   /// A CONNECT that cannot be read, or is of a version that is not spoken here.
-  private mutating func refuseUndecoded(_ body: Bytes, _ reason: ReasonCode, on id: ConnectionID, at now: Instant) {
+  @_optimize(size) private mutating func refuseUndecoded(
+    _ body: Bytes, _ reason: ReasonCode, on id: ConnectionID, at now: Instant
+  ) {
     let version = Connect.answerVersion(body: body)
     let hasReturnCode = reason == .unsupportedProtocolVersion || reason == .clientIdentifierNotValid
     // Before MQTT 5 there is no return code for a malformed CONNECT; it is just closed (3.1.1 §3.1.4-1).
@@ -198,12 +204,12 @@ extension Broker {
     refuse(id, reason, at: now)
   }
 
-  private mutating func sendConnAck(_ answer: ConnAck, on id: ConnectionID) {
+  @_optimize(size) private mutating func sendConnAck(_ answer: ConnAck, on id: ConnectionID) {
     let version = connections[id].version
     sendControl(on: id) { writer in answer.encode(into: &writer, version: version) }
   }
 
-  private func grantedKeepAlive(_ connect: Connect, _ clientID: Bytes) -> UInt16 {
+  @_optimize(size) private func grantedKeepAlive(_ connect: Connect, _ clientID: Bytes) -> UInt16 {
     let asked = connect.keepAliveSeconds
     // A 3.1.1 client cannot be told another value (MQTT 5 §3.2.2.3.14).
     guard connect.version == .v5 else { return asked }
@@ -215,7 +221,7 @@ extension Broker {
 
   /// Whether a CONNECT may end the connection that this session has, if it has one. After `takeoversMax` takeovers the
   /// connected client keeps the session.
-  private mutating func mayTakeOver(_ session: Handle<Session>, at now: Instant) -> Bool {
+  @_optimize(size) private mutating func mayTakeOver(_ session: Handle<Session>, at now: Instant) -> Bool {
     guard !sessions[session].connection.isNull else { return true }
     let most = limits.takeoversMax
     guard sessions[session].takeovers.count(most: most, windowSeconds: limits.takeoverSeconds, at: now) else {
@@ -239,7 +245,9 @@ extension Broker {
 
   // MARK: Sessions
 
-  func tellPresence(_ session: Handle<Session>, _ id: ConnectionID, _ change: Presence.Change, at now: Instant) {
+  @_optimize(size) func tellPresence(
+    _ session: Handle<Session>, _ id: ConnectionID, _ change: Presence.Change, at now: Instant
+  ) {
     onPresence(
       Presence(
         clientID: sessions.clientID(session), transport: connections[id].transport, version: connections[id].version,
@@ -248,7 +256,7 @@ extension Broker {
   }
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
-  mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
+  @_optimize(size) mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
     sessions.disconnect(session, at: now)
     holders.grew(session, sessions.address(session))
     if !publishesWill { dropWill(session) }
@@ -261,7 +269,7 @@ extension Broker {
   }
 
   /// Forgets a session; a Will that still waits is due at the session's end (§3.1.3-9).
-  mutating func endSession(_ session: Handle<Session>, at now: Instant) {
+  @_optimize(size) mutating func endSession(_ session: Handle<Session>, at now: Instant) {
     while !sessions[session].subscriptions.first.isNull {
       subscriptions.remove(sessions[session].subscriptions.first, &topics, sessions, &shares)
     }
@@ -274,7 +282,9 @@ extension Broker {
     sessions.end(session)
   }
 
-  mutating func disconnectReceived(_ disconnect: Disconnect, on id: ConnectionID, at now: Instant) throws(WireError) {
+  @_optimize(size) mutating func disconnectReceived(_ disconnect: Disconnect, on id: ConnectionID, at now: Instant)
+    throws(WireError)
+  {
     let session = connections[id].session
     if let expirySeconds = disconnect.sessionExpirySeconds {
       // §3.14.2.2.2: what was 0 in CONNECT stays 0.

@@ -5,7 +5,7 @@ import MQTTWire
 extension Broker {
   /// Keeps a Will with its own properties that travel with it (§3.1.3.2). A small one has room made for it, as a message
   /// with QoS 1 has; `nil`: there is none.
-  mutating func storeWill(_ will: Will, at now: Instant) -> Handle<Message>? {
+  @_optimize(size) mutating func storeWill(_ will: Will, at now: Instant) -> Handle<Message>? {
     var writer = messageScratch.writer()
     Publish.writeForwardable(will.properties, into: &writer)
     var expiresAt = Instant.never
@@ -29,7 +29,7 @@ extension Broker {
     if !will.isNull { messages.release(will) }
   }
 
-  mutating func publishWill(_ session: Handle<Session>, at now: Instant) {
+  @_optimize(size) mutating func publishWill(_ session: Handle<Session>, at now: Instant) {
     let will = sessions.takeWill(session)
     var message = messages.inbound(from: will, in: messageScratch)
     if message.expiresAt != .never { message.expiresAt = now.adding(nanoseconds: message.expiresAt.nanoseconds) }

@@ -19,7 +19,7 @@ struct PacketIDStore: ~Copyable {
   /// Of one session.
   private let capacity: Int
 
-  init(limits: Limits, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, in reservation: inout Reservation) {
     capacity = limits.inflightMax
     ids = FixedArray(count: limits.sessionsMax * capacity, name: "packet ids", in: &reservation)
   }

@@ -61,7 +61,7 @@ struct SessionStore: ~Copyable {
   /// Sessions whose client is here.
   private(set) var connectedCount = 0
 
-  init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
+  @_optimize(size) init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
     index = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
     clientIDs = BlockPool(

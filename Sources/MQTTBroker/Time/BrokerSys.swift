@@ -4,7 +4,7 @@ import MQTTWire
 /// $SYS: what the broker says about itself.
 extension Broker {
   /// The figures, and then the clients, some a turn, and no more while the outboxes fill. Answers when it goes on.
-  mutating func publishSys(at now: Instant) -> Instant {
+  @_optimize(size) mutating func publishSys(at now: Instant) -> Instant {
     if sys.next == 0 { sys.dueAt = now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds))) }
     let count = Broker.figureCount + Loads.count + Broker.poolCount + limits.sessionsMax
     let end = min(sys.next + SysRound.topicsPerTurn, count)
@@ -18,7 +18,7 @@ extension Broker {
   }
 
   /// What one topic tells: figures, then loads, pools and clients.
-  private mutating func publishPart(_ index: Int, at now: Instant) {
+  @_optimize(size) private mutating func publishPart(_ index: Int, at now: Instant) {
     let load = index - Broker.figureCount
     let pool = load - Loads.count
     if load < 0 {
@@ -43,7 +43,7 @@ extension Broker {
 
   /// Topic and value of each of the broker's own numbers, 0..<figureCount. mosquitto's names where it has the
   /// number, so that what reads them there reads them here.
-  public func figure(_ index: Int, at now: Instant) -> (topic: StaticString, value: UInt64) {
+  @_optimize(size) public func figure(_ index: Int, at now: Instant) -> (topic: StaticString, value: UInt64) {
     let connected = UInt64(connections.count - pendingCount)
     return switch index {
     case 0: ("$SYS/broker/uptime", UInt64(max(0, now.since(startedAt)) / 1_000_000_000))
@@ -84,7 +84,7 @@ extension Broker {
 
   /// Publishes a number under $SYS, retained, if it is not there yet or another one is.
   /// - Parameter omitsZero: a number that has never been anything but 0 is not published.
-  public mutating func publishFigure(
+  @_optimize(size) public mutating func publishFigure(
     _ topic: StaticString, _ value: UInt64, omitsZero: Bool = false, at now: Instant
   ) {
     if omitsZero, value == 0, topics.find(Bytes(topic)).map({ topics[$0].retained.isNull }) ?? true { return }
@@ -94,7 +94,7 @@ extension Broker {
     text.withBytes { publishIfChanged(Bytes(topic), $0, at: now) }
   }
 
-  private mutating func publishLoad(_ index: Int, at now: Instant) {
+  @_optimize(size) private mutating func publishLoad(_ index: Int, at now: Instant) {
     var writer = headScratch.writer()
     loads.write(index, into: &writer)
     let text = InlineText(writer.written)
@@ -103,7 +103,7 @@ extension Broker {
 
   /// `{"connected":true,"subscriptions":2,"queued":0,"queued_bytes":0,"inflight":1,"dropped":0}` on
   /// `$SYS/tapline/clients/by_id/CLIENTID`.
-  private mutating func publishClient(_ session: Handle<Session>, at now: Instant) {
+  @_optimize(size) private mutating func publishClient(_ session: Handle<Session>, at now: Instant) {
     guard let topic = clientTopic(session) else { return }
     let entry = sessions[session]
     var writer = headScratch.writer()
@@ -124,7 +124,7 @@ extension Broker {
   }
 
   /// A session that ends takes its figures along.
-  mutating func forgetClient(_ session: Handle<Session>, at now: Instant) {
+  @_optimize(size) mutating func forgetClient(_ session: Handle<Session>, at now: Instant) {
     guard let topic = clientTopic(session) else { return }
     topic.withBytes { topic in
       if let node = topics.find(topic), !topics[node].retained.isNull {
@@ -135,7 +135,7 @@ extension Broker {
 
   /// In the identifier `/`, `+`, `#`, `%` and control characters are percent-encoded (RFC 3986 §2.1), so that each costs one
   /// level and none is that of another. nil for one that is too long for a topic name.
-  private func clientTopic(_ session: Handle<Session>) -> InlineText? {
+  @_optimize(size) private func clientTopic(_ session: Handle<Session>) -> InlineText? {
     var topic = topicScratch.writer()
     topic.write("$SYS/tapline/clients/by_id/")
     let clientID = sessions.clientID(session)
@@ -161,7 +161,7 @@ extension Broker {
   private static func hexDigit(_ value: UInt8) -> UInt8 { value < 10 ? 48 + value : 55 + value }
 
   /// A pool's gauge, on `$SYS/tapline/pools/NAME` (docs/limits.md).
-  private mutating func publishPool(_ index: Int, at now: Instant) {
+  @_optimize(size) private mutating func publishPool(_ index: Int, at now: Instant) {
     let (name, gauge) = pool(index)
     var topic = topicScratch.writer()
     topic.write("$SYS/tapline/pools/")
@@ -173,7 +173,7 @@ extension Broker {
     topicText.withBytes { topic in text.withBytes { publishIfChanged(topic, $0, at: now) } }
   }
 
-  private mutating func publishIfChanged(_ topic: Bytes, _ payload: Bytes, at now: Instant) {
+  @_optimize(size) private mutating func publishIfChanged(_ topic: Bytes, _ payload: Bytes, at now: Instant) {
     if let node = topics.find(topic), !topics[node].retained.isNull {
       let entry = messages[retained[topics[node].retained].message]
       if entry.payloadByteCount == payload.count {
@@ -195,7 +195,7 @@ extension Broker {
   public static var poolCount: Int { 17 }
 
   /// Name and gauge of each pool, 0..<poolCount.
-  public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
+  @_optimize(size) public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
     switch index {
     case 0: return ("connections", connectionGauge)
     case 1: return ("sessions", sessions.gauge)

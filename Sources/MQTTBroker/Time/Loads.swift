@@ -12,7 +12,7 @@ struct Loads: BitwiseCopyable {
   private var updatedAt = Instant.never
 
   /// The first call begins the first interval.
-  mutating func update(_ counters: Counters, at now: Instant) {
+  @_optimize(size) mutating func update(_ counters: Counters, at now: Instant) {
     let minutes = updatedAt == .never ? 0 : Double(now.since(updatedAt)) / 60e9
     var source = 0
     while source < 9 {
@@ -34,7 +34,7 @@ struct Loads: BitwiseCopyable {
   }
 
   /// With two digits behind the point: `12.50`.
-  func write(_ index: Int, into writer: inout ByteWriter) {
+  @_optimize(size) func write(_ index: Int, into writer: inout ByteWriter) {
     let hundredths = UInt64(averages[index] * 100 + 0.5)  // 0 or more
     writer.writeDecimal(hundredths / 100)
     writer.write(".")
