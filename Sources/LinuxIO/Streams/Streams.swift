@@ -160,7 +160,7 @@ public struct Streams: ~Copyable {
   /// Takes note of an event that the poller tells of a stream or a listener. A stream to which the kernel takes bytes again,
   /// or that has failed, is the answer: it is to be written to at once. An event of a stream that has been closed since is
   /// none.
-  public mutating func take(_ event: Poller.Event) -> StreamID? {
+  @_optimize(speed) public mutating func take(_ event: Poller.Event) -> StreamID? {
     let low = UInt32(truncatingIfNeeded: event.token)
     guard event.token & ~0xFFFF_FFFF == streamTag else {
       arriving |= 1 << UInt64(low)
@@ -178,7 +178,7 @@ public struct Streams: ~Copyable {
   }
 
   /// What has happened next: arrivals first, then bytes. nil ends the turn.
-  public mutating func next(at now: Instant) -> StreamEvent? {
+  @_optimize(speed) public mutating func next(at now: Instant) -> StreamEvent? {
     if let (fd, _) = arrived {
       Transport.close(fd)
       arrived = nil
@@ -235,7 +235,7 @@ public struct Streams: ~Copyable {
 
   /// Writes the first `count` of `parts`; how many bytes were taken. Fewer than given: `isWritable` is false until
   /// `take` answers this stream. nil: the stream has failed and is to be closed.
-  public mutating func write(_ id: StreamID, _ parts: borrowing PartList, count: Int) -> Int? {
+  @_optimize(speed) public mutating func write(_ id: StreamID, _ parts: borrowing PartList, count: Int) -> Int? {
     var byteCount = 0
     for index in 0..<count { byteCount += parts.places[index].count }
     switch Transport.write(streams[id].fd, UnsafeBufferPointer(rebasing: parts.places[..<count])) {

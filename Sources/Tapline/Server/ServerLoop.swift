@@ -92,7 +92,7 @@ extension Server {
 
   /// `before` is now; when the turn is over it is what is returned. A deadline of a client that comes while the loop waits is
   /// judged in the turn after this one, which reads what has come up to then.
-  func turn(from before: Instant) -> Instant {
+  @_optimize(speed) func turn(from before: Instant) -> Instant {
     let due = nextDeadline
     let count = poller.wait(until: broker.hasReady || streams.hasReadable ? before : due, now: before)
     let moment = Clock.moment()
@@ -123,7 +123,7 @@ extension Server {
     }
   }
 
-  private func dispatch(_ event: Poller.Event, at moment: Moment) {
+  @_optimize(speed) private func dispatch(_ event: Poller.Event, at moment: Moment) {
     let low = Int(event.token & 0xFFFF_FFFF)
     switch TokenKind(rawValue: UInt32(event.token >> 32)) {
     case .stream, .listener: if let stream = streams.take(event) { flush(stream, at: moment.at) }

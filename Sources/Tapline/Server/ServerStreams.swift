@@ -9,7 +9,7 @@ import TaplineConfiguration
 extension Server {
   /// Streams are taken in by admission control and are nobody's until their first byte. Then the broker has a connection for
   /// each of them.
-  func takeStreams(at now: Instant) {
+  @_optimize(speed) func takeStreams(at now: Instant) {
     callBroker { $0.beginTurn() }
     if let id = callBroker({ $0.takePaused() }) { goOn(with: id, at: now) }
     // What is left is taken in the next turn, first come first served.
@@ -162,7 +162,7 @@ extension Server {
   // MARK: Writing
 
   /// Every connection that had something to write is flushed once; what that makes ready waits for the next turn.
-  func flushReady(at now: Instant) {
+  @_optimize(speed) func flushReady(at now: Instant) {
     var remaining = configuration.limits.connectionsMax
     while remaining > 0, let id = callBroker({ $0.nextReady() }) {
       remaining -= 1
@@ -171,7 +171,7 @@ extension Server {
   }
 
   /// Flushes whoever speaks on a stream that can be written to again.
-  func flush(_ stream: StreamID, at now: Instant) {
+  @_optimize(speed) func flush(_ stream: StreamID, at now: Instant) {
     switch Speaker(bits: streams.owner(of: stream)) {
     case .mqtt(let id): flush(id, stream, at: now)
     case .port(let index): if let id = ports[index].connection { flush(id, stream, at: now) }
@@ -179,7 +179,7 @@ extension Server {
     }
   }
 
-  private func flush(_ id: ConnectionID, _ stream: StreamID, at now: Instant) {
+  @_optimize(speed) private func flush(_ id: ConnectionID, _ stream: StreamID, at now: Instant) {
     while streams.isWritable(stream) {
       let count = broker.gather(id, into: loop.parts.places)
       if count == 0 { break }
