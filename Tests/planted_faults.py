@@ -263,14 +263,14 @@ FAULTS = [
         "limits-follow",
         "TaplineConfiguration/Readers/LimitReader.swift",
         "    guard section.errors.count == errorCount else { return }\n",
-        "",
+        "    guard section.errors.count >= errorCount else { return }\n",
         "missing case: limits follow one whose value was refused",
     ),
     Fault(
         "limits-place",
         "TaplineConfiguration/Readers/LimitReader.swift",
         "section.errors.add(entry.place, problem.text)",
-        "section.errors.add(section.place, problem.text)",
+        "section.errors.add(min(section.place, entry.place), problem.text)",
         "lost place: a limit that does not go with others is not told where it stands",
     ),
     Fault(
