@@ -27,7 +27,7 @@ public struct ByteQueuePool: ~Copyable {
   /// Chunks one queue may hold for data.
   public let chunksPerQueueMax: Int
 
-  /// Of a chunk, in bytes: its places are told in 15 bits.
+  /// Bytes that a chunk may have: `ChunkState` has 15 bits for a place in it.
   public static var chunkBytesRange: ClosedRange<Int> { 64...32_704 }
 
   public init(
@@ -65,7 +65,8 @@ public struct ByteQueuePool: ~Copyable {
     }
   }
 
-  /// Whether `byteCount` bytes of control, at most a chunk, will fit whatever data any queue takes before they come.
+  /// Whether a control packet of `byteCount` bytes, at most a chunk, finds room in `queue` later, whatever data this queue or
+  /// another takes before.
   public func promisesControl(_ queue: ByteQueue, _ byteCount: Int) -> Bool {
     !queue.holdsReserve || tailRoom(queue, use: .control) >= byteCount
   }
@@ -128,7 +129,8 @@ public struct ByteQueuePool: ~Copyable {
     return true
   }
 
-  /// What most packets do: they go behind others into a chunk that has room for them. `false`: look closer.
+  /// Copies `bytes` into the queue's last chunk, as most packets find room there. `false`: they do not fit, and nothing is
+  /// changed.
   @inline(__always) private func appendToTail(_ bytes: Bytes, _ queue: inout ByteQueue, use: Use) -> Bool {
     guard queue.tail != 0, !queue.holdsLent, use == .control || !queue.holdsReserve else { return false }
     let tail = chunks.place(queue.tail)

@@ -20,7 +20,7 @@ extension Broker {
     while counters.tapsRun == ran, let timer = timers.popExpired(at: heard) {
       if timer < limits.connectionsMax {
         if let id = connections.handle(at: timer) { connectionDue(id, heard, at: now) }
-      } else if timer < limits.connectionsMax + limits.sessionsMax {
+      } else if timer < sysTimer {
         if let session = sessions.handle(at: timer - limits.connectionsMax) { sessionDue(session, heard, at: now) }
       } else if timer == sweepTimer {
         sweepRetained(at: now)
@@ -125,6 +125,6 @@ extension Broker {
 
   /// The timers behind those of connections and sessions.
   var sysTimer: Int { limits.connectionsMax + limits.sessionsMax }
-  var sweepTimer: Int { limits.connectionsMax + limits.sessionsMax + 1 }
-  var queueSweepTimer: Int { limits.connectionsMax + limits.sessionsMax + 2 }
+  var sweepTimer: Int { sysTimer + 1 }
+  var queueSweepTimer: Int { sysTimer + 2 }
 }
