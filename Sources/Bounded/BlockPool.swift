@@ -32,7 +32,9 @@ public struct BlockPool: ~Copyable {
   public private(set) var referencedCount = 0
   private let pinned = Pinned()
 
-  public init(blockCount: Int, blockBytes: Int, name: StaticString, in reservation: inout Reservation) {
+  @inline(never) @_optimize(size) public init(
+    blockCount: Int, blockBytes: Int, name: StaticString, in reservation: inout Reservation
+  ) {
     precondition(blockBytes >= 32 && blockBytes % 32 == 0)
     precondition(blockCount <= Reservation.entriesMax)
     self.blockBytes = blockBytes

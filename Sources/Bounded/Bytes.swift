@@ -213,14 +213,14 @@ public struct ByteWriter {
     place.copyMemory(from: bytes.base, byteCount: bytes.count)
   }
 
-  @inlinable public mutating func write(_ literal: StaticString) { write(Bytes(literal)) }
+  @inline(never) @_optimize(size) public mutating func write(_ literal: StaticString) { write(Bytes(literal)) }
 
   /// A decimal number without leading zeros.
   public mutating func writeDecimal(_ value: UInt64) { writeDecimal(value, isNegative: false) }
 
   public mutating func writeDecimal(_ value: Int64) { writeDecimal(value.magnitude, isNegative: value < 0) }
 
-  private mutating func writeDecimal(_ magnitude: UInt64, isNegative: Bool) {
+  @inline(never) private mutating func writeDecimal(_ magnitude: UInt64, isNegative: Bool) {
     var divisor: UInt64 = 1
     var byteCount = isNegative ? 2 : 1
     while magnitude / divisor >= 10 {

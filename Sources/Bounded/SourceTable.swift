@@ -112,7 +112,7 @@ public struct SourceTable: ~Copyable {
   }
 
   /// A connection from `address`, which is not local, has come.
-  public mutating func admit(_ address: SourceAddress, at now: Instant) -> Answer {
+  @_optimize(size) public mutating func admit(_ address: SourceAddress, at now: Instant) -> Answer {
     precondition(!address.isLocal)
     let place = find(address) ?? begin(address)
     let entry = entries[place]
@@ -131,7 +131,7 @@ public struct SourceTable: ~Copyable {
   }
 
   /// Whether a connection from `address` would be let in; nothing is counted.
-  public func admits(_ address: SourceAddress, at now: Instant) -> Bool {
+  @_optimize(size) public func admits(_ address: SourceAddress, at now: Instant) -> Bool {
     guard let place = find(address) else { return true }
     return refusal(of: entries[place], at: now) == nil
   }

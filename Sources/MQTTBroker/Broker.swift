@@ -148,7 +148,7 @@ public struct Broker: ~Copyable {
   ///   - allowsAnonymous: whether its listener lets clients in without a user name.
   ///   - transport: 32 bits of the caller's, which names what carries the connection.
   ///   - deadline: when its CONNECT must be here; nil: `connectSeconds` from now.
-  public mutating func attach(
+  @_optimize(size) public mutating func attach(
     allowsAnonymous: Bool, policy: FramerPolicy = .disconnect, transport: UInt32 = 0,
     connectBy deadline: Instant? = nil,
     at now: Instant

@@ -7,7 +7,7 @@ extension Limits {
   /// answers nothing.
   ///
   /// Before the call the named limits have their values, and the others those of `profile`.
-  @_optimize(size) public mutating func follow(
+  @inline(never) @_optimize(size) public mutating func follow(
     _ profile: Limits, needs: LimitNeeds = LimitNeeds(), isNamed: (StaticString) -> Bool
   ) -> [LimitProblem] {
     followClients(profile, isNamed)

@@ -136,7 +136,7 @@ extension Broker {
   /// - Parameters:
   ///   - session: null: the broker itself wanted something.
   ///   - size: what was too much for a limit of a size; 0: not known.
-  mutating func limitHit(
+  @inline(never) @_optimize(size) mutating func limitHit(
     _ limit: Limit, by session: Handle<Session>, size: Int = 0, _ outcome: Notice.Outcome = .refused
   ) {
     guard limitHits.count(limit) else { return }
@@ -149,7 +149,7 @@ extension Broker {
   }
 
   /// The same of a connection, whether or not it has a session.
-  mutating func limitHit(
+  @inline(never) @_optimize(size) mutating func limitHit(
     _ limit: Limit, on id: ConnectionID, size: Int = 0, _ outcome: Notice.Outcome = .refused
   ) {
     guard limitHits.count(limit) else { return }
@@ -161,7 +161,7 @@ extension Broker {
   }
 
   /// The same of a stream that is no connection yet, or never was one.
-  mutating func limitHit(
+  @inline(never) @_optimize(size) mutating func limitHit(
     _ limit: Limit, from source: SourceAddress, transport: UInt32 = 0, _ outcome: Notice.Outcome = .refused
   ) {
     guard limitHits.count(limit) else { return }
@@ -169,7 +169,7 @@ extension Broker {
       limit, Notice(kind: .limitHit, limit: limit, outcome: outcome, source: source, transport: transport))
   }
 
-  private mutating func noteHit(_ limit: Limit, _ notice: Notice) {
+  @_optimize(size) private mutating func noteHit(_ limit: Limit, _ notice: Notice) {
     guard notices.push(notice) else {
       notices.gauge.dropped &+= 1
       return
@@ -197,18 +197,18 @@ extension Broker {
 
   /// A message was refused as the store had no room for it: no place beside the `keepingMessages` that are kept free, or no
   /// blocks for its bytes.
-  mutating func storeHit(_ message: Inbound, keepingMessages: Int) {
+  @_optimize(size) mutating func storeHit(_ message: Inbound, keepingMessages: Int) {
     limitHit(messages.gauge.free > keepingMessages ? .blocks : .messages, by: message.publisher, .refused)
   }
 
   /// A connection's outbox has no room.
-  mutating func outboxHit(on id: ConnectionID, _ outcome: Notice.Outcome) {
+  @_optimize(size) mutating func outboxHit(on id: ConnectionID, _ outcome: Notice.Outcome) {
     let isItsMost = outboxes.isBoundByItself(connections[id].outbox)
     limitHit(isItsMost ? .outboxChunksPerConnection : .outboxChunks, on: id, outcome)
   }
 
   /// A topic alias of a client's is not taken.
-  mutating func aliasHit(_ error: WireError, _ alias: UInt16, on id: ConnectionID) {
+  @_optimize(size) mutating func aliasHit(_ error: WireError, _ alias: UInt16, on id: ConnectionID) {
     if error.reason == .quotaExceeded { return limitHit(.topicAliasCells, on: id, .disconnected) }
     // Of a client with fewer than it may have it is a mistake.
     guard error.reason == .topicAliasInvalid, Int(alias) > limits.topicAliasMax, limits.topicAliasMax > 0 else {

@@ -21,7 +21,7 @@ extension Limits {
     }
   }
 
-  public init(_ profile: Profile) {
+  @_optimize(size) public init(_ profile: Profile) {
     self.init()
     switch profile {
     case .board: break

@@ -57,13 +57,13 @@ extension Auth: PacketLayout {
     encode(.auth, into: &writer, version: version)
   }
 
-  func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
+  @_optimize(size) func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
     guard reason != .success || propertyByteCount > 0 else { return }
     sink.write(reason.rawValue)
     writePropertyBlock(to: &sink)
   }
 
-  func writeProperties<Sink: ByteSink>(to sink: inout Sink) {
+  @_optimize(size) func writeProperties<Sink: ByteSink>(to sink: inout Sink) {
     if let method { sink.writeProperty(.authenticationMethod, bytes: method) }
     if let data { sink.writeProperty(.authenticationData, bytes: data) }
     if let reasonString { sink.writeProperty(.reasonString, bytes: reasonString) }

@@ -87,7 +87,7 @@ extension ConnAck: PacketLayout {
   /// Bytes of the whole packet, to be held against the client's Maximum Packet Size (§3.1.2.11.4).
   public func byteCount(version: ProtocolVersion) -> Int { wholeByteCount(version: version) }
 
-  func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
+  @_optimize(size) func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
     // §3.2.2.1.1; MQTT 3.1 has no such flag.
     sink.write(sessionPresent && reason == .success && version != .v31 ? 1 : 0)
     switch version {
@@ -99,7 +99,7 @@ extension ConnAck: PacketLayout {
     }
   }
 
-  func writeProperties<Sink: ByteSink>(to sink: inout Sink) {
+  @_optimize(size) func writeProperties<Sink: ByteSink>(to sink: inout Sink) {
     if let sessionExpirySeconds { sink.writeProperty(.sessionExpiryInterval, uint32: sessionExpirySeconds) }
     if let receiveMaximum { sink.writeProperty(.receiveMaximum, uint16: receiveMaximum) }
     if let maximumQoS, maximumQoS < .exactlyOnce { sink.writeProperty(.maximumQoS, byte: maximumQoS.rawValue) }

@@ -65,14 +65,14 @@ extension Disconnect: PacketLayout {
   /// Bytes of the whole packet.
   public func byteCount(version: ProtocolVersion) -> Int { wholeByteCount(version: version) }
 
-  func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
+  @_optimize(size) func writeBody<Sink: ByteSink>(to sink: inout Sink, version: ProtocolVersion) {
     guard version == .v5 else { return }
     let hasProperties = propertyByteCount > 0
     if hasProperties || reason != .success { sink.write(reason.rawValue) }
     if hasProperties { writePropertyBlock(to: &sink) }
   }
 
-  func writeProperties<Sink: ByteSink>(to sink: inout Sink) {
+  @_optimize(size) func writeProperties<Sink: ByteSink>(to sink: inout Sink) {
     if let sessionExpirySeconds { sink.writeProperty(.sessionExpiryInterval, uint32: sessionExpirySeconds) }
     if let reasonString { sink.writeProperty(.reasonString, bytes: reasonString) }
     if let serverReference { sink.writeProperty(.serverReference, bytes: serverReference) }

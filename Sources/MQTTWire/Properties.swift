@@ -78,7 +78,7 @@ public struct Properties: BitwiseCopyable, Sendable {
   @inlinable init(validated bytes: Bytes) { self.bytes = bytes }
 
   /// Judges a block that was written by hand.
-  public init(_ bytes: Bytes, in scope: PropertyScope) throws(WireError) {
+  @_optimize(size) public init(_ bytes: Bytes, in scope: PropertyScope) throws(WireError) {
     var scan = PropertyScan(block: bytes, scope: scope)
     while try scan.next() != nil {}
     self.bytes = bytes
@@ -140,7 +140,10 @@ struct PropertyScan {
     self.init(block: try packet.readBytes(Int(byteCount)), scope: scope)
   }
 
-  mutating func next() throws(WireError) -> Property? {
+  @inline(never) @_optimize(size) mutating func next() throws(WireError) -> Property? { try nextOfMessage() }
+
+  /// The same for PUBLISH, whose decoder has a copy of its own.
+  @inline(__always) mutating func nextOfMessage() throws(WireError) -> Property? {
     guard !reader.isAtEnd else { return nil }
     let property = try Property(from: &reader)
     guard property.id.isAllowed(in: scope) else { throw .malformedPacket }  // §2.2.2.2

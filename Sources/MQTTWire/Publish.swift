@@ -60,7 +60,7 @@ public struct Publish: BitwiseCopyable, Sendable {
 
   private mutating func readProperties(_ reader: inout ByteReader, from sender: Sender) throws(WireError) {
     var scan = try PropertyScan(from: &reader, scope: .publish)
-    while let property = try scan.next() {
+    while let property = try scan.nextOfMessage() {
       switch property.id {
       case .topicAlias: topicAlias = property.uint16
       case .messageExpiryInterval: messageExpirySeconds = property.uint32

@@ -60,7 +60,7 @@ public struct Admission: ~Copyable {
 
   /// Lets a stream from `source` in, unless there are too many. `open` makes the stream and answers its 32 bits; nil
   /// where that fails, which is a refusal, too.
-  public mutating func admit(
+  @_optimize(size) public mutating func admit(
     from source: SourceAddress, at now: Instant, open: () -> UInt32?
   ) -> Refusal? {
     var sourcePlace: UInt32 = 0

@@ -4,7 +4,7 @@ import MQTTWire
 /// Streams that were refused, or closed, before they were connections.
 extension Broker {
   /// Counts a stream that admission control has refused, and tells of its address once, or of the limit for all.
-  public mutating func streamRefused(_ refusal: Admission.Refusal, from source: SourceAddress) {
+  @_optimize(size) public mutating func streamRefused(_ refusal: Admission.Refusal, from source: SourceAddress) {
     switch refusal {
     case .full(let limit):
       connections.gauge.refused &+= 1
@@ -27,13 +27,13 @@ extension Broker {
 
   /// Counts a stream from `source` that was closed, before its CONNECT, for a newcomer that found all places of `limit`
   /// taken.
-  public mutating func streamGaveWay(_ limit: Limit, from source: SourceAddress) {
+  @_optimize(size) public mutating func streamGaveWay(_ limit: Limit, from source: SourceAddress) {
     counters.countClosed(.quotaExceeded)
     limitHit(limit, from: source, .gaveWay)
   }
 
   /// Counts a stream that was closed because it said nothing for `connectSeconds`.
-  public mutating func streamStayedSilent(_ transport: UInt32) {
+  @_optimize(size) public mutating func streamStayedSilent(_ transport: UInt32) {
     counters.countClosed(.keepAliveTimeout)
     limitHit(.connectSeconds, from: .local, transport: transport, .disconnected)
     note(Notice(kind: .connectionFailed, reason: .keepAliveTimeout, transport: transport))

@@ -206,7 +206,7 @@ extension Broker {
   public func holdsInput(_ id: ConnectionID) -> Bool { connections[id].heldByteCount > 0 }
 
   /// Takes the rest of the input, to be looked at when the connection may go on.
-  mutating func hold(_ input: inout Bytes, of id: ConnectionID, at now: Instant) {
+  @inline(never) @_optimize(size) mutating func hold(_ input: inout Bytes, of id: ConnectionID, at now: Instant) {
     let rest = input
     input = .empty
     guard !rest.isEmpty, connections[id].state != .closing else { return }
@@ -274,14 +274,14 @@ extension Broker {
     }
   }
 
-  private mutating func giveUp(_ id: ConnectionID, size: Int = 0, at now: Instant) {
+  @_optimize(size) private mutating func giveUp(_ id: ConnectionID, size: Int = 0, at now: Instant) {
     partials.gauge.dropped &+= 1
     limitHit(.partialBlocks, on: id, size: size, .disconnected)
     fail(id, .quotaExceeded, at: now)
   }
 
   /// Blocks of connections that have not said CONNECT, with as many bytes more for this one if it is one of them.
-  private func blocksBeforeConnect(with byteCount: Int, of id: ConnectionID) -> Int {
+  @_optimize(size) private func blocksBeforeConnect(with byteCount: Int, of id: ConnectionID) -> Int {
     var count = 0
     var index = 0
     while index < limits.connectionsMax {

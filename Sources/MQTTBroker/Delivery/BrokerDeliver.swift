@@ -100,7 +100,9 @@ extension Broker {
   // MARK: Redelivery
 
   /// `false`: the outbox or the window is full, nothing newer may be sent before.
-  private mutating func redeliver(_ session: Handle<Session>, on id: ConnectionID, at now: Instant) -> Bool {
+  @_optimize(size) private mutating func redeliver(_ session: Handle<Session>, on id: ConnectionID, at now: Instant)
+    -> Bool
+  {
     while !sessions[session].outgoing.redelivery.isNull {
       let delivery = sessions[session].outgoing.redelivery
       if deliveries.hasGivenWay(delivery) {

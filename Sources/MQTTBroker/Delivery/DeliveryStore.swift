@@ -274,7 +274,7 @@ struct DeliveryStore: ~Copyable {
 
   /// Gives up queued messages that have expired, of some sessions a turn. Answers how many, and when the sweep goes on or is
   /// due again.
-  mutating func sweepExpired(
+  @_optimize(size) mutating func sweepExpired(
     _ sessions: borrowing SessionStore, _ messages: inout MessageStore, at now: Instant
   ) -> (dropped: Int, next: Instant) {
     sweep.begin()
@@ -291,7 +291,7 @@ struct DeliveryStore: ~Copyable {
     return (dropped, sweep.pause(of: sessions.gauge.capacity, at: now))
   }
 
-  private mutating func dropExpired(
+  @_optimize(size) private mutating func dropExpired(
     _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore, at now: Instant
   ) -> Int {
     let holder = sessions.address(session)

@@ -185,7 +185,7 @@ struct RetainedStore: ~Copyable {
 
   /// Removes retained messages that have expired, so that they do not keep their place from others; some a turn.
   /// Answers how many, and when the sweep goes on or is due again.
-  mutating func sweepExpired(
+  @_optimize(size) mutating func sweepExpired(
     _ topics: inout TopicTree, _ messages: inout MessageStore, _ shares: inout Shares,
     _ sessions: borrowing SessionStore, at now: Instant
   ) -> (removed: Int, next: Instant) {

@@ -99,7 +99,7 @@ extension Broker {
 
   /// What happens to a message that is not taken: MQTT 5 can say so, 3.1.1 only by closing (3.1.1 §3.3.5-2
   /// allows a positive acknowledgement, which would be a lie).
-  private mutating func refusePublish(
+  @inline(never) @_optimize(size) private mutating func refusePublish(
     _ packet: Publish, _ reason: ReasonCode, _ text: Bytes, on id: ConnectionID, at now: Instant
   ) {
     counters.publishesRefused &+= 1

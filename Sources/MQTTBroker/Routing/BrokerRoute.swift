@@ -134,7 +134,7 @@ extension Broker {
   }
 
   /// A client has told subscribers that the board's word is no more: they are told it again.
-  private mutating func tellAgain(_ cleared: Inbound, at now: Instant) {
+  @_optimize(size) private mutating func tellAgain(_ cleared: Inbound, at now: Instant) {
     guard !cleared.publisher.isNull, let node = topics.find(cleared.topic), topics[node].isOwned,
       !topics[node].retained.isNull
     else { return }

@@ -60,7 +60,7 @@ struct TapEntry: BitwiseCopyable {
 extension Broker {
   /// Runs `onTap` for messages whose topic matches `filter`; before the first connection.
   /// `nil` when there is no room or the filter is not valid.
-  public mutating func addTap(filter: Bytes) -> TapID? {
+  @_optimize(size) public mutating func addTap(filter: Bytes) -> TapID? {
     guard tapCount < limits.tapsMax, filter.count <= limits.topicBytesMax, Topic.isValidFilter(filter),
       Topic.levelCount(filter) <= limits.topicLevelsMax, let node = topics.intern(filter)
     else { return nil }

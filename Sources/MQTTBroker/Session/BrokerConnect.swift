@@ -4,7 +4,7 @@ import MQTTWire
 /// CONNECT, takeover, the life of a session, Wills (§3.1, §4.1).
 extension Broker {
   /// Decodes, asks for a verdict, and decides: at once when there is one (`answered` otherwise).
-  @_optimize(size) mutating func connectReceived(
+  @inline(never) @_optimize(size) mutating func connectReceived(
     _ header: FixedHeader, _ body: Bytes, on id: ConnectionID, at now: Instant
   ) {
     guard let connect = decodeConnect(body, isShortest: header.isShortest, on: id, at: now) else { return }

@@ -132,7 +132,7 @@ struct SessionStore: ~Copyable {
   }
 
   /// The session that has been without its client for longest; nil: all clients are here.
-  func longestAway() -> Handle<Session>? {
+  @_optimize(size) func longestAway() -> Handle<Session>? {
     var longest = Handle<Session>.null
     for index in 0..<sessions.capacity {
       guard let session = sessions.handle(at: index), sessions[session].connection.isNull else { continue }

@@ -84,7 +84,7 @@ extension Broker {
 
   /// Publishes a number under $SYS, retained, if it is not there yet or another one is.
   /// - Parameter omitsZero: a number that has never been anything but 0 is not published.
-  @_optimize(size) public mutating func publishFigure(
+  @inline(never) @_optimize(size) public mutating func publishFigure(
     _ topic: StaticString, _ value: UInt64, omitsZero: Bool = false, at now: Instant
   ) {
     if omitsZero, value == 0, topics.find(Bytes(topic)).map({ topics[$0].retained.isNull }) ?? true { return }

@@ -58,7 +58,7 @@ extension Broker {
     timers.arm(id.index, at: deadline)
   }
 
-  private mutating func connectionDue(_ id: ConnectionID, _ heard: Instant, at now: Instant) {
+  @_optimize(size) private mutating func connectionDue(_ id: ConnectionID, _ heard: Instant, at now: Instant) {
     switch connections[id].state {
     case .awaitingConnect, .awaitingVerdict, .awaitingConnAck:
       limitHit(.connectSeconds, on: id, .disconnected)
@@ -99,7 +99,7 @@ extension Broker {
       limits.connectionsMax + session.index, at: min(sessions[session].expiresAt, sessions[session].willAt))
   }
 
-  private mutating func sessionDue(_ session: Handle<Session>, _ heard: Instant, at now: Instant) {
+  @_optimize(size) private mutating func sessionDue(_ session: Handle<Session>, _ heard: Instant, at now: Instant) {
     if sessions[session].expiresAt <= heard {
       endSession(session, at: now)
       return

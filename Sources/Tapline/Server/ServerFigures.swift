@@ -43,7 +43,7 @@ extension Server {
     publishText("$SYS/broker/version", writer.written, at: now)
   }
 
-  func publishFigure(_ topic: StaticString, _ value: UInt64, omitsZero: Bool = false, at now: Instant) {
+  @inline(never) func publishFigure(_ topic: StaticString, _ value: UInt64, omitsZero: Bool = false, at now: Instant) {
     callBroker { $0.publishFigure(topic, value, omitsZero: omitsZero, at: now) }
     gateway.drainOutboxes()
   }

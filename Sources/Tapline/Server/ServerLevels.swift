@@ -18,7 +18,7 @@ extension Server {
   }
 
   /// The result of a retry, or of a write that took longer than its command waited for.
-  func takeLevelResult(_ index: Int, at moment: Moment) {
+  @inline(never) func takeLevelResult(_ index: Int, at moment: Moment) {
     guard let result = board.levelLanes[index].takeResult() else { return }
     // A command that was refused for its late answer must not count after all: back to what the tap has.
     if result.failure == nil, board.levelLanes[index].lastJob == .set {

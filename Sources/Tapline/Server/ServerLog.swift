@@ -56,7 +56,7 @@ extension Server {
     }
   }
 
-  func tellOfConnection(_ stream: StreamID) {
+  @inline(never) func tellOfConnection(_ stream: StreamID) {
     log.line(.debug, .mqtt) { line in
       line.write("tapline: connection")
       writeAddress(of: stream.bits, withPort: true, into: &line)
@@ -64,7 +64,7 @@ extension Server {
   }
 
   /// After each turn.
-  func tellNotices(at now: Instant) {
+  @inline(never) func tellNotices(at now: Instant) {
     while let notice = callBroker({ $0.nextNotice() }) {
       if notice.isOfClient { continue }
       if notice.kind == .limitHit {
@@ -100,7 +100,7 @@ extension Server {
   }
 
   /// `connections (64) are all in use; 192.0.2.7 was refused, and 3 others before; see limits: connections`.
-  private func tellHits(_ notice: Notice, at now: Instant) {
+  @inline(never) private func tellHits(_ notice: Notice, at now: Instant) {
     guard let count = callBroker({ $0.takeHits(notice.limit, at: now) }) else { return }
     let (name, measure, value) = notice.limit.facts(configuration.limits)
     log.line(.notice, .mqtt) { line in

@@ -136,7 +136,7 @@ extension Server {
     }
   }
 
-  private func takeSignals() {
+  @inline(never) private func takeSignals() {
     while let signal = signals.next() {
       switch signal {
       case .stop: isStopping = true

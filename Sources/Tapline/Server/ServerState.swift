@@ -23,7 +23,7 @@ extension Server {
   }
 
   /// A write has ended.
-  func takeStateOutcome(at now: Instant) {
+  @inline(never) func takeStateOutcome(at now: Instant) {
     guard let keeper = board.stateKeeper, let outcome = keeper.takeOutcome(at: now) else { return }
     tell(outcome, of: keeper)
     publishFigure("$SYS/tapline/state/writes", keeper.figures.writes, at: now)

@@ -28,7 +28,7 @@ extension Server {
     }
   }
 
-  private func arrived(at listener: Int, at now: Instant) {
+  @inline(never) private func arrived(at listener: Int, at now: Instant) {
     let settings = socketListeners[listener]
     let speaker = Speaker.none(allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy)
     _ = admit(SourceAddress(streams.arrivedPeer), at: now) { streams.admit(.plain, owner: speaker.bits) }
@@ -128,7 +128,7 @@ extension Server {
   }
 
   /// Input that has used up the steps of the turn before.
-  private func goOn(with id: ConnectionID, at now: Instant) {
+  @inline(never) private func goOn(with id: ConnectionID, at now: Instant) {
     let stream = StreamID(bits: broker.transport(of: id))
     take(.empty, on: id, stream, lends: false, at: now)
     if broker.isAttached(id), streams.isOpen(stream), broker.wantsInput(id) { streams.hold(stream, false) }
