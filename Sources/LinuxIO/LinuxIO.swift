@@ -36,7 +36,7 @@ func bytes(fromCString text: UnsafePointer<CChar>) -> Bytes {
 let pathBytesMax = 511
 
 /// Calls `body` with `path` and a NUL after it. -ENAMETOOLONG over 511 bytes, -EINVAL with a NUL inside.
-func withPath(_ path: Bytes, _ body: (UnsafePointer<CChar>) -> Int32) -> Int32 {
+@inline(never) func withPath(_ path: Bytes, _ body: (UnsafePointer<CChar>) -> Int32) -> Int32 {
   guard path.count <= pathBytesMax else { return -Int32(CLINUX_ENAMETOOLONG) }
   guard !path.contains(0) else { return -Int32(CLINUX_EINVAL) }
   return withUnsafeTemporaryAllocation(byteCount: pathBytesMax + 1, alignment: 8) { buffer in

@@ -196,7 +196,7 @@ enum Command {
   }
 
   @discardableResult
-  private static func write(_ text: Text, to descriptor: Int32) -> Bool {
+  @inline(never) private static func write(_ text: Text, to descriptor: Int32) -> Bool {
     text.bytes.withUnsafeBytes { bytes in
       var start = 0
       while start < bytes.count {

@@ -266,7 +266,9 @@ extension ByteWriter {
     write("\n")
   }
 
-  mutating func write(savedOutput name: [UInt8], isActive: Bool, cycleCount: UInt64, onMilliseconds: UInt64) {
+  @inline(never) mutating func write(
+    savedOutput name: [UInt8], isActive: Bool, cycleCount: UInt64, onMilliseconds: UInt64
+  ) {
     write("output ")
     writeSaved(name)
     write(isActive ? " on " : " off ")
@@ -284,7 +286,7 @@ extension ByteWriter {
     write("\n")
   }
 
-  public mutating func write(_ entry: SavedEntry) {
+  @inline(never) public mutating func write(_ entry: SavedEntry) {
     write("entry ")
     writeSaved(entry.name)
     write(" ")

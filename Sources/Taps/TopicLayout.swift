@@ -32,7 +32,7 @@ public enum TopicLayout: UInt8, Sendable {
 
   /// The shape of a topic: `%b` is the base, `%t` the tap's name (`air/temperature` for one of several values), `%n`
   /// its place among those of its kind, from 1. Empty: there is no such topic.
-  public func shape(_ kind: TapKind, _ role: TopicRole) -> StaticString {
+  @inline(never) public func shape(_ kind: TapKind, _ role: TopicRole) -> StaticString {
     switch self {
     case .tapline: return TopicLayout.tapline(kind, role)
     case .mqttIO: return TopicLayout.mqttIO(kind, role)
@@ -205,7 +205,7 @@ struct TopicNames {
 }
 
 extension ByteWriter {
-  mutating func write(_ bytes: [UInt8]) {
+  @inline(never) mutating func write(_ bytes: [UInt8]) {
     bytes.withUnsafeBytes { write(Bytes($0)) }
   }
 }

@@ -36,7 +36,7 @@ public struct PlanCost {
     ]
   }
 
-  private init(
+  @inline(never) private init(
     _ name: StaticString, _ jsonName: StaticString, _ limits: Limits, _ set: (inout Limits, Int) -> Void
   ) {
     self.name = name

@@ -26,7 +26,9 @@ public struct PlanTaps: Equatable, Sendable {
     none.persist = settings.persist
     let nothing = byteCount(none)
     var list: [PlanTaps] = []
-    func add(_ kind: StaticString, _ count: Int, kernelBytesEach: Int, _ fill: (inout TapSettings) -> Void) {
+    @inline(never) func add(
+      _ kind: StaticString, _ count: Int, kernelBytesEach: Int, _ fill: (inout TapSettings) -> Void
+    ) {
       guard count > 0 else { return }
       var only = none
       fill(&only)
@@ -50,7 +52,7 @@ public struct PlanTaps: Equatable, Sendable {
   }
 
   /// The same code that takes the memory, with a reservation that only counts.
-  private static func byteCount(_ settings: TapSettings) -> Int {
+  @inline(never) private static func byteCount(_ settings: TapSettings) -> Int {
     var reservation = Reservation.counting()
     _ = TapTable(settings, in: &reservation)
     _ = StateRoom(settings, in: &reservation)

@@ -70,7 +70,7 @@ final class ErrorList {
     list.append(ConfigurationError(place: place, text: text.bytes))
   }
 
-  func add(_ place: Place?, _ text: StaticString) { add(place, Text(text)) }
+  @inline(never) func add(_ place: Place?, _ text: StaticString) { add(place, Text(text)) }
 
   /// Throws what was added, if anything was.
   func check() throws(ConfigurationErrors) {

@@ -20,7 +20,7 @@ final class Section {
 
   /// Reports unknown keys, and a node that is no mapping; one without a value has no keys.
   /// - Parameter name: as in "unknown key 'x' in NAME".
-  init(_ node: Node, _ name: StaticString, keys: [StaticString], errors: ErrorList) {
+  @inline(never) init(_ node: Node, _ name: StaticString, keys: [StaticString], errors: ErrorList) {
     place = node.place
     self.errors = errors
     entries = node.entries
@@ -50,7 +50,7 @@ final class Section {
   }
 
   func entry(_ key: StaticString) -> Entry? { entries.first { $0.key.equals(key) } }
-  func has(_ key: StaticString) -> Bool { entry(key) != nil }
+  @inline(never) func has(_ key: StaticString) -> Bool { entry(key) != nil }
   /// The key's value's place, or the section's where there is no such key.
   func place(of key: StaticString) -> Place { entry(key)?.value.place ?? place }
 
@@ -128,7 +128,7 @@ final class Section {
   }
 
   /// Text of 1 to `byteCountMax` bytes without control characters.
-  func word(_ key: StaticString, _ expected: StaticString, byteCountMax: Int = 255) -> [UInt8]? {
+  @inline(never) func word(_ key: StaticString, _ expected: StaticString, byteCountMax: Int = 255) -> [UInt8]? {
     read(key, Text(expected)) { node in
       let isFit = !node.text.isEmpty && node.text.count <= byteCountMax
       return isFit && node.text.allSatisfy { $0 >= 0x20 && $0 != 0x7F } ? node.text : nil

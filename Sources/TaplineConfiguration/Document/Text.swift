@@ -6,12 +6,12 @@ public struct Text: Sendable, Equatable {
   public private(set) var bytes: [UInt8] = []
 
   public init() {}
-  public init(_ literal: StaticString) { add(literal) }
+  @inline(never) public init(_ literal: StaticString) { add(literal) }
   public init(_ bytes: [UInt8]) { self.bytes = bytes }
 
   public var count: Int { bytes.count }
 
-  public mutating func add(_ literal: StaticString) {
+  @inline(never) public mutating func add(_ literal: StaticString) {
     bytes.append(contentsOf: UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
   }
   public mutating func add(_ more: [UInt8]) { bytes.append(contentsOf: more) }
@@ -40,7 +40,7 @@ public struct Text: Sendable, Equatable {
   }
 
   /// `words` and as many spaces as they lack to `width` columns; counts bytes.
-  public mutating func add(_ words: StaticString, width: Int) {
+  @inline(never) public mutating func add(_ words: StaticString, width: Int) {
     add(words)
     pad(width - words.utf8CodeUnitCount)
   }
@@ -49,7 +49,7 @@ public struct Text: Sendable, Equatable {
     pad(width - words.count)
   }
 
-  public mutating func pad(_ spaces: Int) {
+  @inline(never) public mutating func pad(_ spaces: Int) {
     var left = spaces
     while left > 0 {
       bytes.append(UInt8(ascii: " "))
@@ -57,7 +57,7 @@ public struct Text: Sendable, Equatable {
     }
   }
 
-  public mutating func endLine() { bytes.append(UInt8(ascii: "\n")) }
+  @inline(never) public mutating func endLine() { bytes.append(UInt8(ascii: "\n")) }
 
   /// A user's word between quotes, at most 64 bytes of it; what no terminal should be sent becomes `?`.
   public mutating func add(quoted word: [UInt8]) {
@@ -75,7 +75,7 @@ public struct Text: Sendable, Equatable {
     }
     bytes.append(UInt8(ascii: "'"))
   }
-  public mutating func add(quoted word: StaticString) {
+  @inline(never) public mutating func add(quoted word: StaticString) {
     bytes.append(UInt8(ascii: "'"))
     add(word)
     bytes.append(UInt8(ascii: "'"))

@@ -88,7 +88,7 @@ public struct Discovery {
   }
 
   /// - Parameter deviceName: whose keys a value has that has none of its own.
-  private mutating func add(
+  @inline(never) private mutating func add(
     _ kind: TapKind, _ name: [UInt8], _ index: Int, _ part: DiscoveryComponent.Part, _ usual: DiscoveryPlatform,
     deviceName: [UInt8]? = nil
   ) {
@@ -109,7 +109,7 @@ public struct Discovery {
 
   // MARK: Messages
 
-  public func writeTopic(message index: Int, into writer: inout ByteWriter) {
+  @inline(never) public func writeTopic(message index: Int, into writer: inout ByteWriter) {
     switch discovery.mode {
     case .device:
       writer.write(discovery.prefix)
@@ -194,7 +194,7 @@ public struct Discovery {
 
   /// The component's name in its message or topic. A device's has the platform in it, so that a tap that becomes
   /// something else is another component.
-  func writeKey(_ component: DiscoveryComponent, into writer: inout ByteWriter) {
+  @inline(never) func writeKey(_ component: DiscoveryComponent, into writer: inout ByteWriter) {
     if discovery.mode == .device {
       writer.write(component.platform.text)
       writer.write("_")
@@ -203,7 +203,7 @@ public struct Discovery {
   }
 
   /// The tap's name and its part, of the characters of an id.
-  func writeID(_ component: DiscoveryComponent, into writer: inout ByteWriter) {
+  @inline(never) func writeID(_ component: DiscoveryComponent, into writer: inout ByteWriter) {
     for byte in component.name {
       writer.write(byte.mayStandInDiscoveryID ? byte : UInt8(ascii: "_"))
     }

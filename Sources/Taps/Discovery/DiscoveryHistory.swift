@@ -140,7 +140,7 @@ extension Discovery {
   }
 
   /// What `write` writes, however much that is; at start only.
-  static func bytes(_ write: (inout ByteWriter) -> Void) -> [UInt8] {
+  @inline(never) static func bytes(_ write: (inout ByteWriter) -> Void) -> [UInt8] {
     var capacity = 1024
     while true {
       let room = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 1)

@@ -129,7 +129,7 @@ extension Discovery {
     members.add("on_command_type", "brightness")
   }
 
-  private func write(_ role: TopicRole, _ component: DiscoveryComponent, into writer: inout ByteWriter) {
+  @inline(never) private func write(_ role: TopicRole, _ component: DiscoveryComponent, into writer: inout ByteWriter) {
     let shape = settings.layout.shape(component.kind, role)
     writer.writeJsonPart {
       TopicLayout.write(shape, base: settings.base, name: component.name, number: component.index + 1, into: &$0)
@@ -143,14 +143,14 @@ private struct MemberWriter {
   var writer: ByteWriter
 
   /// A string.
-  mutating func add(_ key: StaticString, _ value: (inout ByteWriter) -> Void) {
+  @inline(never) mutating func add(_ key: StaticString, _ value: (inout ByteWriter) -> Void) {
     guard begin(key) else { return }
     writer.write("\"")
     value(&writer)
     writer.write("\"")
   }
 
-  mutating func add(_ key: StaticString, _ value: StaticString) { add(key) { $0.write(value) } }
+  @inline(never) mutating func add(_ key: StaticString, _ value: StaticString) { add(key) { $0.write(value) } }
 
   /// `json`, and what `more` writes behind it.
   mutating func add(_ key: StaticString, json: StaticString, _ more: (inout ByteWriter) -> Void = { _ in }) {

@@ -39,7 +39,7 @@ struct JsonObjectReader {
   }
 
   /// The next member, nil after the last one and nothing but whitespace behind the object.
-  mutating func next() throws(JsonError) -> (key: Bytes, value: JsonValue)? {
+  @inline(never) mutating func next() throws(JsonError) -> (key: Bytes, value: JsonValue)? {
     if take(UInt8(ascii: "}")) {
       skipWhitespace()
       guard index == text.count else { throw .malformed }
@@ -142,7 +142,7 @@ public enum JsonText {
 
 extension ByteWriter {
   /// Between quotes, with `"`, `\` and control characters escaped; `text` is UTF-8.
-  mutating func writeJsonString(_ text: Bytes) {
+  @inline(never) mutating func writeJsonString(_ text: Bytes) {
     write(UInt8(ascii: "\""))
     for index in 0..<text.count {
       writeJsonCharacter(text[index])

@@ -91,7 +91,7 @@ public struct PlainDecimal: BitwiseCopyable, Sendable, Equatable {
   }
 
   /// 10^exponent, 0...18.
-  static func power(_ exponent: Int) -> Int64 {
+  @inline(never) static func power(_ exponent: Int) -> Int64 {
     precondition(exponent >= 0 && exponent <= digitsMax)
     var value: Int64 = 1
     var remaining = exponent
