@@ -68,7 +68,7 @@ extension Limits {
     connectsPerSecond = 100
     connectBurst = 2048
     partialBlockCount = 12_288
-    topicNodesMax = 49_151
+    topicNodesMax = 57_343
     topicNameCellsMax = 8192
     clientIDCellsMax = 1024
     subscriptionsMax = 16_384

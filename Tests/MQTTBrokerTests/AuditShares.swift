@@ -19,11 +19,6 @@ extension Audit {
       while !next.isNull {
         let entry = broker.subscriptions[next]
         add(.subscriptions, 1, .session(session))
-        add(.topicNodes, Int(entry.charge.nodes), .session(session))
-        add(.topicNameCells, Int(entry.charge.nameCells), .session(session))
-        if entry.isShared, broker.subscriptions[entry.group].founder == next {
-          add(.sharedGroups, 1, .session(session))
-        }
         next = entry.nextInSession
       }
     }
@@ -31,8 +26,6 @@ extension Audit {
       guard let handle = broker.retained.handle(at: index) else { continue }
       let slot = broker.retained[handle]
       add(.retained, 1, slot.holder)
-      add(.topicNodes, Int(slot.charge.nodes), slot.holder)
-      add(.topicNameCells, Int(slot.charge.nameCells), slot.holder)
       let body = broker.messages[slot.message].body
       add(.retainedBlocks, broker.messages.bodies.blockCount(for: body.byteCount), slot.publisher)
     }
@@ -48,6 +41,90 @@ extension Audit {
       }
       kept += broker.shares.keptForBoard(pool)
       check(broker.shares.kept(pool) == kept, "\(pool): \(kept) to keep, not \(broker.shares.kept(pool))")
+    }
+    jointShares(broker)
+  }
+
+  /// What is in common, of floors, and left behind, counted anew.
+  private mutating func jointShares(_ broker: borrowing Broker) {
+    var inCommon = Array(repeating: 0, count: broker.topics.gauge.capacity)
+    var groupsInCommon: Set<Int> = []
+    var groupBlocks = 0
+    var sure: [Int: [Int]] = [:]
+    var left = [0, 0, 0]
+    var boards = [0, 0, 0]
+    func add(_ holder: Holder, _ use: TopicUse, _ blocks: Int = 0) {
+      let counts = [Int(use.nodes), Int(use.nameCells), blocks]
+      if holder == .board {
+        boards = zip(boards, counts).map(+)
+      } else if broker.sessions.isLent(holder.session) {
+        sure[holder.session.index] = zip(sure[holder.session.index] ?? [0, 0, 0], counts).map(+)
+      } else {
+        left = zip(left, counts).map(+)
+      }
+    }
+    for index in 0..<broker.limits.sessionsMax {
+      guard let session = broker.sessions.handle(at: index) else { continue }
+      var next = broker.sessions[session].subscriptions.first
+      while !next.isNull {
+        let entry = broker.subscriptions[next]
+        let node = entry.isShared ? broker.subscriptions[entry.group].node : entry.node
+        if entry.use.nodes == 0 { inCommon[node.index] += 1 }
+        add(.session(session), entry.use)
+        if entry.isShared {
+          let blocks = broker.subscriptions.groupNames.blockCount(
+            for: broker.subscriptions[entry.group].name.byteCount)
+          if entry.groupIsSure {
+            add(.session(session), .common, blocks)
+          } else if groupsInCommon.insert(entry.group.index).inserted {
+            groupBlocks += blocks
+          }
+        }
+        next = entry.nextInSession
+      }
+    }
+    for index in 0..<broker.limits.retainedMax {
+      guard let slot = broker.retained.handle(at: index).map({ broker.retained[$0] }) else { continue }
+      if slot.use.nodes == 0 || slot.holder == .board { inCommon[slot.node.index] += 1 }
+      add(slot.holder, slot.use)
+    }
+    for tap in 0..<broker.tapCount { inCommon[broker.taps[tap].node.index] += 1 }
+    var (nodes, cells) = (0, 0)
+    let handles = (0..<inCommon.count).compactMap { broker.topics.handle(at: $0) }
+    for handle in handles where broker.topics[handle].isOwned { inCommon[handle.index] += 1 }
+    var pending = handles.filter { inCommon[$0.index] > 0 && $0 != broker.topics.rootHandle }
+    while let handle = pending.popLast() {
+      nodes += 1
+      cells += broker.topics.cellCount(handle)
+      let parent = broker.topics[handle].parent
+      guard parent != broker.topics.rootHandle else { continue }
+      inCommon[parent.index] += 1
+      if inCommon[parent.index] == 1 { pending.append(parent) }
+    }
+    for handle in handles where handle != broker.topics.rootHandle {
+      let count = Int(broker.topics[handle].commonCount)
+      check(
+        count == inCommon[handle.index], "topic node \(handle.index): \(inCommon[handle.index]) in common, not \(count)"
+      )
+    }
+    let shares = broker.shares.joint
+    let used = [
+      broker.topics.gauge.used - 1, broker.topics.namesGauge.used, broker.subscriptions.groupNames.gauge.used,
+    ]
+    for (pool, common) in [(JointPool.topicNodes, nodes), (.topicNameCells, cells), (.sharedGroups, groupBlocks)] {
+      let raw = pool.rawValue
+      check(shares.common(pool) == common, "\(pool): \(common) in common, not \(shares.common(pool))")
+      check(shares.left(pool) == left[raw], "\(pool): \(left[raw]) left behind, not \(shares.left(pool))")
+      check(shares.held(pool) == boards[raw], "\(pool): \(boards[raw]) of the board, not \(shares.held(pool))")
+      var sureOfAll = 0
+      for index in 0..<broker.limits.sessionsMax {
+        guard let session = broker.sessions.handle(at: index) else { continue }
+        let count = shares.sure(pool, by: session, broker.sessions)
+        check(count == sure[index]?[raw] ?? 0, "session \(index): \(count) of its floor in \(pool)")
+        check(count <= shares.floor(pool), "session \(index): beyond its floor in \(pool)")
+        sureOfAll += count
+      }
+      check(used[raw] <= common + sureOfAll + left[raw], "\(pool): \(used[raw]) in use, more than is accounted for")
     }
   }
 }

@@ -250,6 +250,59 @@ struct GiveWayTests {
     world.finish()
   }
 
+  /// Retained messages leave so little that what one client has waiting for it is all that could give way.
+  private func narrowWorld() -> World {
+    let world = World(clients: ["pub"], limits: Limits())
+    world.connect("away", sessionExpiry: 1000)
+    world.subscribe("away", "q", qos: 1)
+    world.lose("away")
+    world.send("pub", .publish(topic: "q", payload: "kept", qos: 1, packetID: 1))
+    world.expect("pub", .pubAck(1))
+    let payload = String(repeating: "r", count: 900)
+    var index = 0
+    repeat {
+      world.send("pub", .publish(topic: "r/\(index)", payload: payload, qos: 1, packetID: 1, retain: true))
+      index += 1
+    } while world.takeFirst("pub") == .pubAck(1)
+    return world
+  }
+
+  /// Until there is no room for one more.
+  private func bringWills(_ world: World, _ version: ProtocolVersion, byteCount: Int) {
+    let will = WillFields(topic: "w", payload: String(repeating: "w", count: byteCount), qos: 1)
+    for index in 0..<60 {
+      world.attach("w\(index)", version)
+      world.send("w\(index)", .connect(ConnectFields(version: version, clientID: "w\(index)", will: will)))
+      if !world.isOpen("w\(index)") { break }
+    }
+  }
+
+  private func expectKept(_ world: World) {
+    world.connect("away", cleanStart: false, sessionExpiry: 1000)
+    #expect(world.takeAll("away").contains { $0.payload == "kept" })
+    world.finish()
+  }
+
+  /// Whoever is within its share keeps it, however many large Wills are brought.
+  @Test(arguments: [ProtocolVersion.v5, .v311], [300, 500, 700, 2000])
+  func largeWillsTakeNothing(version: ProtocolVersion, byteCount: Int) {
+    let world = narrowWorld()
+    bringWills(world, version, byteCount: byteCount)
+    expectKept(world)
+  }
+
+  /// Nobody gives way for a message that finds no room even so.
+  @Test func nobodyGivesWayInVain() {
+    let world = narrowWorld()
+    bringWills(world, .v5, byteCount: 700)
+    // Wills hold more of the blocks than is missing, and they stay.
+    let keepingFree = world.broker.messages.bodies.gauge.free + 50
+    withInbound("z", "message") { message in
+      world.broker.makeRoom(for: message, keepingFree: keepingFree, keepingMessages: 0, at: world.now)
+    }
+    expectKept(world)
+  }
+
   /// Retained messages reach a new subscription though the deliveries are all taken.
   @Test func replayFindsRoom() {
     var limits = Limits()

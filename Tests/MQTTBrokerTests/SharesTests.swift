@@ -9,14 +9,14 @@ struct SharesTests {
   enum Hoard: String, CaseIterable, Sendable {
     case subscriptions, sharedGroups, topicNodes, topicNameCells, retained, retainedBlocks
 
-    var pool: SharedPool {
+    func floor(_ shares: Shares) -> Int {
       switch self {
-      case .subscriptions: .subscriptions
-      case .sharedGroups: .sharedGroups
-      case .topicNodes: .topicNodes
-      case .topicNameCells: .topicNameCells
-      case .retained: .retained
-      case .retainedBlocks: .retainedBlocks
+      case .subscriptions: shares.floor(.subscriptions)
+      case .sharedGroups: shares.joint.floor(.sharedGroups)
+      case .topicNodes: shares.joint.floor(.topicNodes)
+      case .topicNameCells: shares.joint.floor(.topicNameCells)
+      case .retained: shares.floor(.retained)
+      case .retainedBlocks: shares.floor(.retainedBlocks)
       }
     }
 
@@ -34,13 +34,15 @@ struct SharesTests {
     }
 
     /// One more entry for `name`: whether it was granted.
-    func takes(_ world: World, _ name: String, _ index: Int) -> Bool {
+    /// - Parameter maker: whose name it bears; nil: its own.
+    func takes(_ world: World, _ name: String, _ index: Int, of maker: String? = nil) -> Bool {
+      let owner = maker ?? name
       let version = world.client(name).version
       switch self {
       case .subscriptions: return subscribes(world, name, "s\(index)")
-      case .sharedGroups: return subscribes(world, name, "$share/\(name)\(index)/t")
-      case .topicNodes: return subscribes(world, name, "\(name)x\(index)")
-      case .topicNameCells: return subscribes(world, name, "\(name)-\(index)-a-name-of-over-twenty-bytes")
+      case .sharedGroups: return subscribes(world, name, "$share/\(owner)\(index)/t")
+      case .topicNodes: return subscribes(world, name, "\(owner)x\(index)")
+      case .topicNameCells: return subscribes(world, name, "\(owner)-\(index)-a-name-of-over-twenty-bytes")
       case .retained, .retainedBlocks:
         let payload = String(repeating: "x", count: self == .retained ? 1 : 300)
         world.send(name, .publish(topic: "\(name)/\(index)", payload: payload, qos: 1, packetID: 1, retain: true))
@@ -60,7 +62,7 @@ struct SharesTests {
   @Test(arguments: Hoard.allCases, [ProtocolVersion.v5, .v311])
   func hoardersLeaveTheFloors(hoard: Hoard, version: ProtocolVersion) {
     let world = World(limits: hoard.limits)
-    let floor = world.broker.shares.floor(hoard.pool)
+    let floor = hoard.floor(world.broker.shares)
     let perEntry = hoard == .retainedBlocks ? 4 : 1
     #expect(floor >= perEntry)
     for hoarder in 0..<10 {
@@ -72,6 +74,41 @@ struct SharesTests {
     for client in 10..<world.broker.limits.connectionsMax {
       world.connect("c\(client)", version, cleanStart: true)
       for index in 0..<floor / perEntry { #expect(hoard.takes(world, "c\(client)", index), "client \(client)") }
+    }
+    world.audit()
+    world.finish()
+  }
+
+  /// What many use at once stays when who brought it goes: that takes nothing from the floors of the others, nor of those that
+  /// come after it.
+  @Test(arguments: [Hoard.topicNodes, .topicNameCells, .sharedGroups], [ProtocolVersion.v5, .v311])
+  func whatGuestsKeepIsOfNobodysFloor(hoard: Hoard, version: ProtocolVersion) {
+    var limits = hoard.limits
+    limits.connectionsMax = 24
+    limits.pendingConnectionsMax = 24
+    limits.sessionsMax = 32
+    let world = World(limits: limits)
+    let floor = hoard.floor(world.broker.shares)
+    world.connect("guest", version, cleanStart: true)
+    world.connect("hoarder", version, cleanStart: true)
+    for round in 0..<100 {
+      // What it has brought, the guest uses too.
+      let maker = "m\(round)"
+      world.connect(maker, version, cleanStart: true)
+      for index in 0..<floor {
+        #expect(hoard.takes(world, maker, index), "round \(round)")
+        _ = hoard.takes(world, "guest", index, of: maker)
+      }
+      world.lose(maker)
+      if round == 20 {
+        var index = 0
+        while hoard.takes(world, "hoarder", index) { index += 1 }
+      }
+      if round % 10 == 0 { world.audit() }
+    }
+    for client in 2..<limits.connectionsMax {
+      world.connect("c\(client)", version, cleanStart: true)
+      for index in 0..<floor { #expect(hoard.takes(world, "c\(client)", index), "client \(client)") }
     }
     world.audit()
     world.finish()

@@ -40,12 +40,12 @@ final class Stores {
     outboxes = Outboxes(limits: limits, in: &reservation)
     var withoutFloors = limits
     withoutFloors.subscriptionsMax = 0
-    withoutFloors.sharedGroupsMax = 0
-    withoutFloors.topicNodesMax = 0
-    withoutFloors.topicNameCellsMax = 0
     withoutFloors.retainedMax = 0
     withoutFloors.blockCount = withoutFloors.blocksKeptForQoS
     shares = Shares(limits: withoutFloors)
+    var alone = limits
+    alone.sessionsMax = 1 << 20
+    shares.joint = JointShares(limits: alone)
   }
 
   deinit { region.deallocate() }
@@ -89,8 +89,8 @@ final class Stores {
       lent(group) { group in
         guard let node = topics.intern(filter) else { return false }
         let made = try? subscriptions.add(
-          session, node, group, SubscriptionOptions(byte: 1), identifier: identifier, charge: TopicCharge(), &topics,
-          sessions, &shares)
+          session, node, group, SubscriptionOptions(byte: 1), identifier: identifier, use: .common, &topics, sessions,
+          &shares)
         if made == nil { topics.prune(node) }
         return made != nil
       }

@@ -244,10 +244,11 @@ final class World {
     while isMoving {
       isMoving = takeTurn()
       // Few of many clients have something to send.
-      let senders = clients.filter {
-        !$0.value.outgoing.isEmpty || $0.value.isOpen && broker.holdsInput($0.value.id)
+      var senders: [String] = []
+      for (name, client) in clients where !client.outgoing.isEmpty || client.isOpen && broker.holdsInput(client.id) {
+        senders.append(name)
       }
-      for name in senders.keys.sorted() where receive(senders[name]!) { isMoving = true }
+      for name in senders.sorted() where receive(clients[name]!) { isMoving = true }
       while let id = broker.nextReady() {
         if !writable.contains(id) { writable.append(id) }
       }

@@ -66,7 +66,10 @@ extension Broker {
   /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up. Retained messages
   /// and Wills may leave less than the shares together: then a small message has room made by those within them, and by
   /// who holds the most of these. Nobody gives way to a message for which retained messages alone leave no room.
-  mutating func makeRoom(for message: Inbound, keepingFree: Int, keepingMessages: Int, at now: Instant) {
+  /// - Parameter sparesShares: those within their share never give way.
+  mutating func makeRoom(
+    for message: Inbound, keepingFree: Int, keepingMessages: Int, sparesShares: Bool = false, at now: Instant
+  ) {
     let blocksLeft = limits.blockCount - retained.blockCount
     guard messages.bodies.blockCount(for: message.byteCount) + keepingFree <= blocksLeft,
       limits.messagesMax - retained.gauge.used > keepingMessages
@@ -77,22 +80,26 @@ extension Broker {
         sessions.handle(at: index).map { holders.byteWeight(sessions.address($0)) } ?? 0
       }
       let limit: Limit = messages.gauge.free > keepingMessages ? .blocks : .messages
-      guard let holder = index.map({ sessions.handle(at: $0)! }) ?? holderOfMost(for: message),
-        giveWay(holder, limit)
+      guard
+        let holder = index.map({ sessions.handle(at: $0)! })
+          ?? (sparesShares ? nil : holderOfMost(for: message, keepingFree: keepingFree)), giveWay(holder, limit)
       else { return }
     }
   }
 
   /// The session that holds the most of what `message` needs, though no more than its share, whether its client is connected
-  /// or not; nil: no session holds any, or the message is not small.
-  private mutating func holderOfMost(for message: Inbound) -> Handle<Session>? {
+  /// or not; nil: the message is not small, or all that sessions hold is less than what is missing.
+  private mutating func holderOfMost(for message: Inbound, keepingFree: Int) -> Handle<Session>? {
     guard limits.isSmall(byteCount: message.byteCount) else { return nil }
+    let missing = messages.bodies.blockCount(for: message.byteCount) + keepingFree - messages.bodies.gauge.free
     var holder = Handle<Session>.null
     var most: UInt32 = 0
+    var all = 0
     var index = 0
     while index < limits.sessionsMax {
       if let session = sessions.handle(at: index) {
         let units = sessions[session].outgoing.heldUnits
+        all += Int(units)
         if units > most {
           most = units
           holder = session
@@ -101,7 +108,7 @@ extension Broker {
       index += 1
     }
     work.did(limits.sessionsMax / 8)
-    return holder.isNull ? nil : holder
+    return holder.isNull || all < missing * (limits.blockBytes / 32) ? nil : holder
   }
 
   private mutating func sweepQueuesIfDue(at now: Instant) {

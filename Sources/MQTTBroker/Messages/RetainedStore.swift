@@ -4,9 +4,9 @@ import MQTTWire
 /// A retained message and the topic it is kept for (§3.3.1.3).
 struct Retained: BitwiseCopyable {
   let node: Handle<TopicNode>
-  /// Who made it, and what was added to the topic tree for it.
+  /// Who made it, and what it uses of the topic tree.
   let holder: Holder
-  let charge: TopicCharge
+  let use: TopicUse
   /// Who published the message.
   fileprivate(set) var publisher = Holder.nobody
   /// Null only between `prepare` and `commit` or `abandon`.
@@ -68,10 +68,10 @@ struct RetainedStore: ~Copyable {
       slots.gauge.refused &+= 1
       throw .retained
     }
-    let (node, charge) = try topics.intern(message.topic, by: holder, shares, sessions)
-    let slot = slots.lend(Retained(node: node, holder: holder, charge: charge))!  // the room was seen above
+    let (node, use) = try topics.intern(message.topic, by: holder, shares.joint, sessions)
+    let slot = slots.lend(Retained(node: node, holder: holder, use: use))!  // the room was seen above
     shares.take(.retained, 1, by: holder, sessions)
-    shares.take(charge, by: holder, sessions)
+    topics.take(node, use, by: holder, &shares.joint, sessions)
     topics.hang(slot, on: node)
     used[slot.index >> 6] |= 1 << UInt64(slot.index & 63)
     return slot
@@ -174,7 +174,7 @@ struct RetainedStore: ~Copyable {
     let node = slots[slot].node
     if !slots[slot].message.isNull { giveWay(slot, &messages, &shares, sessions) }
     shares.giveBack(.retained, 1, by: slots[slot].holder, sessions)
-    shares.giveBack(slots[slot].charge, by: slots[slot].holder, sessions)
+    topics.giveBack(node, slots[slot].use, by: slots[slot].holder, &shares.joint, sessions)
     topics.hang(Handle<Retained>.null, on: node)
     used[slot.index >> 6] &= ~(1 << UInt64(slot.index & 63))
     slots.giveBack(slot)

@@ -126,6 +126,7 @@ extension Broker {
     }
     if topics[node].isOwned { return true }
     topics.own(node)
+    topics.takeInCommon(node, &shares.joint)
     if !Topic.isSys(topic) { ownedCount += 1 }
     shares.keepForBoard(.retained, 1)
     return true

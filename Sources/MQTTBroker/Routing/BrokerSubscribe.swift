@@ -106,10 +106,10 @@ extension Broker {
   @_optimize(size) private mutating func add(
     _ session: Handle<Session>, _ filter: Bytes, _ groupName: Bytes, _ options: SubscriptionOptions, identifier: UInt32
   ) throws(Limit) -> Handle<Subscription> {
-    let (node, charge) = try topics.intern(filter, by: .session(session), shares, sessions)
+    let (node, use) = try topics.intern(filter, by: .session(session), shares.joint, sessions)
     do throws(Limit) {
       return try subscriptions.add(
-        session, node, groupName, options, identifier: identifier, charge: charge, &topics, sessions, &shares)
+        session, node, groupName, options, identifier: identifier, use: use, &topics, sessions, &shares)
     } catch {
       topics.prune(node)
       throw error

@@ -7,7 +7,7 @@ struct Subscription: BitwiseCopyable {
   let session: Handle<Session>
   /// Where it is listed: the topic node, or for a shared one its group, which knows its node.
   fileprivate let place: UInt32
-  private var identifierBits: UInt32  // 28 bits; the highest bit: shared
+  private var identifierBits: UInt32  // 28 bits; the highest bit: shared; the next: its group is of its holder's floor
   fileprivate(set) var nextInNode: Handle<Subscription> = .null
   fileprivate(set) var previousInNode: Handle<Subscription> = .null
   fileprivate(set) var nextInSession: Handle<Subscription> = .null
@@ -17,20 +17,22 @@ struct Subscription: BitwiseCopyable {
   private var replayBits: UInt32  // the slot in the upper 24 bits, the options in the lower 8
   /// The last of the retained messages still to be sent, by age.
   fileprivate(set) var replayAge: UInt32 = 0
-  let charge: TopicCharge
+  let use: TopicUse
 
   static var replayDone: UInt32 { 0xFF_FFFF }
   private static var sharedBit: UInt32 { 1 << 31 }
+  private static var sureGroupBit: UInt32 { 1 << 30 }
 
   /// - Parameter group: null: not shared.
   fileprivate init(
     session: Handle<Session>, node: Handle<TopicNode>, group: Handle<SharedGroup>, options: SubscriptionOptions,
-    identifier: UInt32, charge: TopicCharge
+    identifier: UInt32, use: TopicUse, groupIsSure: Bool
   ) {
     self.session = session
-    self.charge = charge
+    self.use = use
     place = group.isNull ? node.bits : group.bits
-    identifierBits = identifier | (group.isNull ? 0 : Subscription.sharedBit)
+    identifierBits =
+      identifier | (group.isNull ? 0 : Subscription.sharedBit) | (groupIsSure ? Subscription.sureGroupBit : 0)
     replayBits = Subscription.replayDone << 8 | UInt32(options.byte)
   }
 
@@ -51,10 +53,12 @@ struct Subscription: BitwiseCopyable {
     @inline(__always) get { SubscriptionOptions(byte: UInt8(truncatingIfNeeded: replayBits)) }
     set { replayBits = replayBits & ~0xFF | UInt32(newValue.byte) }
   }
+  /// Its group's name lies within its holder's floor; else in common.
+  var groupIsSure: Bool { identifierBits & Subscription.sureGroupBit != 0 }
   /// 0: none.
   fileprivate(set) var identifier: UInt32 {
-    @inline(__always) get { identifierBits & ~Subscription.sharedBit }
-    set { identifierBits = identifierBits & Subscription.sharedBit | newValue }
+    @inline(__always) get { identifierBits & (Subscription.sureGroupBit - 1) }
+    set { identifierBits = identifierBits & ~(Subscription.sureGroupBit - 1) | newValue }
   }
   /// Retained messages still to be sent: the slot to look at next.
   fileprivate(set) var replaySlot: UInt32 {
@@ -69,8 +73,8 @@ struct SharedGroup: BitwiseCopyable {
   let node: Handle<TopicNode>
   fileprivate let hash: UInt32
   let name: Body
-  /// The subscription that brought it, while that is there.
-  fileprivate(set) var founder: Handle<Subscription> = .null
+  /// Members that have it in common.
+  fileprivate(set) var commonCount: UInt32 = 0
   fileprivate(set) var members: Handle<Subscription> = .null
   /// The member whose turn is next.
   fileprivate(set) var turn: Handle<Subscription> = .null
@@ -189,10 +193,10 @@ struct SubscriptionStore: ~Copyable {
 
   /// A further subscription of the session. Throws, and counts, what there is no room of, or not within its share; a node
   /// that was interned for it is to be pruned then.
-  /// - Parameter charge: what was interned for it.
+  /// - Parameter use: what it was interned with.
   @_optimize(size) mutating func add(
     _ session: Handle<Session>, _ node: Handle<TopicNode>, _ groupName: Bytes, _ options: SubscriptionOptions,
-    identifier: UInt32, charge: TopicCharge, _ topics: inout TopicTree, _ sessions: borrowing SessionStore,
+    identifier: UInt32, use: TopicUse, _ topics: inout TopicTree, _ sessions: borrowing SessionStore,
     _ shares: inout Shares
   ) throws(Limit) -> Handle<Subscription> {
     let holder = Holder.session(session)
@@ -201,28 +205,16 @@ struct SubscriptionStore: ~Copyable {
       throw .subscriptions
     }
     var group = Handle<SharedGroup>.null
-    var isFounder = false
+    var groupIsSure = false
     if !groupName.isEmpty {
-      if let found = findGroup(node, groupName) {
-        group = found
-      } else {
-        guard shares.mayTake(.sharedGroups, 1, by: holder, free: groups.gauge.free, sessions) else {
-          groups.gauge.refused &+= 1
-          throw .sharedGroups
-        }
-        // Their names have as many blocks of 64 bytes as there are groups; a longer one takes more.
-        guard let added = addGroup(node, groupName, &topics) else { throw .sharedGroups }
-        group = added
-        isFounder = true
-        shares.take(.sharedGroups, 1, by: holder, sessions)
-      }
+      (group, groupIsSure) = try join(node, groupName, by: holder, &topics, sessions, &shares.joint)
     }
     let entry = Subscription(
-      session: session, node: node, group: group, options: options, identifier: identifier, charge: charge)
+      session: session, node: node, group: group, options: options, identifier: identifier, use: use,
+      groupIsSure: groupIsSure)
     let made = subscriptions.lend(entry)!  // the room was seen above
-    if isFounder { groups[group].founder = made }
     shares.take(.subscriptions, 1, by: holder, sessions)
-    shares.take(charge, by: holder, sessions)
+    topics.take(node, use, by: holder, &shares.joint, sessions)
     let head = group.isNull ? topics[node].subscriptions : groups[group].members
     subscriptions[made].nextInNode = head
     if !head.isNull { subscriptions[head].previousInNode = made }
@@ -251,12 +243,9 @@ struct SubscriptionStore: ~Copyable {
     let entry = subscriptions[subscription]
     let holder = Holder.session(entry.session)
     shares.giveBack(.subscriptions, 1, by: holder, sessions)
-    shares.giveBack(entry.charge, by: holder, sessions)
-    if entry.isShared, groups[entry.group].founder == subscription {
-      groups[entry.group].founder = .null
-      shares.giveBack(.sharedGroups, 1, by: holder, sessions)
-    }
+    if entry.isShared { leave(entry, &shares.joint, sessions) }
     let node = entry.isShared ? groups[entry.group].node : entry.node
+    topics.giveBack(node, entry.use, by: holder, &shares.joint, sessions)
     if entry.isShared, groups[entry.group].turn == subscription { groups[entry.group].turn = entry.nextInNode }
     if !entry.nextInNode.isNull { subscriptions[entry.nextInNode].previousInNode = entry.previousInNode }
     if !entry.previousInNode.isNull {
@@ -278,6 +267,44 @@ struct SubscriptionStore: ~Copyable {
     subscriptions.giveBack(subscription)
     if entry.isShared, groups[entry.group].members.isNull { removeGroup(entry.group, &topics) }
     topics.prune(node)
+  }
+
+  /// The group of this name, made where it is missing, for one more member, and whether the member has it of its floor. A
+  /// group counts by the blocks of its name, of which there are as many as groups.
+  @_optimize(size) private mutating func join(
+    _ node: Handle<TopicNode>, _ name: Bytes, by holder: Holder, _ topics: inout TopicTree,
+    _ sessions: borrowing SessionStore, _ shares: inout JointShares
+  ) throws(Limit) -> (group: Handle<SharedGroup>, isSure: Bool) {
+    let known = findGroup(node, name) ?? .null
+    let blockCount = groupNames.blockCount(for: name.count)
+    let isInCommon = !known.isNull && groups[known].commonCount > 0
+    let isCommon = shares.mayBeCommon(.sharedGroups, isInCommon ? 0 : blockCount, by: holder, sessions)
+    let free = groupNames.gauge.free - (known.isNull ? blockCount : 0)
+    guard isCommon || shares.isSure(.sharedGroups, blockCount, by: holder, free: free, sessions),
+      let group = known.isNull ? addGroup(node, name, &topics) : known
+    else {
+      groups.gauge.refused &+= 1
+      throw .sharedGroups
+    }
+    if isCommon {
+      groups[group].commonCount += 1
+      if !isInCommon { shares.addCommon(.sharedGroups, blockCount) }
+    } else {
+      shares.change(.sharedGroups, by: blockCount, of: holder, sessions)
+    }
+    return (group, !isCommon)
+  }
+
+  /// What `join` has counted for a member.
+  @_optimize(size) private mutating func leave(
+    _ member: Subscription, _ shares: inout JointShares, _ sessions: borrowing SessionStore
+  ) {
+    let blockCount = groupNames.blockCount(for: groups[member.group].name.byteCount)
+    guard !member.groupIsSure else {
+      return shares.change(.sharedGroups, by: -blockCount, of: .session(member.session), sessions)
+    }
+    groups[member.group].commonCount -= 1
+    if groups[member.group].commonCount == 0 { shares.addCommon(.sharedGroups, -blockCount) }
   }
 
   @_optimize(size) private mutating func addGroup(

@@ -67,6 +67,7 @@ extension Broker {
     taps[tapCount] = TapEntry(node: node, next: topics[node].taps)
     tapCount += 1
     topics.hangTap(UInt16(tapCount), on: node)
+    topics.takeInCommon(node, &shares.joint)
     return TapID(index: tapCount - 1)
   }
 

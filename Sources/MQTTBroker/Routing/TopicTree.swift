@@ -12,6 +12,8 @@ struct TopicNode: BitwiseCopyable {
   fileprivate(set) var subscriptions: Handle<Subscription> = .null
   fileprivate(set) var groups: Handle<SharedGroup> = .null
   fileprivate(set) var retained: Handle<Retained> = .null
+  /// Entries in common that end here, and children that have some.
+  fileprivate(set) var commonCount: UInt32 = 0
   fileprivate(set) var taps: UInt16 = 0  // index + 1 of the first
   let nameByteCount: UInt16
   /// All of a name of up to 20 bytes; else its first 12 and the `Body` with the others.
@@ -176,26 +178,93 @@ struct TopicTree: ~Copyable {
     return node
   }
 
-  /// The same, with what was added for it, within the holder's share. Throws, and counts, what there is no room of. What is
-  /// added is the caller's to charge.
+  /// The same for an entry of the holder's, and what it may use there. Throws, and counts, what there is no room of. The
+  /// caller hangs the entry on it and calls `take`, or prunes it.
   mutating func intern(
-    _ topic: Bytes, by holder: Holder, _ shares: Shares, _ sessions: borrowing SessionStore
-  ) throws(Limit) -> (node: Handle<TopicNode>, charge: TopicCharge) {
-    let (nodesFree, cellsFree, nodesRefused) = (nodes.gauge.free, names.gauge.free, nodes.gauge.refused)
+    _ topic: Bytes, by holder: Holder, _ shares: JointShares, _ sessions: borrowing SessionStore
+  ) throws(Limit) -> (node: Handle<TopicNode>, use: TopicUse) {
+    let nodesRefused = nodes.gauge.refused
     guard let node = intern(topic) else { throw nodes.gauge.refused == nodesRefused ? .topicNameCells : .topicNodes }
-    let (nodeCount, cellCount) = (nodesFree - nodes.gauge.free, cellsFree - names.gauge.free)
-    guard nodeCount > 0 else { return (node, TopicCharge()) }
-    guard shares.mayTake(.topicNodes, nodeCount, by: holder, free: nodesFree, sessions) else {
-      nodes.gauge.refused &+= 1
-      prune(node)
-      throw .topicNodes
+    let (all, new) = way(to: node)
+    let nodesInCommon = shares.mayBeCommon(.topicNodes, Int(new.nodes), by: holder, sessions)
+    if nodesInCommon, shares.mayBeCommon(.topicNameCells, Int(new.nameCells), by: holder, sessions) {
+      return (node, holder == .board ? new : .common)
     }
-    guard shares.mayTake(.topicNameCells, cellCount, by: holder, free: cellsFree, sessions) else {
+    let nodesAreSure = shares.isSure(
+      .topicNodes, Int(all.nodes), by: holder, free: nodes.gauge.free, sessions)
+    if nodesAreSure,
+      shares.isSure(.topicNameCells, Int(all.nameCells), by: holder, free: names.gauge.free, sessions)
+    {
+      return (node, all)
+    }
+    prune(node)
+    if nodesInCommon || nodesAreSure {
       names.gauge.refused &+= 1
-      prune(node)
       throw .topicNameCells
     }
-    return (node, TopicCharge(nodes: UInt16(nodeCount), nameCells: UInt16(cellCount)))
+    nodes.gauge.refused &+= 1
+    throw .topicNodes
+  }
+
+  /// The levels down to `node`, and those of them that are not in common.
+  private func way(to node: Handle<TopicNode>) -> (all: TopicUse, new: TopicUse) {
+    var (all, new) = (TopicUse(), TopicUse())
+    var node = node
+    while node != rootHandle {
+      let cells = UInt16(cellCount(node))
+      all.nodes += 1
+      all.nameCells += cells
+      if nodes[node].commonCount == 0 {
+        new.nodes += 1
+        new.nameCells += cells
+      }
+      node = nodes[node].parent
+    }
+    return (all, new)
+  }
+
+  func cellCount(_ node: Handle<TopicNode>) -> Int {
+    let rest = nodes[node].nameRest
+    return rest.isNull ? 0 : names.blockCount(for: rest.byteCount)
+  }
+
+  /// An entry of the holder's hangs on `node` from now on.
+  mutating func take(
+    _ node: Handle<TopicNode>, _ use: TopicUse, by holder: Holder, _ shares: inout JointShares,
+    _ sessions: borrowing SessionStore
+  ) {
+    shares.change(.topicNodes, by: Int(use.nodes), of: holder, sessions)
+    shares.change(.topicNameCells, by: Int(use.nameCells), of: holder, sessions)
+    if use.nodes == 0 || holder == .board { takeInCommon(node, &shares) }
+  }
+
+  /// It does not any more. The caller prunes afterwards.
+  mutating func giveBack(
+    _ node: Handle<TopicNode>, _ use: TopicUse, by holder: Holder, _ shares: inout JointShares,
+    _ sessions: borrowing SessionStore
+  ) {
+    shares.change(.topicNodes, by: -Int(use.nodes), of: holder, sessions)
+    shares.change(.topicNameCells, by: -Int(use.nameCells), of: holder, sessions)
+    guard use.nodes == 0 || holder == .board else { return }
+    var node = node
+    while node != rootHandle {
+      nodes[node].commonCount -= 1
+      guard nodes[node].commonCount == 0 else { return }
+      shares.addCommon(.topicNodes, -1)
+      shares.addCommon(.topicNameCells, -cellCount(node))
+      node = nodes[node].parent
+    }
+  }
+
+  mutating func takeInCommon(_ node: Handle<TopicNode>, _ shares: inout JointShares) {
+    var node = node
+    while node != rootHandle {
+      nodes[node].commonCount += 1
+      guard nodes[node].commonCount == 1 else { return }
+      shares.addCommon(.topicNodes, 1)
+      shares.addCommon(.topicNameCells, cellCount(node))
+      node = nodes[node].parent
+    }
   }
 
   /// Removes `node` and the levels above it as far as nothing hangs on them.

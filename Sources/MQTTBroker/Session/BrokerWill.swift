@@ -4,7 +4,7 @@ import MQTTWire
 /// Wills (§3.1.2.5, §3.1.3.2): stored with CONNECT, published or dropped when the session's connection has ended.
 extension Broker {
   /// Keeps a Will with its own properties that travel with it (§3.1.3.2). A small one has room made for it, as a message
-  /// with QoS 1 has; `nil`: there is none.
+  /// with QoS 1 has; for a larger one only those give way that hold more than their share. `nil`: there is no room.
   @_optimize(size) mutating func storeWill(_ will: Will, at now: Instant) -> Handle<Message>? {
     var writer = messageScratch.writer()
     Publish.writeForwardable(will.properties, into: &writer)
@@ -19,7 +19,8 @@ extension Broker {
     let keepingFree = limits.blocksKeptForRetained + (isSmall ? limits.blocksKeptForQoS / 8 : limits.blocksKeptForQoS)
     let keepingMessages = shares.messagesKeptForBoard
     if !messages.hasRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages) {
-      makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)
+      makeRoom(
+        for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, sparesShares: !isSmall, at: now)
     }
     return messages.store(message, keepingFree: keepingFree, keepingMessages: keepingMessages)
   }

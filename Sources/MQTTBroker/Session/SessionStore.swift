@@ -13,6 +13,7 @@ public struct Session: BitwiseCopyable {
   var match = SessionMatch()
   var incoming = IncomingIDs()
   var holdings = Holdings()
+  var sureUse = SureUse()
   private var storedWindow: UInt16 = 0
   fileprivate(set) var expirySeconds: UInt32 = 0
   fileprivate(set) var will: Handle<Message> = .null

@@ -1,9 +1,9 @@
 import Bounded
 
-/// Pools whose entries nobody is made to give back: a subscription or a retained message is its client's until the client
-/// lets go of it.
+/// Pools whose entries nobody is made to give back, and which have one holder each: a subscription or a retained message is
+/// its client's until the client lets go of it.
 enum SharedPool: Int {
-  case subscriptions, sharedGroups, topicNodes, topicNameCells, retained, retainedBlocks
+  case subscriptions, retained, retainedBlocks
 }
 
 /// Who holds an entry of such a pool: a session, the board, or nobody any more. Four bytes.
@@ -24,20 +24,12 @@ struct Holder: BitwiseCopyable, Equatable {
 
 /// What a session holds of these pools.
 struct Holdings: BitwiseCopyable {
-  fileprivate var counts = InlineArray<6, UInt32>(repeating: 0)
-}
-
-/// What an entry has added to the topic tree.
-struct TopicCharge: BitwiseCopyable {
-  var nodes: UInt16 = 0
-  var nameCells: UInt16 = 0
+  fileprivate var counts = InlineArray<3, UInt32>(repeating: 0)
 }
 
 /// In each of these pools every session is sure of a floor, and the board of room for its own topics: others cannot take
 /// that, however many they are. What the floors leave is for whoever comes first. So a client that asks for no more than
 /// its floor is never refused for what others hold, and nobody can take a whole pool.
-///
-/// Who adds a level to the topic tree is charged for it until what it added it for is gone, even if others use it by then.
 ///
 /// Invariant: a pool's `kept` is the sum of what all places for sessions, lent or not, and the board have not taken of
 /// their floors.
@@ -48,7 +40,9 @@ struct Shares: BitwiseCopyable {
     var boardFloor = 0
     var boardHeld = 0
   }
-  private var pools = InlineArray<6, Pool>(repeating: Pool())
+  private var pools = InlineArray<3, Pool>(repeating: Pool())
+  /// Of the pools whose entries have many users.
+  var joint: JointShares
   /// Messages that are left for what the board has to say, and one more, as a message is stored before the one that it
   /// replaces goes. Every message that is stored asks.
   private(set) var messagesKeptForBoard = 0
@@ -56,10 +50,8 @@ struct Shares: BitwiseCopyable {
 
   init(limits: Limits) {
     messagesKeptMost = limits.messagesMax / 4
+    joint = JointShares(limits: limits)
     setFloor(.subscriptions, 4, of: limits.subscriptionsMax, limits)
-    setFloor(.sharedGroups, 1, of: limits.sharedGroupsMax, limits)
-    setFloor(.topicNodes, 8, of: limits.topicNodesMax, limits)
-    setFloor(.topicNameCells, 1, of: limits.topicNameCellsMax, limits)
     setFloor(.retained, 2, of: limits.retainedMax, limits)
     setFloor(.retainedBlocks, 4, of: limits.retainedBlocksMax, limits)
   }
@@ -131,16 +123,6 @@ struct Shares: BitwiseCopyable {
     change(pool, by: -count, of: holder, sessions)
   }
 
-  mutating func take(_ charge: TopicCharge, by holder: Holder, _ sessions: borrowing SessionStore) {
-    take(.topicNodes, Int(charge.nodes), by: holder, sessions)
-    take(.topicNameCells, Int(charge.nameCells), by: holder, sessions)
-  }
-
-  mutating func giveBack(_ charge: TopicCharge, by holder: Holder, _ sessions: borrowing SessionStore) {
-    giveBack(.topicNodes, Int(charge.nodes), by: holder, sessions)
-    giveBack(.topicNameCells, Int(charge.nameCells), by: holder, sessions)
-  }
-
   private mutating func change(
     _ pool: SharedPool, by count: Int, of holder: Holder, _ sessions: borrowing SessionStore
   ) {
@@ -164,5 +146,6 @@ struct Shares: BitwiseCopyable {
       sessions[session].holdings.counts[pool] = 0
       pool += 1
     }
+    joint.end(session, sessions)
   }
 }

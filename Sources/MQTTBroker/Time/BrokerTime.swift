@@ -40,8 +40,8 @@ extension Broker {
     // $SYS has room of its own, in the half of each pool that may be kept: its figures, and a topic for each client.
     let topics = Broker.figureCount + Loads.count + Broker.poolCount + limits.sessionsMax
     shares.keepForBoard(.retained, min(topics, max(0, limits.retainedMax / 2 - shares.kept(.retained))))
-    shares.keepForBoard(.topicNodes, min(limits.sessionsMax, limits.topicNodesMax / 8))
-    shares.keepForBoard(.topicNameCells, min(limits.sessionsMax, limits.topicNameCellsMax / 4))
+    shares.joint.keepForBoard(.topicNodes, min(limits.sessionsMax, limits.topicNodesMax / 8))
+    shares.joint.keepForBoard(.topicNameCells, min(limits.sessionsMax, limits.topicNameCellsMax / 4))
     timers.arm(sysTimer, at: now)
   }
 

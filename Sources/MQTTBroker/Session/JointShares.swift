@@ -1,0 +1,121 @@
+import Bounded
+
+/// Pools whose entries many use at once: a level of the topic tree is there for all whose filters and retained topics lead
+/// through it, a shared group for all its members. So they have no holder to charge.
+enum JointPool: Int {
+  case topicNodes, topicNameCells, sharedGroups
+}
+
+/// What a session's subscriptions and retained messages use of its floors in these pools.
+struct SureUse: BitwiseCopyable {
+  fileprivate var counts = InlineArray<3, UInt16>(repeating: 0)
+}
+
+/// What one subscription or retained message uses of the topic tree: all levels from the root to its topic. Either it has
+/// them in common with others, or its holder's floor has room for each of them, whoever else uses them. Four bytes.
+struct TopicUse: BitwiseCopyable {
+  /// 0: it has them in common. Of the board: how many it has brought to what is in common.
+  var nodes: UInt16 = 0
+  var nameCells: UInt16 = 0
+
+  static var common: TopicUse { TopicUse() }
+}
+
+/// In each of these pools every session is sure of a floor, as in those of `Shares`.
+///
+/// An entry is in common as long as anything counts on its being so; how many of these there are is limited, so that all
+/// floors are left. Only when nothing more may come into common, what a client asks for is taken from its floor: the whole
+/// way, though others may use some of its levels now, as they may leave. So there is never less room than was promised,
+/// whoever goes first.
+///
+/// Invariant: entries in use are at most `common`, what sessions use of their floors, and `left`.
+struct JointShares: BitwiseCopyable {
+  private struct Pool: BitwiseCopyable {
+    var capacity = 0
+    var floor = 0
+    /// Entries that something counts on in common.
+    var common = 0
+    /// Of floors of sessions that have ended: what is retained stays.
+    var left = 0
+    var boardFloor = 0
+    var boardHeld = 0
+
+    var keptForBoard: Int { max(0, boardFloor - boardHeld) }
+    var taken: Int { common + left + keptForBoard }
+  }
+  private var pools = InlineArray<3, Pool>(repeating: Pool())
+
+  init(limits: Limits) {
+    set(.topicNodes, limits.topicNodesMax, floor: min(8, limits.topicNodesMax / (3 * limits.sessionsMax)))
+    set(.topicNameCells, limits.topicNameCellsMax, floor: min(1, limits.topicNameCellsMax / (2 * limits.sessionsMax)))
+    set(.sharedGroups, limits.sharedGroupsMax, floor: min(1, limits.sharedGroupsMax / (2 * limits.sessionsMax)))
+  }
+
+  private mutating func set(_ pool: JointPool, _ capacity: Int, floor: Int) {
+    pools[pool.rawValue].capacity = capacity
+    pools[pool.rawValue].floor = floor
+  }
+
+  func floor(_ pool: JointPool) -> Int { pools[pool.rawValue].floor }
+  func common(_ pool: JointPool) -> Int { pools[pool.rawValue].common }
+  /// What the board has brought to it.
+  func held(_ pool: JointPool) -> Int { pools[pool.rawValue].boardHeld }
+  func left(_ pool: JointPool) -> Int { pools[pool.rawValue].left }
+  func sure(_ pool: JointPool, by session: Handle<Session>, _ sessions: borrowing SessionStore) -> Int {
+    Int(sessions[session].sureUse.counts[pool.rawValue])
+  }
+
+  /// The board is sure of so many more than it has.
+  mutating func keepForBoard(_ pool: JointPool, _ count: Int) { pools[pool.rawValue].boardFloor += count }
+
+  // MARK: Whether there is room
+
+  /// Whether `count` more may be in common.
+  func mayBeCommon(_ pool: JointPool, _ count: Int, by holder: Holder, _ sessions: borrowing SessionStore) -> Bool {
+    let pool = pools[pool.rawValue]
+    return count == 0 || holder == .board || pool.taken + count + pool.floor * sessions.gauge.capacity <= pool.capacity
+  }
+
+  /// Whether the holder's floor has room for `count` more. The board goes before all, and the floors of clients that are here
+  /// before those of clients that are away or may come.
+  /// - Parameter free: how many are free when it has them.
+  func isSure(
+    _ pool: JointPool, _ count: Int, by holder: Holder, free: Int, _ sessions: borrowing SessionStore
+  ) -> Bool {
+    guard count > 0 else { return true }
+    guard holder != .board, sessions.isLent(holder.session) else { return false }
+    let held = sure(pool, by: holder.session, sessions)
+    let pool = pools[pool.rawValue]
+    let others = max(0, sessions.connectedCount - 1)
+    return held + count <= pool.floor && free >= pool.keptForBoard + pool.floor * others
+  }
+
+  // MARK: What is in use
+
+  mutating func addCommon(_ pool: JointPool, _ count: Int) { pools[pool.rawValue].common += count }
+
+  /// The holder uses `count` more of its floor; less than 0: so many less.
+  mutating func change(
+    _ pool: JointPool, by count: Int, of holder: Holder, _ sessions: borrowing SessionStore
+  ) {
+    if holder == .board {
+      pools[pool.rawValue].boardHeld += count
+    } else if sessions.isLent(holder.session) {
+      // 4095 sessions later a handle names another one in the same place.
+      let after = max(0, sure(pool, by: holder.session, sessions) + count)
+      sessions[holder.session].sureUse.counts[pool.rawValue] = UInt16(after)
+    } else {
+      pools[pool.rawValue].left = max(0, pools[pool.rawValue].left + count)
+    }
+  }
+
+  /// The session ends: what it leaves behind is nobody's, and its floors are the next one's.
+  mutating func end(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
+    var pool = 0
+    while pool < pools.count {
+      pools[pool].left += Int(sessions[session].sureUse.counts[pool])
+      sessions[session].sureUse.counts[pool] = 0
+      pool += 1
+    }
+  }
+}
