@@ -106,6 +106,11 @@ final class FairnessDay: SimulatedDay {
         turns += 1
         if turns == 10_000 { fail("a deadline stays") }
       }
+      // What $SYS tells goes on a millisecond later.
+      while world.gateway.broker.sys.next > 0, failure == nil {
+        world.board.now = world.now.adding(milliseconds: 1)
+        turn()
+      }
       if world.now >= end { return }
     }
   }

@@ -30,10 +30,13 @@ extension FairnessDay {
     }
   }
 
-  /// Whether all that waits for somebody who is away is sure. Of blocks it is a share of what retained messages leave.
+  /// Whether all that waits for somebody who is away is sure. Of blocks it is a share of what retained messages leave, and what
+  /// is kept for those and for the board.
   private func watchShare(of resident: Resident) {
     guard resident.client == nil else { return }
-    let left = limits.blockCount - world.gateway.broker.retained.blockCount - limits.blocksKeptForRetained
+    let ofBoard = world.gateway.broker.shares.messagesKeptForBoard * RetainedStore.blocksPerOwn
+    let kept = max(limits.blocksKeptForRetained, min(limits.blockCount / 4, ofBoard))
+    let left = max(0, limits.blockCount - world.gateway.broker.retained.blockCount - kept)
     let unitCount = min(share.unitCount, share.unitCount * left / limits.blockCount)
     if resident.promises.count > share.messageCount || resident.promises.reduce(0, { $0 + $1.units }) > unitCount {
       resident.isOverShare = true
