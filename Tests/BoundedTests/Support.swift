@@ -6,9 +6,8 @@ let modelCapacities = [1, 2, 3, 64]
 
 /// Lends a mapped, zeroed region for the length of `body`.
 func withReservation(_ byteCount: Int = 1 << 18, _ body: (inout Reservation) throws -> Void) rethrows {
-  let region = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: Reservation.alignment)
+  let region = UnsafeMutableRawBufferPointer.zeroed(byteCount)
   defer { region.deallocate() }
-  region.initializeMemory(as: UInt8.self, repeating: 0)
   var reservation = Reservation(region: region)
   try body(&reservation)
 }

@@ -35,8 +35,7 @@ final class World {
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     var plan = Reservation.counting()
     Gateway<ModelBoard>.count(settings, limits: limits, handlerLimits: handlerLimits, in: &plan)
-    region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
-    region.initializeMemory(as: UInt8.self, repeating: 0)
+    region = .zeroed(plan.byteCount)
     var reservation = Reservation(region: region)
     board = ModelBoard(
       lineCount: settings.outputs.count + settings.inputs.count + settings.counters.count,

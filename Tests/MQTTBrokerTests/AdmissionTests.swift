@@ -20,8 +20,7 @@ import Testing
       change(&limits)
       var plan = Reservation.counting()
       _ = Admission(limits, serialCount: serialCount, in: &plan)
-      region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
-      region.initializeMemory(as: UInt8.self, repeating: 0)
+      region = .zeroed(plan.byteCount)
       var reservation = Reservation(region: region)
       admission = Admission(limits, serialCount: serialCount, in: &reservation)
     }

@@ -116,14 +116,16 @@ extension Audit {
       check(shares.common(pool) == common, "\(pool): \(common) in common, not \(shares.common(pool))")
       check(shares.left(pool) == left[raw], "\(pool): \(left[raw]) left behind, not \(shares.left(pool))")
       check(shares.held(pool) == boards[raw], "\(pool): \(boards[raw]) of the board, not \(shares.held(pool))")
-      var sureOfAll = 0
+      var (sureOfAll, here) = (0, 0)
       for index in 0..<broker.limits.sessionsMax {
         guard let session = broker.sessions.handle(at: index) else { continue }
         let count = shares.sure(pool, by: session, broker.sessions)
         check(count == sure[index]?[raw] ?? 0, "session \(index): \(count) of its floor in \(pool)")
         check(count <= shares.floor(pool), "session \(index): beyond its floor in \(pool)")
         sureOfAll += count
+        if !broker.sessions[session].connection.isNull { here += count }
       }
+      check(shares.here(pool) == here, "\(pool): \(here) of those who are here, not \(shares.here(pool))")
       check(used[raw] <= common + sureOfAll + left[raw], "\(pool): \(used[raw]) in use, more than is accounted for")
     }
   }

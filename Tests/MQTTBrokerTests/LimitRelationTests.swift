@@ -181,9 +181,8 @@ import Testing
   /// What the relations promise: one packet of the largest size finds blocks and chunks in an empty broker.
   @Test func largestPacketFits() {
     let limits = Limits()
-    let region = UnsafeMutableRawBufferPointer.allocate(byteCount: 4 << 20, alignment: Reservation.alignment)
+    let region = UnsafeMutableRawBufferPointer.zeroed(4 << 20)
     defer { region.deallocate() }
-    region.initializeMemory(as: UInt8.self, repeating: 0)
     var reservation = Reservation(region: region)
     do {
       let blocks = BlockPool(

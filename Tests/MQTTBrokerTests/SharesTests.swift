@@ -91,7 +91,7 @@ struct SharesTests {
     let floor = hoard.floor(world.broker.shares)
     world.connect("guest", version, cleanStart: true)
     world.connect("hoarder", version, cleanStart: true)
-    for round in 0..<100 {
+    for round in 0..<40 {
       // What it has brought, the guest uses too.
       let maker = "m\(round)"
       world.connect(maker, version, cleanStart: true)
@@ -100,7 +100,7 @@ struct SharesTests {
         _ = hoard.takes(world, "guest", index, of: maker)
       }
       world.lose(maker)
-      if round == 20 {
+      if round == 10 {
         var index = 0
         while hoard.takes(world, "hoarder", index) { index += 1 }
       }

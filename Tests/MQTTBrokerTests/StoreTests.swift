@@ -273,9 +273,8 @@ import Testing
   @Test func positionsDoNotFall() {
     var reservation = Reservation.counting()
     _ = AckGate(capacity: 3, chunkBytes: 128, in: &reservation)
-    let region = UnsafeMutableRawBufferPointer.allocate(byteCount: reservation.byteCount, alignment: 64)
+    let region = UnsafeMutableRawBufferPointer.zeroed(reservation.byteCount)
     defer { region.deallocate() }
-    region.initializeMemory(as: UInt8.self, repeating: 0)
     reservation = Reservation(region: region)
     var gate = AckGate(capacity: 3, chunkBytes: 128, in: &reservation)
     var acks = LinkAcks()

@@ -25,8 +25,7 @@ struct TopicTreeTests {
     let limits = Limits()
     var counting = Reservation.counting()
     _ = TopicTree(limits: limits, key: key, in: &counting)
-    let region = UnsafeMutableRawBufferPointer.allocate(byteCount: counting.byteCount, alignment: 64)
-    region.initializeMemory(as: UInt8.self, repeating: 0)
+    let region = UnsafeMutableRawBufferPointer.zeroed(counting.byteCount)
     defer { region.deallocate() }
     var reservation = Reservation(region: region)
     var tree = TopicTree(limits: limits, key: key, in: &reservation)

@@ -108,6 +108,7 @@ extension Broker {
     _ connect: Connect, to session: Handle<Session>, isResumed: Bool, _ will: Handle<Message>, _ answer: ConnAck,
     on id: ConnectionID, at now: Instant
   ) {
+    shares.joint.change(session, isHere: true, sessions)
     sessions.connect(
       session, on: id, version: connect.version,
       expirySeconds: min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax)),
@@ -257,6 +258,7 @@ extension Broker {
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
   @_optimize(size) mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
+    shares.joint.change(session, isHere: false, sessions)
     sessions.disconnect(session, at: now)
     holders.grew(session, sessions.address(session))
     if !publishesWill { dropWill(session) }

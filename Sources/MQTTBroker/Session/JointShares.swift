@@ -35,6 +35,8 @@ struct JointShares: BitwiseCopyable {
     var floor = 0
     /// Entries that something counts on in common.
     var common = 0
+    /// What sessions whose client is here use of their floors.
+    var here = 0
     /// Of floors of sessions that have ended: what is retained stays.
     var left = 0
     var boardFloor = 0
@@ -60,6 +62,7 @@ struct JointShares: BitwiseCopyable {
   func common(_ pool: JointPool) -> Int { pools[pool.rawValue].common }
   /// What the board has brought to it.
   func held(_ pool: JointPool) -> Int { pools[pool.rawValue].boardHeld }
+  func here(_ pool: JointPool) -> Int { pools[pool.rawValue].here }
   func left(_ pool: JointPool) -> Int { pools[pool.rawValue].left }
   func sure(_ pool: JointPool, by session: Handle<Session>, _ sessions: borrowing SessionStore) -> Int {
     Int(sessions[session].sureUse.counts[pool.rawValue])
@@ -86,8 +89,10 @@ struct JointShares: BitwiseCopyable {
     guard holder != .board, sessions.isLent(holder.session) else { return false }
     let held = sure(pool, by: holder.session, sessions)
     let pool = pools[pool.rawValue]
-    let others = max(0, sessions.connectedCount - 1)
-    return held + count <= pool.floor && free >= pool.keptForBoard + pool.floor * others
+    guard held + count <= pool.floor else { return false }
+    // What those who are here, and this one when it has got it, may still take.
+    let isHere = !sessions[holder.session].connection.isNull
+    return free >= pool.keptForBoard + pool.floor * sessions.connectedCount - pool.here - (isHere ? count : 0)
   }
 
   // MARK: What is in use
@@ -102,14 +107,26 @@ struct JointShares: BitwiseCopyable {
       pools[pool.rawValue].boardHeld += count
     } else if sessions.isLent(holder.session) {
       // 4095 sessions later a handle names another one in the same place.
-      let after = max(0, sure(pool, by: holder.session, sessions) + count)
+      let before = sure(pool, by: holder.session, sessions)
+      let after = max(0, before + count)
       sessions[holder.session].sureUse.counts[pool.rawValue] = UInt16(after)
+      if !sessions[holder.session].connection.isNull { pools[pool.rawValue].here += after - before }
     } else {
       pools[pool.rawValue].left = max(0, pools[pool.rawValue].left + count)
     }
   }
 
-  /// The session ends: what it leaves behind is nobody's, and its floors are the next one's.
+  /// The session's client has come, or goes.
+  mutating func change(_ session: Handle<Session>, isHere: Bool, _ sessions: borrowing SessionStore) {
+    var pool = 0
+    while pool < pools.count {
+      let count = Int(sessions[session].sureUse.counts[pool])
+      pools[pool].here += isHere ? count : -count
+      pool += 1
+    }
+  }
+
+  /// The session, whose client is not here, ends: what it leaves behind is nobody's, and its floors are the next one's.
   mutating func end(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
     var pool = 0
     while pool < pools.count {
