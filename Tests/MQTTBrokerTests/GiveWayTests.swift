@@ -46,7 +46,7 @@ struct GiveWayTests {
     world.connect("p5", .v5)
     world.connect("p4", .v311)
     let payload = String(repeating: "x", count: payloadByteCount)
-    for index in 0..<1000 / (1 + payloadByteCount / 3000) {
+    for index in 0..<500 / (1 + payloadByteCount / 3000) {
       let name = index % 2 == 0 ? "p5" : "p4"
       let qos = UInt8(1 + index / 2 % 2)
       world.send(

@@ -133,7 +133,7 @@ struct SharesTests {
   @Test(arguments: Hoard.allCases) func whatIsGivenBackIsThereAgain(hoard: Hoard) {
     let world = World(limits: hoard.limits)
     var counts: [Int] = []
-    for _ in 0..<3 {
+    for _ in 0..<2 {
       world.connect("h", cleanStart: true)
       var index = 0
       while hoard.takes(world, "h", index) { index += 1 }

@@ -8,7 +8,7 @@ import Testing
   @Test func everySeedHolds() {
     var totals = (events: 0, packets: 0, messages: 0)
     var load = SimulationLoad()
-    SimulationRun("MQTTBroker", steps: 1000).play(Simulation.self) { simulation in
+    SimulationRun("MQTTBroker", steps: 700).play(Simulation.self) { simulation in
       if simulation.failure == nil { simulation.finish() }
       totals.events += simulation.eventCount
       totals.packets += simulation.packetCount
