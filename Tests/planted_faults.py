@@ -155,9 +155,16 @@ FAULTS = [
     Fault(
         "will-room",
         "MQTTBroker/Session/BrokerWill.swift",
-        "      makeRoom(for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, at: now)\n",
-        "",
+        "        for: message, keepingFree: keepingFree, keepingMessages: keepingMessages, sparesShares: !isSmall, at: now)\n",
+        "        for: message, keepingFree: keepingFree, keepingMessages: 2 * limits.messagesMax, at: now)\n",
         "unfair: a client is refused for its Will while others hold what can give way",
+    ),
+    Fault(
+        "common-levels",
+        "MQTTBroker/Routing/TopicTree.swift",
+        "      guard nodes[node].commonCount == 1 else { return }\n",
+        "      guard nodes[node].commonCount == 2 else { return }\n",
+        "wrong count: levels that many use in common are not counted",
     ),
     Fault(
         "outbox-floor",
