@@ -148,8 +148,8 @@ FAULTS = [
     Fault(
         "floors",
         "MQTTBroker/Session/Shares.swift",
-        "max(0, kept(pool) + returned - ofFloor - newcomers)",
-        "0 * (kept(pool) + returned - ofFloor - newcomers)",
+        "max(0, kept(pool) + returned - ofFloor)",
+        "0 * (kept(pool) + returned - ofFloor)",
         "missing bound: one client takes what others are sure of",
     ),
     Fault(
@@ -161,9 +161,9 @@ FAULTS = [
     ),
     Fault(
         "common-levels",
-        "MQTTBroker/Routing/TopicTree.swift",
-        "      guard nodes[node].commonCount == 1 else { return }\n",
-        "      guard nodes[node].commonCount == 2 else { return }\n",
+        "MQTTBroker/Routing/TopicTreeShares.swift",
+        "      guard countCommon(node, 1) == 1 else { return }\n",
+        "      guard countCommon(node, 1) == 2 else { return }\n",
         "wrong count: levels that many use in common are not counted",
     ),
     Fault(

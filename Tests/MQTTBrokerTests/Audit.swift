@@ -61,10 +61,6 @@ struct Audit {
       incoming(broker, handle, index)
       if !session.will.isNull { own(broker, session.will, "\(name): Will") }
     }
-    let connected = (0..<broker.limits.sessionsMax).count {
-      broker.sessions.handle(at: $0).map { !broker.sessions[$0].connection.isNull } ?? false
-    }
-    check(broker.sessions.connectedCount == connected, "sessions whose client is here")
     check(broker.sessions.index.count == broker.sessions.gauge.used, "session index")
     check(isDeliveryListed.count { $0 } == broker.deliveries.gauge.used, "deliveries lent, but in no session")
     check(clientIDCells == broker.sessions.clientIDs.gauge.used, "cells of client identifiers")

@@ -32,13 +32,19 @@ extension Audit {
     for raw in held.indices {
       let pool = SharedPool(rawValue: raw)!
       let floor = broker.shares.floor(pool)
+      var owed = 0
       var kept = (broker.limits.sessionsMax - broker.sessions.gauge.used) * floor
       for index in 0..<broker.limits.sessionsMax {
         guard let session = broker.sessions.handle(at: index) else { continue }
         let count = held[raw][index] ?? 0
         check(broker.shares.held(pool, by: session, broker.sessions) == count, "session \(index): its \(pool)")
         kept += max(0, floor - count)
+        if broker.shares.isAssured(pool, .session(session), broker.sessions) {
+          check(!broker.sessions[session].connection.isNull, "session \(index) is away, and assured of \(pool)")
+          owed += max(0, floor - count)
+        }
       }
+      check(broker.shares.owed(pool) == owed, "\(pool): \(owed) owed, not \(broker.shares.owed(pool))")
       kept += broker.shares.keptForBoard(pool)
       check(broker.shares.kept(pool) == kept, "\(pool): \(kept) to keep, not \(broker.shares.kept(pool))")
     }
@@ -116,16 +122,16 @@ extension Audit {
       check(shares.common(pool) == common, "\(pool): \(common) in common, not \(shares.common(pool))")
       check(shares.left(pool) == left[raw], "\(pool): \(left[raw]) left behind, not \(shares.left(pool))")
       check(shares.held(pool) == boards[raw], "\(pool): \(boards[raw]) of the board, not \(shares.held(pool))")
-      var (sureOfAll, here) = (0, 0)
+      var (sureOfAll, owed) = (0, 0)
       for index in 0..<broker.limits.sessionsMax {
         guard let session = broker.sessions.handle(at: index) else { continue }
         let count = shares.sure(pool, by: session, broker.sessions)
         check(count == sure[index]?[raw] ?? 0, "session \(index): \(count) of its floor in \(pool)")
         check(count <= shares.floor(pool), "session \(index): beyond its floor in \(pool)")
         sureOfAll += count
-        if !broker.sessions[session].connection.isNull { here += count }
+        if shares.isAssured(pool, session, broker.sessions) { owed += shares.floor(pool) - count }
       }
-      check(shares.here(pool) == here, "\(pool): \(here) of those who are here, not \(shares.here(pool))")
+      check(shares.owed(pool) == owed, "\(pool): \(owed) owed, not \(shares.owed(pool))")
       check(used[raw] <= common + sureOfAll + left[raw], "\(pool): \(used[raw]) in use, more than is accounted for")
     }
   }

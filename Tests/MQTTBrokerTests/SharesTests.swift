@@ -125,6 +125,11 @@ struct SharesTests {
       world.lose(name)
     }
     #expect(world.pool("retained").refused > 0)
+    // Others that come now have no room left, and take none of what was promised before.
+    for index in 0..<20 {
+      world.connect("late\(index)")
+      #expect(!Hoard.retained.takes(world, "late\(index)", 0))
+    }
     for index in 0..<world.broker.shares.floor(.retained) { #expect(Hoard.retained.takes(world, "home", index)) }
     world.audit()
   }

@@ -178,93 +178,22 @@ struct TopicTree: ~Copyable {
     return node
   }
 
-  /// The same for an entry of the holder's, and what it may use there. Throws, and counts, what there is no room of. The
-  /// caller hangs the entry on it and calls `take`, or prunes it.
-  mutating func intern(
-    _ topic: Bytes, by holder: Holder, _ shares: JointShares, _ sessions: borrowing SessionStore
-  ) throws(Limit) -> (node: Handle<TopicNode>, use: TopicUse) {
-    let nodesRefused = nodes.gauge.refused
-    guard let node = intern(topic) else { throw nodes.gauge.refused == nodesRefused ? .topicNameCells : .topicNodes }
-    let (all, new) = way(to: node)
-    let nodesInCommon = shares.mayBeCommon(.topicNodes, Int(new.nodes), by: holder, sessions)
-    if nodesInCommon, shares.mayBeCommon(.topicNameCells, Int(new.nameCells), by: holder, sessions) {
-      return (node, holder == .board ? new : .common)
-    }
-    let nodesAreSure = shares.isSure(
-      .topicNodes, Int(all.nodes), by: holder, free: nodes.gauge.free, sessions)
-    if nodesAreSure,
-      shares.isSure(.topicNameCells, Int(all.nameCells), by: holder, free: names.gauge.free, sessions)
-    {
-      return (node, all)
-    }
-    prune(node)
-    if nodesInCommon || nodesAreSure {
-      names.gauge.refused &+= 1
-      throw .topicNameCells
-    }
-    nodes.gauge.refused &+= 1
-    throw .topicNodes
+  /// One entry in common more, or less, counts on `node`: how many do now.
+  @inline(__always) func countCommon(_ node: Handle<TopicNode>, _ change: Int) -> UInt32 {
+    nodes[node].commonCount = UInt32(Int(nodes[node].commonCount) + change)
+    return nodes[node].commonCount
   }
 
-  /// The levels down to `node`, and those of them that are not in common.
-  private func way(to node: Handle<TopicNode>) -> (all: TopicUse, new: TopicUse) {
-    var (all, new) = (TopicUse(), TopicUse())
-    var node = node
-    while node != rootHandle {
-      let cells = UInt16(cellCount(node))
-      all.nodes += 1
-      all.nameCells += cells
-      if nodes[node].commonCount == 0 {
-        new.nodes += 1
-        new.nameCells += cells
-      }
-      node = nodes[node].parent
-    }
-    return (all, new)
-  }
-
+  /// Cells of its name.
   func cellCount(_ node: Handle<TopicNode>) -> Int {
     let rest = nodes[node].nameRest
     return rest.isNull ? 0 : names.blockCount(for: rest.byteCount)
   }
 
-  /// An entry of the holder's hangs on `node` from now on.
-  mutating func take(
-    _ node: Handle<TopicNode>, _ use: TopicUse, by holder: Holder, _ shares: inout JointShares,
-    _ sessions: borrowing SessionStore
-  ) {
-    shares.change(.topicNodes, by: Int(use.nodes), of: holder, sessions)
-    shares.change(.topicNameCells, by: Int(use.nameCells), of: holder, sessions)
-    if use.nodes == 0 || holder == .board { takeInCommon(node, &shares) }
-  }
-
-  /// It does not any more. The caller prunes afterwards.
-  mutating func giveBack(
-    _ node: Handle<TopicNode>, _ use: TopicUse, by holder: Holder, _ shares: inout JointShares,
-    _ sessions: borrowing SessionStore
-  ) {
-    shares.change(.topicNodes, by: -Int(use.nodes), of: holder, sessions)
-    shares.change(.topicNameCells, by: -Int(use.nameCells), of: holder, sessions)
-    guard use.nodes == 0 || holder == .board else { return }
-    var node = node
-    while node != rootHandle {
-      nodes[node].commonCount -= 1
-      guard nodes[node].commonCount == 0 else { return }
-      shares.addCommon(.topicNodes, -1)
-      shares.addCommon(.topicNameCells, -cellCount(node))
-      node = nodes[node].parent
-    }
-  }
-
-  mutating func takeInCommon(_ node: Handle<TopicNode>, _ shares: inout JointShares) {
-    var node = node
-    while node != rootHandle {
-      nodes[node].commonCount += 1
-      guard nodes[node].commonCount == 1 else { return }
-      shares.addCommon(.topicNodes, 1)
-      shares.addCommon(.topicNameCells, cellCount(node))
-      node = nodes[node].parent
-    }
+  /// Nothing was to be had, of nodes or else of cells for their names.
+  mutating func countRefused(isOfNodes: Bool) -> Limit {
+    if isOfNodes { nodes.gauge.refused &+= 1 } else { names.gauge.refused &+= 1 }
+    return isOfNodes ? .topicNodes : .topicNameCells
   }
 
   /// Removes `node` and the levels above it as far as nothing hangs on them.

@@ -108,7 +108,10 @@ extension Broker {
     _ connect: Connect, to session: Handle<Session>, isResumed: Bool, _ will: Handle<Message>, _ answer: ConnAck,
     on id: ConnectionID, at now: Instant
   ) {
-    shares.joint.change(session, isHere: true, sessions)
+    shares.come(
+      session,
+      free: [subscriptions.gauge.free, retained.gauge.free, limits.retainedBlocksMax - retained.blockCount],
+      inCommon: [topics.gauge.free, topics.namesGauge.free, subscriptions.groupNames.gauge.free], sessions)
     sessions.connect(
       session, on: id, version: connect.version,
       expirySeconds: min(connect.sessionExpirySeconds, UInt32(limits.sessionExpirySecondsMax)),
@@ -258,7 +261,7 @@ extension Broker {
 
   /// The session's connection is gone: the Will is due now, later or never; the session waits or ends.
   @_optimize(size) mutating func connectionLost(_ session: Handle<Session>, publishesWill: Bool, at now: Instant) {
-    shares.joint.change(session, isHere: false, sessions)
+    shares.go(session, sessions)
     sessions.disconnect(session, at: now)
     holders.grew(session, sessions.address(session))
     if !publishesWill { dropWill(session) }

@@ -9,6 +9,8 @@ enum JointPool: Int {
 /// What a session's subscriptions and retained messages use of its floors in these pools.
 struct SureUse: BitwiseCopyable {
   fileprivate var counts = InlineArray<3, UInt16>(repeating: 0)
+  /// As in `Holdings`.
+  fileprivate var assured: UInt8 = 0
 }
 
 /// What one subscription or retained message uses of the topic tree: all levels from the root to its topic. Either it has
@@ -35,8 +37,8 @@ struct JointShares: BitwiseCopyable {
     var floor = 0
     /// Entries that something counts on in common.
     var common = 0
-    /// What sessions whose client is here use of their floors.
-    var here = 0
+    /// What is left for the sessions that are assured of it.
+    var owed = 0
     /// Of floors of sessions that have ended: what is retained stays.
     var left = 0
     var boardFloor = 0
@@ -62,7 +64,7 @@ struct JointShares: BitwiseCopyable {
   func common(_ pool: JointPool) -> Int { pools[pool.rawValue].common }
   /// What the board has brought to it.
   func held(_ pool: JointPool) -> Int { pools[pool.rawValue].boardHeld }
-  func here(_ pool: JointPool) -> Int { pools[pool.rawValue].here }
+  func owed(_ pool: JointPool) -> Int { pools[pool.rawValue].owed }
   func left(_ pool: JointPool) -> Int { pools[pool.rawValue].left }
   func sure(_ pool: JointPool, by session: Handle<Session>, _ sessions: borrowing SessionStore) -> Int {
     Int(sessions[session].sureUse.counts[pool.rawValue])
@@ -79,8 +81,8 @@ struct JointShares: BitwiseCopyable {
     return count == 0 || holder == .board || pool.taken + count + pool.floor * sessions.gauge.capacity <= pool.capacity
   }
 
-  /// Whether the holder's floor has room for `count` more. The board goes before all, and the floors of clients that are here
-  /// before those of clients that are away or may come.
+  /// Whether the holder's floor has room for `count` more. The board goes before all, and who is assured of its floor before
+  /// others.
   /// - Parameter free: how many are free when it has them.
   func isSure(
     _ pool: JointPool, _ count: Int, by holder: Holder, free: Int, _ sessions: borrowing SessionStore
@@ -88,11 +90,13 @@ struct JointShares: BitwiseCopyable {
     guard count > 0 else { return true }
     guard holder != .board, sessions.isLent(holder.session) else { return false }
     let held = sure(pool, by: holder.session, sessions)
+    let own = isAssured(pool, holder.session, sessions) ? count : 0
     let pool = pools[pool.rawValue]
-    guard held + count <= pool.floor else { return false }
-    // What those who are here, and this one when it has got it, may still take.
-    let isHere = !sessions[holder.session].connection.isNull
-    return free >= pool.keptForBoard + pool.floor * sessions.connectedCount - pool.here - (isHere ? count : 0)
+    return held + count <= pool.floor && free >= pool.keptForBoard + pool.owed - own
+  }
+
+  func isAssured(_ pool: JointPool, _ session: Handle<Session>, _ sessions: borrowing SessionStore) -> Bool {
+    sessions[session].sureUse.assured >> UInt8(pool.rawValue) & 1 != 0
   }
 
   // MARK: What is in use
@@ -110,23 +114,38 @@ struct JointShares: BitwiseCopyable {
       let before = sure(pool, by: holder.session, sessions)
       let after = max(0, before + count)
       sessions[holder.session].sureUse.counts[pool.rawValue] = UInt16(after)
-      if !sessions[holder.session].connection.isNull { pools[pool.rawValue].here += after - before }
+      if isAssured(pool, holder.session, sessions) { pools[pool.rawValue].owed -= after - before }
     } else {
       pools[pool.rawValue].left = max(0, pools[pool.rawValue].left + count)
     }
   }
 
-  /// The session's client has come, or goes.
-  mutating func change(_ session: Handle<Session>, isHere: Bool, _ sessions: borrowing SessionStore) {
-    var pool = 0
-    while pool < pools.count {
-      let count = Int(sessions[session].sureUse.counts[pool])
-      pools[pool].here += isHere ? count : -count
-      pool += 1
+  /// The session's client has come.
+  mutating func come(_ session: Handle<Session>, free: FreePlaces, _ sessions: borrowing SessionStore) {
+    var index = 0
+    while index < pools.count {
+      let untaken = pools[index].floor - Int(sessions[session].sureUse.counts[index])
+      if free[index] >= pools[index].owed + pools[index].keptForBoard + untaken {
+        sessions[session].sureUse.assured |= 1 << UInt8(index)
+        pools[index].owed += untaken
+      }
+      index += 1
     }
   }
 
-  /// The session, whose client is not here, ends: what it leaves behind is nobody's, and its floors are the next one's.
+  /// The session's client goes.
+  mutating func go(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
+    var index = 0
+    while index < pools.count {
+      if isAssured(JointPool(rawValue: index)!, session, sessions) {
+        pools[index].owed -= pools[index].floor - Int(sessions[session].sureUse.counts[index])
+      }
+      index += 1
+    }
+    sessions[session].sureUse.assured = 0
+  }
+
+  /// The session, whose client has gone, ends: what it leaves behind is nobody's, and its floors are the next one's.
   mutating func end(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
     var pool = 0
     while pool < pools.count {

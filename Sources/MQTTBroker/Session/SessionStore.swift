@@ -59,8 +59,6 @@ struct SessionStore: ~Copyable {
   private let clientIDScratch: Scratch  // one that does not lie in one piece
   private let keys: BrokerKeys
   private var assignedCount: UInt64 = 0
-  /// Sessions whose client is here.
-  private(set) var connectedCount = 0
 
   @_optimize(size) init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
@@ -188,7 +186,6 @@ struct SessionStore: ~Copyable {
     will: Handle<Message>, willDelaySeconds: UInt32
   ) {
     precondition(sessions[session].will.isNull)
-    if sessions[session].connection.isNull { connectedCount += 1 }
     sessions[session].connection = id
     sessions[session].version = version
     sessions[session].expirySeconds = expirySeconds
@@ -200,7 +197,6 @@ struct SessionStore: ~Copyable {
 
   /// Its connection is gone; from now on its expiry and the delay of its Will count.
   mutating func disconnect(_ session: Handle<Session>, at now: Instant) {
-    if !sessions[session].connection.isNull { connectedCount -= 1 }
     sessions[session].connection = .null
     sessions[session].window = 0
     sessions[session].lostAt = now

@@ -25,18 +25,28 @@ struct Holder: BitwiseCopyable, Equatable {
 /// What a session holds of these pools.
 struct Holdings: BitwiseCopyable {
   fileprivate var counts = InlineArray<3, UInt32>(repeating: 0)
+  /// A bit for each pool in which what it has not taken of its floor is free for nobody else.
+  fileprivate var assured: UInt8 = 0
 }
+
+/// What is free of each pool, by its raw value.
+typealias FreePlaces = InlineArray<3, Int>
 
 /// In each of these pools every session is sure of a floor, and the board of room for its own topics: others cannot take
 /// that, however many they are. What the floors leave is for whoever comes first. So a client that asks for no more than
 /// its floor is never refused for what others hold, and nobody can take a whole pool.
 ///
+/// What a session leaves behind when it ends is nobody's, while its floor is the next one's. So many that come, take and go
+/// may leave less than all floors. Then those of clients that are here come first, of these whoever was here before: a
+/// client is assured of its floor when it comes, if there is room for it beside the floors of those who are.
+///
 /// Invariant: a pool's `kept` is the sum of what all places for sessions, lent or not, and the board have not taken of
-/// their floors.
+/// their floors; its `owed` is that of the sessions that are assured of them, whose clients are here.
 struct Shares: BitwiseCopyable {
   private struct Pool: BitwiseCopyable {
     var floor = 0
     var kept = 0
+    var owed = 0
     var boardFloor = 0
     var boardHeld = 0
   }
@@ -66,6 +76,8 @@ struct Shares: BitwiseCopyable {
   func floor(_ pool: SharedPool) -> Int { pools[pool.rawValue].floor }
   /// What is kept for floors that are not taken.
   func kept(_ pool: SharedPool) -> Int { pools[pool.rawValue].kept }
+  /// What is left for those who are assured of it.
+  func owed(_ pool: SharedPool) -> Int { pools[pool.rawValue].owed }
   /// What is kept for the board.
   func keptForBoard(_ pool: SharedPool) -> Int {
     max(0, pools[pool.rawValue].boardFloor - pools[pool.rawValue].boardHeld)
@@ -88,8 +100,8 @@ struct Shares: BitwiseCopyable {
   }
 
   /// Whether a holder may take `count` more of a pool in which `free` are free. What the others have not taken of their
-  /// floors stays free; a session's own floor goes before those of sessions that are away or not there yet, and the board
-  /// before all.
+  /// floors stays free; what is within a session's own floor goes before the floors of those that are not assured of theirs,
+  /// and the board before all.
   /// - Parameters:
   ///   - free: with those that are replaced.
   ///   - replaced: how many are given back for these, and by whom.
@@ -100,8 +112,46 @@ struct Shares: BitwiseCopyable {
     guard holder != .board else { return free >= count }
     let returned = untaken(pool, by: other, less: replaced, sessions) - untaken(pool, by: other, sessions)
     let ofFloor = min(count, untaken(pool, by: holder, less: other == holder ? replaced : 0, sessions))
-    let newcomers = count == ofFloor ? floor(pool) * (sessions.gauge.capacity - sessions.connectedCount) : 0
-    return free - count >= max(0, kept(pool) + returned - ofFloor - newcomers)
+    guard count == ofFloor else { return free - count >= max(0, kept(pool) + returned - ofFloor) }
+    var owed = owed(pool) + keptForBoard(pool)
+    if other == .board || isAssured(pool, other, sessions) { owed += returned }
+    if isAssured(pool, holder, sessions) { owed -= ofFloor }
+    return free - count >= max(0, owed)
+  }
+
+  func isAssured(_ pool: SharedPool, _ holder: Holder, _ sessions: borrowing SessionStore) -> Bool {
+    sessions.isLent(holder.session) && sessions[holder.session].holdings.assured >> UInt8(pool.rawValue) & 1 != 0
+  }
+
+  /// The session's client has come.
+  @_optimize(size) mutating func come(
+    _ session: Handle<Session>, free: FreePlaces, inCommon: FreePlaces, _ sessions: borrowing SessionStore
+  ) {
+    var index = 0
+    while index < pools.count {
+      let pool = SharedPool(rawValue: index)!
+      let untaken = untaken(pool, by: .session(session), sessions)
+      if free[index] >= pools[index].owed + keptForBoard(pool) + untaken {
+        sessions[session].holdings.assured |= 1 << UInt8(index)
+        pools[index].owed += untaken
+      }
+      index += 1
+    }
+    joint.come(session, free: inCommon, sessions)
+  }
+
+  /// The session's client goes.
+  @_optimize(size) mutating func go(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
+    var index = 0
+    while index < pools.count {
+      let pool = SharedPool(rawValue: index)!
+      if isAssured(pool, .session(session), sessions) {
+        pools[index].owed -= untaken(pool, by: .session(session), sessions)
+      }
+      index += 1
+    }
+    sessions[session].holdings.assured = 0
+    joint.go(session, sessions)
   }
 
   /// What a holder has not taken of its floor; of a session: if it held so much less.
@@ -127,6 +177,7 @@ struct Shares: BitwiseCopyable {
     _ pool: SharedPool, by count: Int, of holder: Holder, _ sessions: borrowing SessionStore
   ) {
     let before = untaken(pool, by: holder, sessions)
+    let isAssured = isAssured(pool, holder, sessions)
     if holder == .board {
       pools[pool.rawValue].boardHeld += count
       countMessagesForBoard()
@@ -135,10 +186,12 @@ struct Shares: BitwiseCopyable {
       let after = max(0, held(pool, by: holder.session, sessions) + count)
       sessions[holder.session].holdings.counts[pool.rawValue] = UInt32(after)
     }
-    pools[pool.rawValue].kept += untaken(pool, by: holder, sessions) - before
+    let change = untaken(pool, by: holder, sessions) - before
+    pools[pool.rawValue].kept += change
+    if isAssured { pools[pool.rawValue].owed += change }
   }
 
-  /// The session ends: what it leaves behind is nobody's, and its floors are the next one's.
+  /// The session, whose client has gone, ends: what it leaves behind is nobody's, and its floors are the next one's.
   mutating func end(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
     var pool = 0
     while pool < pools.count {
