@@ -24,8 +24,6 @@ struct TapRoutes: BitwiseCopyable {
   var questionCount = 0
   var ruleCount = 0
   var handlerCount = 0
-  /// Of what the broker numbers after them.
-  var homeAssistantCount = 0
 
   subscript(tap: TapID) -> TapRoute {
     var index = tap.index

@@ -34,7 +34,8 @@ import Testing
     try poller.add(near, token: 1, interest: .read)
     #expect(write("x", to: far) == 1)
     for _ in 0..<2 { #expect(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1) }
-    try poller.modify(near, token: 2, interest: [.read, .edgeTriggered])
+    try poller.remove(near)
+    try poller.add(near, token: 2, interest: [.read, .edgeTriggered])
     #expect(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1)
     #expect(poller.event(0).token == 2)
     #expect(poller.wait(timeoutMilliseconds: 0) == 0)

@@ -70,12 +70,11 @@ struct SafeOutputsTests {
     #expect(safe([output("heater", 0)]).isSafe)
   }
 
-  @Test func itIsPatientAndNoLonger() {
+  @Test func itIsPatient() {
     chip.hold(0, consumer: Bytes("old"))
     let before = Clock.now()
     #expect(!safe([output("heater", 0)], patienceMilliseconds: 200).isSafe)
-    let took = Clock.now().since(before) / 1_000_000
-    #expect(took >= 200 && took < 5000)
+    #expect(Clock.now().since(before) >= 200_000_000)
   }
 
   @Test func nothingToDoIsSafe() { #expect(safe([]).isSafe) }

@@ -107,7 +107,7 @@ void clinux_sleep(int64_t nanoseconds);
 
 // Polling
 
-enum { CLINUX_EPOLL_ADD = 1, CLINUX_EPOLL_REMOVE = 2, CLINUX_EPOLL_MODIFY = 3 };
+enum { CLINUX_EPOLL_ADD = 1, CLINUX_EPOLL_REMOVE = 2 };
 enum {
   CLINUX_EPOLL_IN = 0x001,
   CLINUX_EPOLL_PRI = 0x002,

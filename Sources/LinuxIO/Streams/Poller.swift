@@ -56,10 +56,6 @@ public final class Poller {
     count += 1
   }
 
-  public func modify(_ fd: Int32, token: UInt64, interest: Interest) throws(LinuxError) {
-    try check(clinux_epoll_control(self.fd, Int32(CLINUX_EPOLL_MODIFY), fd, interest.rawValue, token))
-  }
-
   /// To be called before `fd` is closed. Events of it that were already taken still stand in `event(_:)`.
   public func remove(_ fd: Int32) throws(LinuxError) {
     try check(clinux_epoll_control(self.fd, Int32(CLINUX_EPOLL_REMOVE), fd, 0, 0))

@@ -192,9 +192,10 @@ extension Broker {
     return gauge
   }
 
+  /// How many rows `pool` has.
   public static var poolCount: Int { 17 }
 
-  /// Name and gauge of each pool, 0..<poolCount.
+  /// Name and gauge of each pool, 0..<poolCount. A row that is missing stops the program in its first round of $SYS.
   @_optimize(size) public func pool(_ index: Int) -> (name: StaticString, gauge: Gauge) {
     switch index {
     case 0: return ("connections", connectionGauge)
@@ -213,7 +214,8 @@ extension Broker {
     case 13: return ("partial_blocks", partials.gauge)
     case 14: return ("topic_alias_clients", outboxes.aliases.gauge)
     case 15: return ("topic_alias_cells", outboxes.aliases.cellsGauge)
-    default: return ("notices", notices.gauge)
+    case 16: return ("notices", notices.gauge)
+    default: preconditionFailure()
     }
   }
 }
