@@ -16,6 +16,9 @@ public import Taps
 /// Files: Gateway (the bracket), Board (what is asked of the board), Origin, TapRoute, Commands (messages on command
 /// topics, questions, answers), CarryOut (lines and levels), GatewayRules, Handlers (an embedding program's),
 /// HomeAssistant (discovery), PublicationStash.
+///
+/// It has more than twenty properties, because the bracket joins that many things: the broker, the board, the tables, what
+/// waits for the end of a call, and a flag for each way in which a call may be under way.
 public final class Gateway<TheBoard: Board> {
   public let board: TheBoard
   public let taps: TapTable

@@ -14,15 +14,17 @@ public import MQTTWire
 ///
 /// - Connection: `Link` (states of a connection), `Outboxes`, `AckGate`; verbs: BrokerInput (bytes in), BrokerAcks,
 ///   `Admission` and BrokerCrowd (before a connection); this file (attach, bytes out, ending)
-/// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`, `Shares` (what each is sure of); verbs: BrokerConnect,
-///   Verdict, BrokerWill
+/// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`, `Shares` (what each is sure of), `JointShares` (the same for what
+///   many use at once); verbs: BrokerConnect, Verdict, BrokerWill
 /// - Routing: `TopicTree`, `RecentMatches`, `SubscriptionStore`, `Receivers`; verbs: BrokerSubscribe, BrokerPublish,
 ///   BrokerRoute (reserve, then commit), Tap, `RepeatedMessages`
 /// - Messages: `MessageStore`, `RetainedStore`, `ExpirySweep`
-/// - Delivery: `DeliveryStore`; verbs: BrokerDeliver (queue to outbox), BrokerGiveWay (who makes room), BrokerReplay
-///   (retained messages)
+/// - Delivery: `DeliveryStore`, `IdentifierStore`; verbs: BrokerDeliver (queue to outbox), BrokerGiveWay (`Holders`: who
+///   makes room), BrokerReplay (retained messages)
 /// - Time: BrokerTime (deadlines), BrokerSys ($SYS), `Loads`, `Work` (the steps of a turn)
-/// - `Limits`, `LimitProblem`, `LimitProfile`, and `LimitHits`, which tells of those that were met
+/// - `Limits`, `LimitProblem`, `LimitProfile`, LimitFollowing (limits that nobody named), and `LimitHits`, which tells of
+///   those that were met
+/// - `BrokerKeys` (the secrets of one start), `Counters` and the notices for the log
 ///
 /// **Durable facts.** What must survive a power cut changes in one function each, so that a journal is a line there:
 ///

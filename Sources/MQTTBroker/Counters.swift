@@ -1,7 +1,9 @@
 public import Bounded
 public import MQTTWire
 
-/// What the broker has done since it started. Published under $SYS.
+/// Counts what the broker has done since it started. Published under $SYS.
+///
+/// It has more than twenty properties: one for each thing that is counted, named where it is counted.
 public struct Counters: BitwiseCopyable, Sendable {
   public internal(set) var connectionsAccepted: UInt64 = 0
   public internal(set) var connectsAccepted: UInt64 = 0

@@ -4,6 +4,8 @@ import Bounded
 /// follow from them are added up by `Reservation`; `problems` says which relations between them do not hold.
 /// They are set under `limits:` in the configuration; a change needs a restart. The defaults are those of
 /// `Profile.board`; `follow` gives those that a configuration does not name what the named ones need.
+///
+/// It has more than twenty properties: one for each capacity, with its reason beside it.
 public struct Limits: Sendable {
   /// No table has more entries than a handle can name.
   public static var entriesMax: Int { Reservation.entriesMax }

@@ -3,6 +3,9 @@ import Gateway
 
 /// A board of plain arrays, with a clock of its own: lines that do as they are told or fail, drivers that refuse or hang,
 /// and a log of everything that changed.
+///
+/// It has more than twenty properties: an array for each fact of the lines and drivers, how tests make them fail, and a
+/// record of each call that the gateway makes.
 final class ModelBoard: Board {
   enum Place: Equatable {
     case line(Int)

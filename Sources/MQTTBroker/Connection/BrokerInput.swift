@@ -178,7 +178,7 @@ extension Broker {
 
   // MARK: The turn
 
-  /// A turn of the loop begins. Call `resume` next.
+  /// Begins a turn of the loop. Next, call `takePaused`, and `receive` for the connection that it names.
   public mutating func beginTurn() { work.begin() }
 
   /// Whether more input may be taken in this turn.

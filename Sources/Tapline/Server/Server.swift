@@ -22,10 +22,11 @@ import Taps
 /// whatever may block has a thread of its own, up to one for each device (docs/architecture.md, Threads).
 /// Everything is made in `init`; from READY on the loop allocates nothing.
 ///
-/// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams and who
-/// speaks on them), ServerConnections, ServerListeners, ServerSerial, ServerHandlers (the embedding program's), ServerLines (lines),
-/// ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels and LEDs), ServerState (the state file),
-/// ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks of the kernel is `KernelBoard`'s.
+/// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams), Speaker (who
+/// speaks on them), ServerConnections, ServerListeners, ServerSerial and SerialPort (serial lines), ServerHandlers (the
+/// embedding program's), ServerLines (lines), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels and
+/// LEDs), ServerState and StateKeeper (the state file), ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What
+/// the gateway asks of the kernel is `KernelBoard`'s.
 public final class Server {
   let configuration: Configuration
   let log: Log

@@ -54,7 +54,7 @@ extension Server {
     if passed.leftCount > 0 {
       log.write(
         .warning, .server,
-        "tapline: the socket unit listens where no listener of the configuration does: nobody is served there")
+        "tapline: the socket unit passes a socket that no listener in the configuration names; ignoring it")
     }
   }
 

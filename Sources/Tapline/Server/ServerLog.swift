@@ -11,7 +11,7 @@ import Taps
 extension Server {
   // MARK: Clients
 
-  /// In the broker's turn. Who comes and goes is for `mqtt: info`; whom the broker sends away, for everybody.
+  /// Logs connects and disconnects at `info`, and disconnections by the broker at `notice`. Runs in the broker's turn.
   func tell(_ presence: Presence) {
     tellOfLease(presence)
     let priority: Log.Priority =

@@ -14,6 +14,9 @@ public enum CounterAnswer: BitwiseCopyable {
 /// Pulses are counted by the kernel's numbers of the edges, not by the edges that arrive: those that a full queue
 /// dropped count too. For each batch of edges the owner calls `advance` to the time of an edge until nil, then
 /// `edgeReceived`, edge after edge; then `advance` to now until nil.
+///
+/// It has more than twenty properties: its topics, its settings, what is counted, and what was published of the total and of
+/// the rate. The parts with a life of their own are types (`Debounce`, `EdgeNumbers`, `RateWindow`, `FaultReport`).
 public struct CounterTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// The line was not requested yet.

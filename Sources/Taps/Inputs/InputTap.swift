@@ -8,6 +8,9 @@ public import Bounded
 /// For each batch of edges the owner calls `advance` to the time of an edge until nil, then `edgeReceived`, edge
 /// after edge; then `advance` to now until nil; then, if `levelIsDue`, it reads the level and tells it by
 /// `levelRead`. An edge that comes after that may be older than the level; it is then no loss.
+///
+/// It has more than twenty properties, because a level is known from three sources (edges, reads, delays), each with its own
+/// doubt and deadline. Debouncing, numbering and presses are types of their own (`Debounce`, `EdgeNumbers`, `ButtonEvents`).
 public struct InputTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// The level is not known yet.

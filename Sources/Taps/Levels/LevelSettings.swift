@@ -8,7 +8,7 @@ public enum LevelTarget: Sendable, Equatable {
   /// A channel of the PWM chip whose device has this name, such as `1f00098000.pwm`: chips' numbers move between
   /// kernels.
   case pwm(chip: [UInt8], channel: Int, periodNanoseconds: Int64, isActiveLow: Bool)
-  /// A LED of the kernel, such as `ACT`. `trigger`: who drives it beside us, nobody by default; empty: as it is.
+  /// An LED of the kernel, such as `ACT`. `trigger`: who drives it beside us, nobody by default; empty: as it is.
   case led(name: [UInt8], trigger: [UInt8])
 }
 

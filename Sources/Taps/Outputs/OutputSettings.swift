@@ -14,7 +14,7 @@ public enum OutputInitial: UInt8, BitwiseCopyable, Sendable {
 
 /// What a timed set or a pulse does while the timer of another one runs.
 public enum OutputRetrigger: UInt8, BitwiseCopyable, Sendable {
-  /// The time begins anew.
+  /// The time begins again.
   case retrigger
   /// Nothing, until the first one is over.
   case ignore
@@ -57,7 +57,7 @@ public struct OutputSettings: Sendable {
   public var retrigger = OutputRetrigger.retrigger
   /// The output is switched off when it has been on for this long, whatever commands came in between.
   public var maxOnNanoseconds: Int64 = 0
-  /// How long it stays on, and off, at least. What is not known at start counts from there.
+  /// How long it stays on, and off, at least. If the last change is unknown at start, the time counts from the start.
   public var minOnNanoseconds: Int64 = 0
   public var minOffNanoseconds: Int64 = 0
   /// The level at the end, for `onExit` and for whoever cleans up after a crash.

@@ -8,6 +8,9 @@ import MQTTWire
 ///
 /// It decides nothing about other outputs: commands go to the table (see `OutputTable`), which knows the groups.
 /// A fault does not stop the timers: what they want then is what the line is requested with when it comes back.
+///
+/// It has more than twenty properties: five topics, and the instants and values of five timers that run independently. All
+/// of them end in the level of one line, so they are decided in one place.
 public struct OutputTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// The line was not requested yet.
