@@ -24,7 +24,7 @@ public struct ByteQueue: BitwiseCopyable {
 }
 
 extension ByteQueuePool {
-  /// What a chunk holds, in one word beside it: the place of its bytes that are not yet consumed, or that it is a
+  /// The state of a chunk, in one word beside it: where its bytes lie that are not yet consumed, or a mark that it is a
   /// reference.
   struct ChunkState: BitwiseCopyable {
     var word: UInt32

@@ -1,5 +1,5 @@
-/// Borrowed bytes: where they lie and how many. A view is valid only during the call that receives it. To keep the bytes,
-/// copy them into a pool. Every access is checked, in release builds too.
+/// Borrowed bytes: where they lie and how many. A view is valid only during the call that receives it. To keep the
+/// bytes, copy them into a pool. Every access is checked, in release builds too.
 ///
 /// Invariant: `base` points to at least `count` readable bytes while the view is lent.
 public struct Bytes: BitwiseCopyable, @unchecked Sendable {

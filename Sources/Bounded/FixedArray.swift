@@ -39,7 +39,7 @@ public struct Scratch: ~Copyable {
 
 /// Places for the pieces of one gathered write.
 public struct PartList: ~Copyable {
-  /// What is in them is the last filler's; all of them are zero at first.
+  /// All of them are zero at first; later they hold what was written to them last.
   public let places: UnsafeMutableBufferPointer<Bytes>
 
   public init(count: Int, name: StaticString, in reservation: inout Reservation) {

@@ -1,7 +1,7 @@
-/// A fixed table of short texts for each owner; all rows are empty when an owner is lent. The texts lie in a shared pool of
-/// 64-byte cells, since room for the longest text in every row would mostly be unused. Each owner is sure of one cell for
-/// each of its first rows, and of its part of half of the shared cells. Its further rows are optional: they take neither a
-/// cell that an owner is sure of nor the rest of that half.
+/// A fixed table of short texts for each owner; all rows are empty when an owner is lent. The texts lie in a shared
+/// pool of 64-byte cells, since room for the longest text in every row would mostly be unused. Each owner is sure of
+/// one cell for each of its first rows, and of its part of half of the shared cells. Its further rows are optional:
+/// they take neither a cell that an owner is sure of nor the rest of that half.
 ///
 /// Invariant: an owner's count is the cells of its rows that are not optional; free cells are at least what all owners,
 /// lent or not, are short of their sure ones.

@@ -68,8 +68,8 @@ public struct SourceAddress: BitwiseCopyable, Equatable, Sendable {
 
 /// How fast each address connects, how many connections it has, and how many of these have not said who they are: a
 /// token bucket and two counts an address, in a fixed table. The rate has no effect on loopback addresses, as programs on
-/// the board itself come all at once after a restart. When the table is full, the address without connections whose bucket is
-/// the fullest is forgotten. If it comes back it begins with a full bucket, so it has gained almost nothing.
+/// the board itself come all at once after a restart. When the table is full, the address without connections whose
+/// bucket is the fullest is forgotten. If it comes back it begins with a full bucket, so it has gained almost nothing.
 ///
 /// Invariant: an address has one entry; one with `count` above 0 stays; `pending` is at most `count`.
 public struct SourceTable: ~Copyable {

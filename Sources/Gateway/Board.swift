@@ -25,9 +25,9 @@ public protocol Board: AnyObject {
   ///     people.
   func finishLevels(_ job: (Int) -> LastLevel, ended: (Int, Bool, Bytes) -> Void)
 
-  /// What is kept over a restart has changed.
+  /// The gateway calls this when something that is kept over a restart has changed.
   func stateChanged(at now: Instant)
-  /// What Home Assistant was told of an earlier configuration has been taken back.
+  /// The gateway calls this when an entity of an earlier configuration has been taken back from Home Assistant.
   func forget(announced name: [UInt8], at now: Instant)
   /// Hands a message to a decoupled handler, by its place among all handlers; false when its queue is full.
   func submit(handler: Int, topic: Bytes, payload: Bytes) -> Bool
@@ -47,7 +47,7 @@ public enum LastLevel: BitwiseCopyable {
   case release
 }
 
-/// What people should know of. Bytes are valid during the call.
+/// An event for the log. Bytes are valid during the call.
 public enum GatewayNotice {
   /// A tap does not work; the board tries it again.
   case fault(tap: [UInt8], reason: Bytes)

@@ -3,8 +3,8 @@ import MQTTBroker
 import MQTTWire
 import Taps
 
-/// What commands, rules, timers and the end make of lines and levels. A commanded tap's state waits until it is told: no
-/// number of commands in one call of the broker can lose one.
+/// Carries out on lines and levels what commands, rules, timers and the end ask for. A commanded tap's state waits
+/// until it is told, so no number of commands in one call of the broker can lose one.
 extension Gateway {
   // MARK: Lines
 

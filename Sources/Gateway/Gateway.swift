@@ -17,8 +17,8 @@ public import Taps
 /// topics, questions, answers), CarryOut (lines and levels), GatewayRules, Handlers (an embedding program's),
 /// HomeAssistant (discovery), PublicationStash.
 ///
-/// It has more than twenty properties, because the bracket joins that many things: the broker, the board, the tables, what
-/// waits for the end of a call, and a flag for each way in which a call may be under way.
+/// It has more than twenty properties, because the bracket joins that many things: the broker, the board, the tables,
+/// what waits for the end of a call, and a flag for each way in which a call may be under way.
 public final class Gateway<TheBoard: Board> {
   public let board: TheBoard
   public let taps: TapTable
@@ -41,7 +41,7 @@ public final class Gateway<TheBoard: Board> {
   var history = DiscoveryHistory()
   var isDiscoveryDue = false
 
-  /// Whose doing is what the broker publishes of its own; a client's message names its client itself.
+  /// The origin of what the broker publishes by itself. A client's message names its client.
   var ownOrigin = Origin.board
   /// Flushes every connection that is ready. Called between two publications when `Broker.outboxesFill`; not within a call of
   /// the broker's.
@@ -98,7 +98,7 @@ public final class Gateway<TheBoard: Board> {
     return ownTopics() && addTaps()
   }
 
-  /// What the board says of itself is its own word.
+  /// Tells the broker which topics are the board's own, and whether clients may publish there. False: no room.
   private func ownTopics() -> Bool {
     var hasRoom = true
     let mayOthers = taps.settings.foreignWrites == .allow

@@ -59,7 +59,7 @@ extension Gateway {
   }
 }
 
-/// What announces the board, and the memory in which it is written.
+/// The board's discovery messages, and the memory in which they are written.
 struct DiscoveryRoom: ~Copyable {
   let announced: Discovery?
   let topic: Scratch

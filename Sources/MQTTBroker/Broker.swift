@@ -14,16 +14,16 @@ public import MQTTWire
 ///
 /// - Connection: `Link` (states of a connection), `Outboxes`, `AckGate`; verbs: BrokerInput (bytes in), BrokerAcks,
 ///   `Admission` and BrokerCrowd (before a connection); this file (attach, bytes out, ending)
-/// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`, `Shares` (what each is sure of), `JointShares` (the same for what
-///   many use at once); verbs: BrokerConnect, Verdict, BrokerWill
+/// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`, `Shares` (what each is sure of), `JointShares` (the same for
+///   what many use at once); verbs: BrokerConnect, Verdict, BrokerWill
 /// - Routing: `TopicTree`, `RecentMatches`, `SubscriptionStore`, `Receivers`; verbs: BrokerSubscribe, BrokerPublish,
 ///   BrokerRoute (reserve, then commit), Tap, `RepeatedMessages`
 /// - Messages: `MessageStore`, `RetainedStore`, `ExpirySweep`
-/// - Delivery: `DeliveryStore`, `IdentifierStore`; verbs: BrokerDeliver (queue to outbox), BrokerGiveWay (`Holders`: who
-///   makes room), BrokerReplay (retained messages)
+/// - Delivery: `DeliveryStore`, `IdentifierStore`; verbs: BrokerDeliver (queue to outbox), BrokerGiveWay (`Holders`:
+///   who makes room), BrokerReplay (retained messages)
 /// - Time: BrokerTime (deadlines), BrokerSys ($SYS), `Loads`, `Work` (the steps of a turn)
-/// - `Limits`, `LimitProblem`, `LimitProfile`, LimitFollowing (limits that nobody named), and `LimitHits`, which tells of
-///   those that were met
+/// - `Limits`, `LimitProblem`, `LimitProfile`, LimitFollowing (limits that nobody named), and `LimitHits`, which
+///   tells of those that were met
 /// - `BrokerKeys` (the secrets of one start), `Counters` and the notices for the log
 ///
 /// **Durable facts.** What must survive a power cut changes in one function each, so that a journal is a line there:
@@ -57,7 +57,7 @@ public struct Broker: ~Copyable {
 
   var connections: Slab<Link>
   private var connectionCount: UInt64 = 0
-  /// Of the streams that carry connections, those that have said nothing among them; nil: there are as many as connections.
+  /// The gauge of the streams that carry connections, silent ones included. nil: there are as many as connections.
   public var transports: Gauge?
   var sessions: SessionStore
   var packetIDs: PacketIDStore
@@ -93,7 +93,7 @@ public struct Broker: ~Copyable {
   let topicScratch: Scratch
   let filterScratch: Scratch  // a filter, and a name beside it
 
-  /// Of the turn that is under way.
+  /// The work done in the turn that is under way.
   public internal(set) var work = Work()
   var replayEnd = 0  // of the replay that is under way, in steps
   /// The connection whose input waits for the next turn; null: none.
@@ -247,7 +247,7 @@ public struct Broker: ~Copyable {
     outboxes.markReady(id)
   }
 
-  /// What happened that the log may tell; call until nil.
+  /// The next event that the log may tell; call until nil.
   public mutating func nextNotice() -> Notice? { notices.pop() }
 
   mutating func note(_ notice: Notice) {

@@ -2,9 +2,9 @@ public import Bounded
 
 /// The secrets of one start. Nothing that the broker sends tells of them.
 public struct BrokerKeys: Sendable {
-  /// Of the tables whose entries are named by peers: topics and client identifiers.
+  /// The key of the tables whose entries are named by peers: topics and client identifiers.
   public let names: HashKey
-  /// Of Assigned Client Identifiers (§3.2.2.3.7), which others see.
+  /// The key of Assigned Client Identifiers (§3.2.2.3.7), which others see.
   public let identifiers: HashKey
 
   /// Two keys that have nothing to do with each other.

@@ -76,7 +76,7 @@ public struct Notice: BitwiseCopyable {
     case takeoverRefused  // of a session; once in a window, with the limit
     case limitHit  // with the limit; ask `Broker.takeHits` whether it is to be told
   }
-  /// What a limit has done to the one who met it.
+  /// The consequence for the client that met a limit.
   public enum Outcome: UInt8, BitwiseCopyable, Sendable {
     case refused, refusedSender, lostMessage, disconnected, gaveWay
   }
@@ -89,7 +89,7 @@ public struct Notice: BitwiseCopyable {
   /// Whether `source` is the one who met the limit.
   public let isOfSource: Bool
   public let session: Handle<Session>
-  /// What carries the connection, which may have ended since; 0: there is none.
+  /// The stream that carries the connection, which may have ended since; 0: there is none.
   public let transport: UInt32
   private let storedSize: UInt32
 
@@ -127,7 +127,7 @@ public struct Presence {
     case closed(ReasonCode)
   }
   public let clientID: Bytes
-  /// What carries the connection, as `Broker.attach` was told.
+  /// The stream that carries the connection, as given to `Broker.attach`.
   public let transport: UInt32
   public let version: ProtocolVersion
   /// Whether it connected as another broker's bridge.

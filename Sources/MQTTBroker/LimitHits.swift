@@ -12,7 +12,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
   case retained, messages, blocks, deliveries, queued, subscriptionIDCells, inflight
   case outboxChunks, outboxChunksPerConnection
 
-  /// Whether each client is sure of some, so that what is left may not be for the one that is refused.
+  /// Whether each client has a floor in this pool. Then a client can be refused although entries are free.
   public var hasFloors: Bool {
     switch self {
     case .subscriptions, .sharedGroups, .topicNodes, .topicNameCells, .retained, .blocks: true
@@ -22,7 +22,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
 
   static var count: Int { Int(Limit.outboxChunksPerConnection.rawValue) + 1 }
 
-  /// What its number counts.
+  /// The meaning of the limit's number.
   public enum Measure: BitwiseCopyable {
     /// Places, of which all are taken.
     case places

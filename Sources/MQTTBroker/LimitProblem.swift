@@ -59,7 +59,7 @@ extension Limits {
     return (fit, list.found)
   }
 
-  /// What a single limit must be, whatever the others are.
+  /// Brings each limit into its own range, whatever the others are.
   @_optimize(size) private mutating func fitRanges(_ list: inout LimitProblems) {
     let none: StaticString = "fewer would let nobody in"
     list.atLeast("connections_per_address", &connectionsPerAddressMax, 1, none)

@@ -14,15 +14,15 @@ public struct Limits: Sendable {
   public var connectionsMax = 64
   /// Sessions, connected or waiting for their client.
   public var sessionsMax = 128
-  /// Of `connectionsMax`, those of one address, so that one host does not keep all others out. Not named it is
-  /// `connectionsPerAddress(of: connectionsMax)`.
+  /// The part of `connectionsMax` that one address may have, so that one host does not keep all others out. If the file
+  /// does not name it, it is `connectionsPerAddress(of: connectionsMax)`.
   public var connectionsPerAddressMax = 32
   /// One address leaves a quarter of the connections to all others, and 32 at least, but need not do with less than 16.
   static func connectionsPerAddress(of connections: Int) -> Int {
     min(connections, max(connections - max(connections / 4, 32), 16))
   }
-  /// Of `connectionsMax`, those that no address can take: for unix sockets, serial lines, and what the embedding program
-  /// brings, so that whoever looks after the board gets in.
+  /// The part of `connectionsMax` that no address can take. It is for unix sockets, serial lines and connections of the
+  /// embedding program, so that the people who look after the board get in.
   var connectionsKeptForLocal: Int { min(2, connectionsMax / 8) }
   /// Connections that have not sent CONNECT yet, of `connectionsMax`.
   public var pendingConnectionsMax = 32
@@ -42,14 +42,14 @@ public struct Limits: Sendable {
 
   /// Largest packet taken or sent, fixed header included; told to clients as Maximum Packet Size (§3.2.2.3.6).
   public var packetBytesMax = 65_536
-  /// What a receiver's copy has more (Property Length, expiry, alias, a subscription identifier for each of
-  /// `entriesMax` subscriptions) still fits a Variable Byte Integer then (§1.5.5).
+  /// The largest value of `packetBytesMax`. A receiver's copy is longer (Property Length, expiry, alias, a subscription
+  /// identifier for each of `entriesMax` subscriptions), and still fits a Variable Byte Integer (§1.5.5).
   public static var packetBytesLargest: Int { 128 << 20 }
   /// Packets that have arrived in part wait in blocks of this size, together.
   public var partialBlockBytes = 256
   public var partialBlockCount = 384
-  /// Of these blocks, those that one connection may have before its CONNECT is complete: enough for a Will of 1 KiB with
-  /// the longest topic and identifier of `Profile.board`, whatever the number of blocks is.
+  /// The blocks that one connection may have before its CONNECT is complete. They are enough for a Will of 1 KiB with
+  /// the longest topic and identifier of `Profile.board`, however few blocks there are.
   var partialBlocksBeforeConnect: Int {
     let least = (min(2048, packetBytesMax) + partialBlockBytes - 1) / partialBlockBytes
     return min(max(partialBlockCount / 32, least), partialBlockCount)

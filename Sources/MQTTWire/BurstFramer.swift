@@ -39,7 +39,7 @@ public struct BurstFramer: ~Copyable {
   private var phase = Phase.exact
   private var isQuiet = false
   private var doubtfulByteCount = 0
-  /// Of the CONNECT that was handed over last; nil: nothing but CONNECT is awaited.
+  /// The version of the CONNECT that was handed over last; nil: nothing but CONNECT is awaited.
   private var version: ProtocolVersion?
   /// The same, with the packet that waits.
   private var versionAhead: ProtocolVersion?

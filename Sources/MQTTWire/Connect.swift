@@ -85,7 +85,8 @@ public struct Connect: BitwiseCopyable, Sendable {
     try reader.expectEnd()
   }
 
-  /// Who may leave the choice to the server: in MQTT 3.1 nobody, in 3.1.1 who wants nothing kept (3.1.1 §3.1.3.1).
+  /// Refuses an empty Client Identifier where the server may not choose one: always in MQTT 3.1, and in 3.1.1 without
+  /// CleanSession (3.1.1 §3.1.3.1).
   private func checkEmptyClientID() throws(WireError) {
     switch version {
     case .v31: throw .clientIdentifierNotValid
@@ -153,7 +154,7 @@ extension Connect: PacketLayout {
 }
 
 extension ProtocolVersion {
-  /// Of the level: set by mosquitto's bridges (`try_private`), and by others after it.
+  /// The bit of the Protocol Level that mosquitto's bridges set (`try_private`), and others after it.
   static var bridgeBit: UInt8 { 0x80 }
 
   /// `nil`: there is no such version.

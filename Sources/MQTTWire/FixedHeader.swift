@@ -64,7 +64,7 @@ extension FixedHeader {
     return .complete(FixedHeader(type: type, flags: flags, remainingLength: length, headerByteCount: index))
   }
 
-  /// What a header that is whole says of its packet's size, itself included.
+  /// The size of the packet that a complete header declares, the header included.
   static func declaredByteCount(_ word: UInt64) -> UInt32 {
     var length: UInt32 = 0
     var index: UInt32 = 1

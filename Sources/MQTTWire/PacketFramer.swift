@@ -45,7 +45,7 @@ public struct PacketFramer: BitwiseCopyable {
   private var heldCount: UInt8 = 0
   /// The first bytes of a packet, the first one in the low byte; the bytes from `heldCount` on are 0.
   private var held: UInt32 = 0
-  /// Of the packet that is under way.
+  /// The first byte of the packet that is under way.
   private var firstByte: UInt8 = 0
   private var headerByteCount: UInt8 = 0
   /// The version that the sender speaks; nil: it has sent no CONNECT yet. A change applies from the next header on.
@@ -71,7 +71,7 @@ public struct PacketFramer: BitwiseCopyable {
   /// Whether the start of a packet is held.
   public var isPartial: Bool { heldCount > 0 || phase == .body }
 
-  /// What the header of the packet that was too large says of its size, fixed header included.
+  /// The size that the header of a packet that is too large declares, fixed header included; 0: there is none.
   public var refusedByteCount: Int { phase == .failed ? Int(length) : 0 }
 
   /// The next event from the unread rest of what the transport gave; what is consumed is taken off `input`.

@@ -3,7 +3,7 @@ import Tapline
 import TaplineConfiguration
 import Taps
 
-/// What was typed cannot be meant; `text` ends its line.
+/// The command line is wrong; `text` ends its line.
 struct UsageError: Error {
   let text: Text
 }

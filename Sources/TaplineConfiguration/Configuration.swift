@@ -35,7 +35,7 @@ public struct Configuration: Sendable {
   /// The named profile or, without a name, the one that this machine's model has; nil for neither.
   public var board: BoardProfile?
   public var limits = Limits()
-  /// What limits that the file does not name are taken from.
+  /// The profile from which limits come that the file does not name.
   public var limitProfile = Limits.Profile.board
   /// Whether limits differ from those of the profile by what the file says.
   public var isLimitProfileChanged = false
@@ -181,7 +181,7 @@ extension BoardDirectories {
       file: [UInt8](ascii: "tapline"), list: [ConfigurationError(place: nil, text: missing(name).bytes)], moreCount: 0)
   }
 
-  /// That there is no such profile, and where one was looked for.
+  /// The error text for a profile that does not exist, with the directories in which it was looked for.
   func missing(_ name: [UInt8]) -> Text {
     var text = Text("no board profile ")
     text.add(quoted: name)

@@ -105,8 +105,8 @@ public struct SavedState: Sendable {
     return true
   }
 
-  /// What the configuration does not know: a tap that was taken out, or misspelt, and may come back. As far as it fits in
-  /// `unknownBytesMax`; the rest is counted.
+  /// The lines of taps that the configuration does not have: a tap that was taken out or misspelt may come back. They
+  /// are kept as far as they fit in `unknownBytesMax`; the rest is counted.
   public func unknown(to settings: TapSettings) -> (state: SavedState, droppedCount: Int) {
     var unknown = SavedState()
     var left = SavedState.unknownBytesMax
@@ -218,7 +218,7 @@ extension SavedState {
     6 + byteCount(entry.name) + 1 + byteCount(entry.value) + 1
   }
 
-  /// What is written of taps and entries that the configuration does not know (any more), at most.
+  /// The most bytes written for taps and entries that the configuration does not have (any more).
   public static var unknownBytesMax: Int { 4096 }
 
   /// Longest file of these taps.

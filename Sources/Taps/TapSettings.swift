@@ -47,7 +47,7 @@ public struct PersistSettings: Sendable, Equatable {
   public init(file: [UInt8]) { self.file = file }
 }
 
-/// What becomes of a command that is sent to be retained: it is never kept, as it would be carried out again and again.
+/// The treatment of a command with RETAIN. It is never kept, since it would be carried out again and again.
 public enum RetainedSet: UInt8, Sendable {
   /// It is carried out as any other.
   case strip

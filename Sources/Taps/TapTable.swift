@@ -40,7 +40,7 @@ public enum SensorAction: BitwiseCopyable {
   case publish(Int, TapUpdate)
 }
 
-/// Whose line it is, by the place in its list.
+/// The tap to which a line belongs, by its place in its list.
 public enum LineOwner: BitwiseCopyable, Equatable {
   case output(Int)
   case input(Int)
@@ -62,7 +62,7 @@ public final class TapTable {
   /// `<base>/status`.
   public private(set) var statusTopic = Bytes.empty
 
-  /// What the outputs share; see OutputTable.
+  /// Memory that all outputs share; see OutputTable.
   var outputRoom: OutputRoom
   let hasLeases: Bool
   var untold: UntoldTaps

@@ -12,7 +12,7 @@ public enum TapKind: UInt8, Sendable {
 
 /// What one of a tap's topics is for.
 public enum TopicRole: UInt8, Sendable {
-  /// Of a counter: its total.
+  /// The state; of a counter, its total.
   case state
   case set
   case pulse
@@ -103,7 +103,7 @@ public enum TopicLayout: UInt8, Sendable {
     }
   }
 
-  /// What topics may have beyond those of `tapline`.
+  /// The bytes that topics may have beyond those of the layout `tapline`.
   public var bytesMore: Int { self == .tapline ? 0 : 12 }
   public var levelsMore: Int { self == .tapline ? 0 : 1 }
 
@@ -155,7 +155,7 @@ public enum TopicLayout: UInt8, Sendable {
     }
   }
 
-  /// Of a tap whose shape has no `%n`; for start.
+  /// The topic of a tap whose shape has no `%n`. Allocates, so for the start only.
   public func topic(_ kind: TapKind, _ role: TopicRole, base: [UInt8], name: [UInt8]) -> [UInt8] {
     let shape = shape(kind, role)
     var topic = [UInt8](repeating: 0, count: TopicLayout.byteCount(shape, base: base, name: name))
@@ -166,7 +166,7 @@ public enum TopicLayout: UInt8, Sendable {
     return topic
   }
 
-  /// What `write` writes.
+  /// The number of bytes that `write` writes.
   static func byteCount(_ shape: StaticString, base: [UInt8], name: [UInt8] = [], number: Int = 0) -> Int {
     let shape = Bytes(shape)
     var count = shape.count

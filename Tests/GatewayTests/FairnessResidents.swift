@@ -7,8 +7,8 @@ import Taps
 
 /// A client that keeps to the standard, reads what it is sent, acknowledges it, and stays within its share.
 ///
-/// It has more than twenty properties: who the client is, what it is owed, what it has lost, and what it has under way. The
-/// checks compare the four with each other.
+/// It has more than twenty properties: who the client is, what it is owed, what it has lost, and what it has under way.
+/// The checks compare the four with each other.
 final class Resident {
   enum Role: CaseIterable {
     /// As Home Assistant: it sees everything, and commands.

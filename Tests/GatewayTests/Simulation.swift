@@ -12,8 +12,8 @@ import Testing
 /// Files: Simulation (steps), SimulationClients, SimulationChecks, SimulationMessages (what is drawn), SimulationModel
 /// (what is told, rules), SimulationDriving (lines and levels) and SimulationTaps (what each tap has).
 ///
-/// It has more than twenty properties: what was drawn once for the seed, what one life of the board has, and the counts that
-/// the run reports.
+/// It has more than twenty properties: what was drawn once for the seed, what one life of the board has, and the counts
+/// that the run reports.
 final class Simulation: SimulatedDay {
   var failure: String?
   private(set) var stepCount = 0

@@ -9,7 +9,7 @@ public enum LevelDevice: Sendable {
   case led(name: FixedText<64>, trigger: ShortText)
 }
 
-/// What is asked of it.
+/// The jobs of a level's file.
 public enum LevelJob: UInt8, BitwiseCopyable, Sendable {
   /// Find it, set it up, and write the level.
   case open
@@ -61,7 +61,7 @@ struct LevelFile {
 
   private let device: LevelDevice
   private let root: FixedText<256>
-  /// Of the channel or the LED; empty until found.
+  /// The folder of the channel or the LED; empty until found.
   private var folder = Path()
   private var maxBrightness: UInt64 = 0
   /// The trigger that was there before.

@@ -110,7 +110,7 @@ public final class EdgeBuffer {
   /// Edges that the last read took.
   public internal(set) var count = 0
   let edges: UnsafeMutablePointer<cgpiod_edge>
-  /// What libgpiod 2.x reads into.
+  /// The buffer into which libgpiod 2.x reads edges.
   let room: OpaquePointer?
 
   public init(capacity: Int) throws(LinuxError) {

@@ -46,7 +46,8 @@ public struct LineSettings: Sendable {
   }
 }
 
-/// What the interface to the lines can do; what is missing is done in user space, or not known.
+/// The abilities of the interface to the lines. A missing one is done in user space, or what it would tell is not
+/// known.
 public struct LineCapabilities: OptionSet, Sendable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -57,7 +58,7 @@ public struct LineCapabilities: OptionSet, Sendable {
   /// Timestamps are CLOCK_MONOTONIC by request, on every kernel.
   public static var eventClock: LineCapabilities { LineCapabilities(rawValue: UInt32(CGPIOD_EVENT_CLOCK)) }
 
-  /// Of the libgpiod that this program is linked with.
+  /// The abilities of the libgpiod that this program is linked with.
   public static var ofKernel: LineCapabilities { LineCapabilities(rawValue: cgpiod_capabilities()) }
 }
 
@@ -99,7 +100,7 @@ public struct LineError: Error, Sendable {
     self.consumer = consumer
   }
 
-  /// What opening a chip or a line answered.
+  /// Makes the error from the answer to opening a chip or a line.
   init(answer: Int32, consumer: ShortText = ShortText()) {
     let error = LinuxError(errno: -answer)
     switch error {

@@ -135,7 +135,7 @@ struct OpenChip {
   }
 }
 
-/// What is known after some of the chips: the candidates of each rule.
+/// The state of a search: the candidates that each rule has found in the chips looked at so far.
 private struct Search {
   let wanted: Bytes?
   /// Exactly the line asked for, by offset.

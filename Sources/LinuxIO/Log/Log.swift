@@ -5,9 +5,9 @@ import CLinux
 public struct LogSettings: Sendable {
   /// By the area; lines less urgent are not written.
   public private(set) var levels = InlineArray<5, Log.Priority>(repeating: .notice)
-  /// Of each area, in the long run; 1...1000.
+  /// Lines a second of each area, in the long run; 1...1000.
   public var linesPerSecond = 5
-  /// Of each area, at once; 1...10000.
+  /// Lines of each area at once; 1...10000.
   public var burst = 100
 
   public init() {}
@@ -53,7 +53,7 @@ public final class Log {
   /// When `advance` has something to say.
   public private(set) var nextDeadline = Instant.never
   private var gate: LogGate
-  /// Of the lost ones.
+  /// Lost lines that no line has told of yet.
   private var untold: UInt64 = 0
   private let fd: Int32
   private let marksPriority: Bool
@@ -114,7 +114,7 @@ public final class Log {
     }
   }
 
-  /// Of `<3>`.
+  /// The length of `<3>`.
   private static var prefixBytes: Int { 3 }
 
   @inline(never) private func finish(

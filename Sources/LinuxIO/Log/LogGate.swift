@@ -44,7 +44,7 @@ struct LogGate {
     return .write
   }
 
-  /// What was written, for the next ones to be compared with.
+  /// Keeps a line that was written, so that the next ones can be compared with it.
   mutating func keep(_ line: Bytes, _ priority: Log.Priority, at now: Instant) {
     last = FixedText(line)
     lastPriority = priority

@@ -18,9 +18,10 @@ public enum Clock {
   /// CLOCK_MONOTONIC in nanoseconds: the clock of edge events.
   public static func monotonicNanoseconds() -> Int64 { clinux_clock(Int32(CLINUX_CLOCK_MONOTONIC)) }
 
-  /// What to add to a CLOCK_MONOTONIC timestamp for nanoseconds since 1970; right until the wall clock is set again.
+  /// The difference to add to a CLOCK_MONOTONIC timestamp to get nanoseconds since 1970. Valid until the wall clock is
+  /// set.
   public static func wallOffsetNanoseconds() -> Int64 { wallNanoseconds() - monotonicNanoseconds() }
 
-  /// What to add to a CLOCK_MONOTONIC timestamp for an `Instant`; right until the next suspend.
+  /// The difference to add to a CLOCK_MONOTONIC timestamp to get an `Instant`. Valid until the next suspend.
   public static func bootOffsetNanoseconds() -> Int64 { now().nanoseconds - monotonicNanoseconds() }
 }

@@ -26,8 +26,8 @@ public struct MappedMemory: @unchecked Sendable {
   /// Touches this much of the calling thread's stack, for the same reason.
   public static func touchStack(byteCount: Int) { clinux_touch_stack(byteCount) }
 
-  /// Gives back to the kernel what the program has freed, such as a configuration that was read, and drops the pages of code
-  /// used so far. Pages that are still needed are read from the file again.
+  /// Gives back to the kernel what the program has freed, such as a configuration that was read, and drops the pages of
+  /// code used so far. Pages that are still needed are read from the file again.
   public static func trim() { clinux_trim_memory() }
 
   public func release() { _ = clinux_unmap(base, byteCount) }

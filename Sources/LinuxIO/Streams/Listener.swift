@@ -32,7 +32,7 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
     self.ip = ip
   }
 
-  /// Of a connected socket; of any other descriptor a unix socket's that nobody connected.
+  /// Reads the peer of a connected socket. Any other descriptor counts as a unix socket without a known user.
   public init(of fd: Int32) {
     var address = clinux_address()
     if clinux_peer_address(fd, &address) < 0 { address.family = Int32(CLINUX_UNIX) }

@@ -42,16 +42,16 @@ public struct Streams: ~Copyable {
   /// Bit n: listener n has connections that wait.
   private var arriving: UInt64 = 0
   private var acceptsLeft = Streams.acceptsMax
-  /// Of this turn; negative before its first read.
+  /// Reads that this turn may still do; negative before its first read.
   private var readsLeft = -1
   /// The stream whose bytes were handed out last.
   private var reading = StreamID.null
-  /// What had come by then has been read: of each stream at least its beginning. Deadlines by which a peer must have been
-  /// heard are judged by it, not by the clock: after a pause of the process, or with more to read than a turn does, bytes
-  /// that came in time are still in the kernel.
+  /// Bytes that had come by this time have been read: of each stream at least the first. Deadlines by which a peer must
+  /// have been heard are judged by it, not by the clock: after a pause of the process, or with more to read than a turn
+  /// does, bytes that came in time are still in the kernel.
   public private(set) var heardUntil = Instant(nanoseconds: 0)
   private var round = HearingRound()
-  /// What has arrived and is not answered.
+  /// The connection that `next` told of as arrived, until its owner takes it.
   private var arrived: (fd: Int32, peer: PeerAddress)?
 
   /// - Parameters:

@@ -4,18 +4,18 @@ import MQTTWire
 /// An acknowledgement that waits until the journal holds what it promises.
 struct WaitingAck: BitwiseCopyable {
   let serial: LinkSerial
-  /// Of the journal.
+  /// The position in the journal.
   let position: UInt64
   let packetID: UInt16
   let type: PacketType
   let reason: ReasonCode
 }
 
-/// What a connection has of `AckGate`.
+/// A connection's part of `AckGate`.
 struct LinkAcks: BitwiseCopyable {
   /// Acknowledgements that wait.
   fileprivate(set) var count: UInt8 = 0
-  /// What its outbox has promised them.
+  /// The bytes that the connection's outbox has promised to the waiting acknowledgements.
   @inline(__always) var byteCount: Int { Int(count) &* AckGate.ackBytesMax }
 }
 

@@ -3,8 +3,8 @@ import MQTTWire
 
 /// Acknowledgements that go out, at once or when the journal has what they promise.
 extension Broker {
-  /// What has changed until now was written into the journal up to `position`, which never falls: what acknowledges it
-  /// waits until `stored(upTo:)` has come as far. Without a call there is no journal, and nothing waits.
+  /// Says that all changes until now are in the journal up to `position`, which never falls. Acknowledgements of them
+  /// wait until `stored(upTo:)` has come as far. Without a call there is no journal, and nothing waits.
   public mutating func journaled(upTo position: UInt64) { acks.advance(written: position) }
 
   /// The medium has the journal up to `position`: the acknowledgements up to there go out, in order. Those of

@@ -53,8 +53,8 @@ public struct Link: BitwiseCopyable {
   private(set) var session: Handle<Session> = .null
   private(set) var packetBytesMax: UInt32 = .max  // the client's Maximum Packet Size
   var framer: PacketFramer
-  /// What has arrived of a packet that is not complete, or the CONNECT that awaits its verdict; and behind it input that
-  /// nothing has looked at.
+  /// The bytes of a packet that is not complete, or the CONNECT that awaits its verdict. Behind them lies input that
+  /// nobody has looked at.
   var partial = BlockChain()
   private(set) var heldByteCount: UInt32 = 0
   var outbox = Outbox()

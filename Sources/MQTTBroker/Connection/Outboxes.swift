@@ -1,7 +1,7 @@
 import Bounded
 import MQTTWire
 
-/// What a connection has of `Outboxes`: the bytes on their way to its client, and its topic aliases.
+/// A connection's part of `Outboxes`: the bytes on their way to its client, and its topic aliases.
 struct Outbox: BitwiseCopyable {
   fileprivate(set) var queue = ByteQueue()
   /// Null: it has none, in neither direction.
@@ -215,7 +215,7 @@ struct Outboxes: ~Copyable {
 
   private func row(of alias: UInt16) -> Int { aliasMax + Int(alias) - 1 }
 
-  /// What a client's alias stands for. With a topic it is learnt on the way.
+  /// The topic that a client's alias stands for. A topic that comes with the alias is stored first.
   mutating func resolve(_ alias: UInt16, _ topic: Bytes, of outbox: Outbox) throws(WireError) -> Bytes {
     let set = outbox.aliases
     guard !set.isNull, Int(alias) <= aliasMax, alias > 0 else { throw .init(.topicAliasInvalid) }

@@ -1,9 +1,9 @@
 import Bounded
 import MQTTWire
 
-/// Who gives way when a pool runs short that sessions share: the one that holds the most beyond its share, sessions without a
-/// client before those with one, and expired messages before all. It gives up its own oldest message, counted. What a
-/// session holds within its share stays.
+/// Finds the session that gives way when a pool that sessions share runs short: the one that holds the most beyond its
+/// share. Sessions without a client come before those with one, and expired messages before all. The session gives up
+/// its own oldest message, which is counted. Messages within its share stay.
 struct Holders: ~Copyable {
   /// By what they hold of `deliveries` and `subscription_id_cells`, and of `messages` and `blocks`.
   fileprivate let byEntries: HeaviestFinder
@@ -22,7 +22,7 @@ struct Holders: ~Copyable {
   /// Sessions without a client give way first.
   private static var absent: UInt32 { 1 << 31 }
 
-  /// What it can give up of deliveries, if it holds more than its share; 0: nothing.
+  /// The number of deliveries that the session can give up, if it holds more than its share; 0: none.
   @inline(__always) fileprivate func entryWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
     let isAbsent = session.pointee.connection.isNull
     let queued = session.pointee.outgoing.queued.count
@@ -33,7 +33,7 @@ struct Holders: ~Copyable {
     return UInt32(truncatingIfNeeded: count) | (isAbsent ? Holders.absent : 0)
   }
 
-  /// What it can give up of blocks, in units of 32 bytes, if it holds more than its share; 0: nothing.
+  /// The blocks that the session can give up, in units of 32 bytes, if it holds more than its share; 0: none.
   @inline(__always) fileprivate func byteWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
     let units = session.pointee.outgoing.heldUnits
     guard units > unitShare else { return 0 }

@@ -62,7 +62,8 @@ struct Outgoing: BitwiseCopyable {
   fileprivate(set) var redelivery: Handle<Delivery> = .null
   /// Bytes of its messages that wait.
   fileprivate(set) var queuedByteCount: UInt32 = 0
-  /// What its messages take of the pools, waiting and in flight, in units of 32 bytes: at least a block each.
+  /// The bytes that the session's messages take of the pools, waiting and in flight, in units of 32: at least a block
+  /// each.
   fileprivate(set) var heldUnits: UInt32 = 0
   /// Cells of further subscription identifiers that its deliveries have.
   fileprivate(set) var cellCount: UInt32 = 0

@@ -65,7 +65,7 @@ struct MessageStore: ~Copyable {
   func isLent(_ message: Handle<Message>) -> Bool { messages.isLent(message) }
   func handle(at index: Int) -> Handle<Message>? { messages.handle(at: index) }
 
-  /// What a holder of a message is charged, in units of 32 bytes: its bytes, and a block for what is around them.
+  /// The charge for holding a message, in units of 32 bytes: its bytes, and a block for its entry and its delivery.
   @inline(__always) func heldUnits(_ body: Body) -> UInt32 {
     UInt32(truncatingIfNeeded: (body.byteCount &+ bodies.blockBytes) &>> 5)
   }

@@ -24,7 +24,7 @@ struct RetainedStore: ~Copyable {
   private var slots: Slab<Retained>
   /// A bit for each slot that is lent, so that a walk passes over the others.
   private let used: FixedArray<UInt64>
-  /// Of the message that was retained last.
+  /// The age of the message that was retained last.
   private(set) var age: UInt32 = 0
   private(set) var sweep = ExpirySweep()
   /// Blocks of their messages, and how many there may be: others are sure of the rest.
@@ -133,7 +133,7 @@ struct RetainedStore: ~Copyable {
     slots[slot].message = .null
   }
 
-  /// What `prepare` was for does not happen.
+  /// Gives back a slot that `prepare` made, when the message is not retained after all.
   mutating func abandon(
     _ slot: Handle<Retained>, _ topics: inout TopicTree, _ messages: inout MessageStore, _ shares: inout Shares,
     _ sessions: borrowing SessionStore

@@ -91,14 +91,14 @@ extension Broker {
     return mayWrite(topic) ? nil : .notAuthorized
   }
 
-  /// What stands under `$SYS` is the broker's own word. Only the state of a bridge is for clients to tell:
-  /// mosquitto's bridges do, with `notifications`, as a Will and after CONNACK.
+  /// Whether a client may publish on `topic`. Topics under `$SYS` are the broker's, except a bridge's state:
+  /// mosquitto's bridges publish it with `notifications`, as a Will and after CONNACK.
   private func mayWrite(_ topic: Bytes) -> Bool {
     !Topic.isSys(topic) || Topic.matches(filter: Bytes("$SYS/broker/connection/+/state"), name: topic)
   }
 
-  /// What happens to a message that is not taken: MQTT 5 can say so, 3.1.1 only by closing (3.1.1 §3.3.5-2
-  /// allows a positive acknowledgement, which would be a lie).
+  /// Refuses a message: MQTT 5 can say so, 3.1.1 only by closing (3.1.1 §3.3.5-2 allows a positive acknowledgement,
+  /// which would be a lie).
   @inline(never) @_optimize(size) private mutating func refusePublish(
     _ packet: Publish, _ reason: ReasonCode, _ text: Bytes, on id: ConnectionID, at now: Instant
   ) {

@@ -1,12 +1,12 @@
 import Bounded
 import MQTTWire
 
-/// What a message needs, reserved: nothing can be missing any more when it is acted on and routed. Then `commit` follows, or
-/// `giveBack`.
+/// The room reserved for a message, so that nothing can be missing when taps act on it and it is routed. `commit` or
+/// `giveBack` follows.
 struct Reserved: BitwiseCopyable {
   /// Null: nobody holds the message beyond this call.
   fileprivate var stored = Handle<Message>.null
-  /// Of the topic's retained message; null: it is not retained.
+  /// The slot of the topic's retained message; null: the message is not retained.
   fileprivate var slot = Handle<Retained>.null
   /// It has room when the retained message that it replaces is gone.
   fileprivate var replacesFirst = false
@@ -175,7 +175,7 @@ extension Broker {
       && lendable.count <= Int(connections[id].packetBytesMax)
   }
 
-  /// What a read may have brought for one receiver since the last flush.
+  /// The most bytes that reads may have brought for one receiver since the last flush.
   private static var straightBytesMax: Int { 49_152 }
 
   // MARK: Deliveries

@@ -44,7 +44,7 @@ extension Broker {
     return answer
   }
 
-  /// What was promised to acknowledgements that wait stays theirs.
+  /// Whether the answer has room beside the room promised to acknowledgements that wait.
   private func hasAnswerRoom(_ byteCount: Int, on id: ConnectionID) -> Bool {
     outboxes.hasRoom(connections[id].outbox, for: byteCount + connections[id].acks.byteCount, use: .control)
   }

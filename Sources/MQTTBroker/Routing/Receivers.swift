@@ -25,14 +25,14 @@ struct Receiver: BitwiseCopyable {
   }
 }
 
-/// What a session has of `Receivers`.
+/// A session's part of `Receivers`.
 struct SessionMatch: BitwiseCopyable {
   /// The routing in which the session was collected, and its place in the list.
   fileprivate var serial: UInt32 = 0
   fileprivate var place: UInt32 = 0
 }
 
-/// What a subscription has of `Receivers`.
+/// A subscription's part of `Receivers`.
 struct SubscriptionMatch: BitwiseCopyable {
   /// The next of the same session's subscriptions that matched the message being routed.
   fileprivate(set) var next: Handle<Subscription> = .null
@@ -156,7 +156,7 @@ struct Receivers: ~Copyable {
   }
 }
 
-/// What receivers' packets say of the subscriptions that matched (§3.3.2.3.8): one identifier each.
+/// The subscription identifiers in receivers' packets (§3.3.2.3.8): one for each subscription that matched.
 extension SubscriptionStore {
   /// The receiver's subscription that matched besides this one; null: none.
   @inline(__always) func nextMatched(

@@ -1,9 +1,9 @@
 import Bounded
 
-/// What the topics that were matched lately have found: a row for each remainder of a topic's hash. A row holds the topic
-/// itself, so that none is mistaken for another, and the nodes; what hangs on them is read when they are used. So
-/// only a node more or less in the tree makes them stale, and then all. Two topics of one row cost each other no more than
-/// being matched, so a quick hash does.
+/// The nodes that lately matched topics have led to: a row for each remainder of a topic's hash. A row holds the topic
+/// itself, so that none is mistaken for another, and its nodes; subscriptions on them are read when the row is used. So
+/// rows become stale only when a node is added to the tree or removed from it, and then all of them do. Two topics that
+/// share a row only cost each other a match, so a quick hash is enough.
 struct RecentMatches: ~Copyable {
   private struct Row: BitwiseCopyable {
     var hash: UInt32

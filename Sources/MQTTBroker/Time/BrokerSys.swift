@@ -185,7 +185,7 @@ extension Broker {
     _ = publish(topic: topic, payload: payload, retain: true, at: now)
   }
 
-  /// Of the streams that carry connections, with what was refused before it was either.
+  /// The gauge of the streams that carry connections, with the connections that were refused before they had a stream.
   private var connectionGauge: Gauge {
     guard var gauge = transports else { return connections.gauge }
     gauge.refused = connections.gauge.refused
@@ -222,7 +222,7 @@ extension Broker {
 
 /// One publication of $SYS, which takes several turns where there are many sessions.
 struct SysRound: BitwiseCopyable {
-  /// What is told of next; 0: a round begins.
+  /// The index of the topic that is published next; 0: a round begins.
   var next = 0
   /// When the next round is due.
   var dueAt = Instant(nanoseconds: 0)

@@ -7,11 +7,11 @@
 public struct Work: BitwiseCopyable {
   public private(set) var steps = 0
 
-  /// Of one turn. What is begun is finished, so a turn may have as many more as one packet takes.
+  /// The steps of one turn. A packet that was begun is finished, so a turn may have as many more as one packet takes.
   public static var stepsPerTurn: Int { 20_000 }
-  /// That replays to one session may take at a time.
+  /// The steps that replays to one session may take at a time.
   static var replaySteps: Int { 256 }
-  /// Of a filter in SUBSCRIBE or UNSUBSCRIBE, and of a message that gives way.
+  /// The steps counted for a filter in SUBSCRIBE or UNSUBSCRIBE, and for a message that gives way.
   static var filterSteps: Int { 8 }
   static var giveWaySteps: Int { 16 }
 

@@ -142,7 +142,7 @@ final class KernelBoard: Board {
     }
   }
 
-  /// Who switched an output, or why it was not: `tapline: tap NAME: TEXT, by 'WHO'`.
+  /// Logs who switched an output, or why it was not switched: `tapline: tap NAME: TEXT, by 'WHO'`.
   private func tell(_ priority: Log.Priority, _ output: Int, by author: Bytes, _ text: Bytes) {
     log.line(priority, .taps) { line in
       line.write("tapline: tap ")

@@ -2,15 +2,15 @@ import Bounded
 import MQTTBroker
 import TaplineConfiguration
 
-/// What one more of something takes of the loop's memory: the difference of two plans, as indexes double and pools are
-/// rounded up, divided by how many more there are.
+/// The memory of the loop that one more of something takes. It is the difference of two plans divided by the difference
+/// of their numbers, since indexes double and pools are rounded up.
 public struct PlanCost {
   public let name: StaticString
   let jsonName: StaticString
   /// Rounded up; nil where the limits leave no room for enough more.
   public let byteCount: Int?
 
-  /// Of messages of 64 bytes, a topic of up to 32 and no properties.
+  /// The bytes of a message with a payload of 64, a topic of up to 32 and no properties.
   private static var messageBytes: Int { 64 + 32 }
 
   static func list(_ limits: Limits) -> [PlanCost] {

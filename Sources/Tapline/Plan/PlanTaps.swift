@@ -7,7 +7,7 @@ import Taps
 public struct PlanTaps: Equatable, Sendable {
   public let kind: StaticString
   public let count: Int
-  /// Of the pools: states, topics, texts and lines of the state file.
+  /// Bytes of the pools: states, topics, texts and lines of the state file.
   public let byteCount: Int
   /// The kernel's queue of one tap's edges, beside the pools.
   public let kernelBytesEach: Int

@@ -5,8 +5,8 @@ import MQTTBroker
 import TaplineConfiguration
 import Taps
 
-/// What the loop does at a time of its own, whatever comes in; in the order in which it is done. Each has its deadline and
-/// its work in the two tables below, so nothing can be waited for and not be done.
+/// The work that the loop does at times of its own, whatever comes in; in the order in which it is done. Each case has
+/// its deadline and its work in the two tables below, so the loop cannot wait for work that is then not done.
 enum Alarm: UInt8 {
   case ports = 0
   case levels, sensors, inputs, presses, state, gatewayFigures, figures, lines, listeners, silentStreams, watchdog, log

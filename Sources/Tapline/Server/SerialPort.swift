@@ -20,9 +20,9 @@ final class SerialPort {
   /// When the burst that is under way has ended, if no more bytes come.
   var quietAt = Instant.never
   var retryAt = Instant(nanoseconds: 0)
-  /// What the next failure waits, doubled each time.
+  /// The wait after the next failure; doubled each time.
   private var retrySeconds = 1
-  /// That it is missing is in the log.
+  /// The log has said that the device is missing.
   var isMissingTold = false
   var published: Figures?
 

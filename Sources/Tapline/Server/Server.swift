@@ -22,11 +22,11 @@ import Taps
 /// whatever may block has a thread of its own, up to one for each device (docs/architecture.md, Threads).
 /// Everything is made in `init`; from READY on the loop allocates nothing.
 ///
-/// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams), Speaker (who
-/// speaks on them), ServerConnections, ServerListeners, ServerSerial and SerialPort (serial lines), ServerHandlers (the
-/// embedding program's), ServerLines (lines), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM channels and
-/// LEDs), ServerState and StateKeeper (the state file), ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What
-/// the gateway asks of the kernel is `KernelBoard`'s.
+/// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams), Speaker
+/// (who speaks on them), ServerConnections, ServerListeners, ServerSerial and SerialPort (serial lines), ServerHandlers
+/// (the embedding program's), ServerLines (lines), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM
+/// channels and LEDs), ServerState and StateKeeper (the state file), ServerFigures ($SYS), ServerLog, ServerStop (the
+/// orderly end). What the gateway asks of the kernel is `KernelBoard`'s.
 public final class Server {
   let configuration: Configuration
   let log: Log
@@ -149,7 +149,7 @@ public final class Server {
     }
   }
 
-  /// What a configuration takes, without taking it: the same code with a reservation that only counts.
+  /// The memory that a configuration takes, without taking it: the same code runs with a reservation that only counts.
   public static func plan(_ configuration: Configuration) -> Plan {
     let reservation = reserved(configuration)
     let laneBytes = SensorLanes(configuration.taps.sensors).counts.count * SlowLane.stackBytes
@@ -162,7 +162,7 @@ public final class Server {
       profiles: PlanProfile.list(configuration))
   }
 
-  /// Of the plan, what the loop maps.
+  /// The part of the plan that the loop maps.
   static func reserved(_ configuration: Configuration) -> Reservation {
     var reservation = Reservation.counting()
     Gateway<KernelBoard>.count(
@@ -179,7 +179,7 @@ public final class Server {
   /// What the kernel may hold for the sockets of all connections.
   static func kernelSocketBytes(_ limits: Limits) -> Int { limits.connectionsMax * socketBytes }
 
-  /// Of what depends on the limits alone.
+  /// The bytes of the pools that depend on the limits alone.
   static func loopByteCount(_ limits: Limits) -> Int {
     var reservation = Reservation.counting()
     _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 0), in: &reservation)
@@ -198,7 +198,8 @@ public final class Server {
       streamTag: TokenKind.stream.rawValue, listenerTag: TokenKind.listener.rawValue, in: &reservation)
   }
 
-  /// Of the loop's stack: touched before READY. Turns are seen to take 52 KiB with what lies above.
+  /// The bytes of the loop's stack that are touched before READY. Turns were seen to take 52 KiB with the frames above
+  /// them.
   static var stackBytes: Int { 48 * 1024 }
 
   /// What the kernel lets one TCP connection hold by default: tcp_rmem and tcp_wmem, middle values.

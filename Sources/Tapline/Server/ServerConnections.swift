@@ -44,7 +44,7 @@ extension Server {
   }
 }
 
-/// What has become of streams that the broker has not been told of.
+/// Changes of streams of which the broker has not been told yet.
 struct StreamsReport {
   /// Some have come or gone, or been refused.
   var isDue = true

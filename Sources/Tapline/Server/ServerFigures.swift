@@ -5,7 +5,7 @@ import MQTTBroker
 import TaplineConfiguration
 import Taps
 
-/// What the loop and the gateway say of themselves under $SYS, beside the broker's own figures.
+/// Publishes the numbers of the loop and the gateway under $SYS, beside the broker's own.
 extension Server {
   /// Every `sys_interval_seconds`, from READY on.
   func publishFigures(at now: Instant) {

@@ -99,7 +99,7 @@ extension Server {
     }
   }
 
-  /// What is due of all inputs and counters. Edges come first: one that waits may be older than a deadline.
+  /// Does what is due for all inputs and counters. Edges come first: one that waits may be older than a deadline.
   func advanceInputs(at moment: Moment) {
     for index in 0..<taps.inputs.count {
       if taps.inputs[index].nextDeadline <= moment.at { readEdges(line: taps.inputs[index].lineIndex, at: moment) }

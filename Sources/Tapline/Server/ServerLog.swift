@@ -6,8 +6,7 @@ import MQTTWire
 import TaplineConfiguration
 import Taps
 
-/// What is logged of clients. Lines that many clients may bring about leave the port out, so that the same
-/// ones are folded.
+/// Logs clients. Lines that many clients may cause leave the port out, so that equal ones are folded.
 extension Server {
   // MARK: Clients
 

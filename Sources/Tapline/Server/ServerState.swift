@@ -51,7 +51,7 @@ extension Server {
 
   // MARK: The end
 
-  /// What is to be found again, before outputs go to their safe levels: what was commanded, not what the end does.
+  /// Composes the state for the next start before outputs go to their safe levels, so that it has the commanded states.
   func composeLastState(at moment: Moment) {
     guard let keeper = board.stateKeeper else { return }
     for index in 0..<taps.counters.count { readEdges(line: taps.counters[index].lineIndex, at: moment) }

@@ -64,7 +64,7 @@ public struct LineListing {
     }
   }
 
-  /// What probably holds a line: by its holder's name, or on the header by what its pin usually is.
+  /// Guesses what holds a line: by its consumer's name, or on the header by the usual function of its pin.
   private static func hint(
     _ consumer: [UInt8], _ name: [UInt8], _ label: [UInt8], _ offset: Int, _ board: BoardProfile?
   ) -> StaticString? {

@@ -58,7 +58,7 @@ struct ConfigurationDocument {
   /// Bounds the search for duplicate keys, too, which compares each key of a mapping with those before it.
   static var nodesMax: Int { 16_384 }
 
-  /// Of kind `nothing` for a file of comments only.
+  /// The top node; its kind is `nothing` for a file of comments only.
   let root: Node
 
   /// Syntax errors end the reading, as what follows them cannot be trusted; they are thrown with what was found

@@ -41,7 +41,7 @@ extension TapsReader {
     settings.discovery = read
   }
 
-  /// What only shows when all taps are known: whether the messages fit.
+  /// Checks that the messages fit, which can be told only when all taps are known.
   mutating func checkDiscovery(_ section: Section) {
     guard errors.isEmpty, let discovery = Discovery(settings) else { return }
     let place = section.place(of: "discovery")

@@ -54,7 +54,7 @@ struct LimitReader {
     settings.isProfileChanged = true
   }
 
-  /// What the configuration's taps are read by: nothing of it follows from them.
+  /// The limits with which taps are read; none of them follows from the taps.
   var withoutTaps: Limits {
     var limits = settings.broker
     _ = limits.follow(profile) { isNamed($0) }

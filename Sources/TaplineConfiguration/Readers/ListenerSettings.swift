@@ -104,7 +104,7 @@ extension ListenerSettings {
     ]
   }
 
-  /// Whether the kernel refuses the second of the two.
+  /// Whether the kernel would refuse to open both listeners, since they name the same place.
   private func isSamePlace(as other: ListenerSettings) -> Bool {
     switch (endpoint, other.endpoint) {
     case (.serial(let path, _), .serial(let otherPath, _)), (.unix(let path, _), .unix(let otherPath, _)):

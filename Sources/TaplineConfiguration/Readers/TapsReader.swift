@@ -83,7 +83,7 @@ struct TapsReader {
     if errors.isEmpty, let problem = settings.problem() { errors.add(section.place, problem.text) }
   }
 
-  /// Of the limits: filters that the broker knows as taps, and retained messages.
+  /// The filters that the broker knows as taps, and the retained messages, that the limits must have room for.
   private var needs: LimitNeeds {
     let questionCount = settings.outputs.isEmpty && settings.inputs.isEmpty ? 0 : 1
     let commandCount =
@@ -152,7 +152,7 @@ struct TapsReader {
     return nil
   }
 
-  /// What leases of outputs and of levels have in common; the section for what they have not.
+  /// Reads the keys that leases of outputs and of levels have in common. The section is for the other keys.
   func lease(_ section: Section) -> (section: Section, client: [UInt8], graceNanoseconds: Int64)? {
     guard let entry = section.entry("lease") else { return nil }
     let lease = Section(entry.value, "a lease", keys: TapsReader.leaseKeys, errors: errors)

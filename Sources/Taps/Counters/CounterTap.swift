@@ -15,8 +15,9 @@ public enum CounterAnswer: BitwiseCopyable {
 /// dropped count too. For each batch of edges the owner calls `advance` to the time of an edge until nil, then
 /// `edgeReceived`, edge after edge; then `advance` to now until nil.
 ///
-/// It has more than twenty properties: its topics, its settings, what is counted, and what was published of the total and of
-/// the rate. The parts with a life of their own are types (`Debounce`, `EdgeNumbers`, `RateWindow`, `FaultReport`).
+/// It has more than twenty properties: its topics, its settings, what is counted, and what was published of the total
+/// and of the rate. The parts with a life of their own are types (`Debounce`, `EdgeNumbers`, `RateWindow`,
+/// `FaultReport`).
 public struct CounterTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// The line was not requested yet.
@@ -200,7 +201,7 @@ public struct CounterTap: BitwiseCopyable {
     return .earliest(deadline, firstRateAt, window.endsAt(rate))
   }
 
-  /// What has become due up to `now`, one message at a time; call until nil.
+  /// Does the next thing that is due up to `now`, with one message; call until nil.
   public mutating func advance(to now: Instant) -> TapUpdate? {
     if let counting = debounce.advance(to: now), isPulse(counting.isRising) { count(1, at: counting.moment) }
     let wall = now.nanoseconds &+ wallOffset

@@ -19,7 +19,7 @@ public struct DiscoveryHistory {
 
   public init() {}
 
-  /// What a device's message has room for beside the device.
+  /// The bytes that a device's message has room for beside the device.
   public static var tombstoneBytesMax: Int { 2048 }
   /// More entries are forgotten.
   public static var goneMax: Int { 256 }
@@ -78,7 +78,7 @@ public struct DiscoveryHistory {
       }
     }
 
-    /// Of the message that told of it.
+    /// The topic of the message that announced the entry.
     var topic: [UInt8] {
       Discovery.bytes { writer in
         writer.write(prefix)
@@ -139,7 +139,7 @@ extension Discovery {
     return (topicByteCount, payloadByteCount + room)
   }
 
-  /// What `write` writes, however much that is; at start only.
+  /// The bytes that `write` writes, however many they are; at start only.
   @inline(never) static func bytes(_ write: (inout ByteWriter) -> Void) -> [UInt8] {
     var capacity = 1024
     while true {

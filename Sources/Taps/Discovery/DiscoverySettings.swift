@@ -12,7 +12,8 @@ public struct DiscoverySettings: Sendable {
   public var mode = Mode.device
   /// What discovery topics begin with.
   public var prefix: [UInt8]
-  /// Of A-Z, a-z, 0-9, `_` and `-`, 1 to `idBytesMax`: part of topics and of everything's unique id.
+  /// Identifies the board: 1 to `idBytesMax` bytes of A-Z, a-z, 0-9, `_` and `-`. Part of topics and of every unique
+  /// id.
   public var id: [UInt8]
   /// The device's name, for people.
   public var name: [UInt8]
@@ -107,7 +108,7 @@ public struct DiscoveryKeys: Sendable {
 }
 
 extension UInt8 {
-  /// What Home Assistant takes in the levels of a discovery topic.
+  /// Whether Home Assistant takes this byte in the levels of a discovery topic.
   var mayStandInDiscoveryID: Bool {
     switch self {
     case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
@@ -128,9 +129,9 @@ struct DiscoveryUnit {
     self.deviceClass = deviceClass
   }
 
-  /// Of a counter's total. Cubic metres may be of water or of gas: that is the user's to say.
+  /// The unit of a counter's total. Cubic metres may be of water or of gas, which only the user knows.
   static func of(total unit: Bytes) -> DiscoveryUnit? { find(unit, in: counted) }
-  /// Of a counter's rate.
+  /// The unit of a counter's rate.
   static func of(rate unit: Bytes) -> DiscoveryUnit? { find(unit, in: rates) }
 
   private static func find(_ unit: Bytes, in table: [DiscoveryUnit]) -> DiscoveryUnit? {

@@ -85,8 +85,8 @@ struct Debounce: BitwiseCopyable {
     }
   }
 
-  /// What the end of the time makes count; nil when it has not come or changes nothing. The level is to be looked at
-  /// then in any case: the last edge of a bounce may be the one that is missing.
+  /// The edge that counts when the debounce time has ended; nil when it has not ended or changes nothing. The caller
+  /// must read the level then in any case: the last edge of a bounce may be the one that is missing.
   mutating func advance(to now: Instant) -> LineEdge? {
     guard deadline <= now else { return nil }
     let ended = deadline

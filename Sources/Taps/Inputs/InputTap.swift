@@ -9,8 +9,9 @@ public import Bounded
 /// after edge; then `advance` to now until nil; then, if `levelIsDue`, it reads the level and tells it by
 /// `levelRead`. An edge that comes after that may be older than the level; it is then no loss.
 ///
-/// It has more than twenty properties, because a level is known from three sources (edges, reads, delays), each with its own
-/// doubt and deadline. Debouncing, numbering and presses are types of their own (`Debounce`, `EdgeNumbers`, `ButtonEvents`).
+/// It has more than twenty properties, because a level is known from three sources (edges, reads, delays), each with
+/// its own doubt and deadline. Debouncing, numbering and presses are types of their own (`Debounce`, `EdgeNumbers`,
+/// `ButtonEvents`).
 public struct InputTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// The level is not known yet.
@@ -51,7 +52,7 @@ public struct InputTap: BitwiseCopyable {
 
   /// The level is compared with the edges this often: Raspberry Pis lose edges that are close together.
   public static var auditNanoseconds: Int64 { 1_000_000_000 }
-  /// What a level that no edge explains must last to be a missed edge.
+  /// The time that a level without an edge must last to count as a missed edge.
   public static var suspectNanoseconds: Int64 { 10_000_000 }
   /// A line without edges is read this often.
   public static var pollNanoseconds: Int64 { 20_000_000 }
@@ -193,7 +194,7 @@ public struct InputTap: BitwiseCopyable {
     deadline != .never && debounce.isUndecided ? max(deadline, debounce.deadline) : deadline
   }
 
-  /// What has become due up to `now`, one thing at a time; call until nil. Times of what is told are the deadlines'.
+  /// Does the next thing that is due up to `now`; call until nil. Its messages bear the times of their deadlines.
   public mutating func advance(to now: Instant) -> TapUpdate? {
     while timerDeadline <= now {
       let update = timerPassed(at: now)

@@ -91,9 +91,9 @@ public struct LevelSettings: Sendable {
 public struct LevelScale: BitwiseCopyable, Sendable {
   /// 2.2 is 220: eyes see the steps of level^2.2 as equal. 100 is a straight line.
   public var gammaHundredths = 100
-  /// What a level just above 0 drives, for fans that stall; a level.
+  /// The level that is driven for a level just above 0, for fans that stall.
   public var lowest = 0
-  /// What level 100 drives; a level.
+  /// The level that is driven for 100 %.
   public var highest = 10_000
 
   public init() {}

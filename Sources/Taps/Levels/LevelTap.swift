@@ -89,14 +89,15 @@ public struct LevelTap: BitwiseCopyable {
   /// In 2^-32 of the full power.
   public func share(of level: Int) -> UInt64 { scale.share(of: level) }
 
-  /// What an earlier life left it with, for `initial: restore`; before it is opened.
+  /// Takes the level that the last run left, for `initial: restore`. Call before the device is opened.
   mutating func restore(level: Int) {
     guard isRestored else { return }
     self.level = level
     if level > 0 { levelWhenOn = level }
   }
 
-  /// What a new life should begin with: of a timed set what comes after it, as nobody would end it.
+  /// The level with which the next run begins. During a timed set it is the level after it, since nothing would end the
+  /// set.
   var savedLevel: Int { restAt == .never ? level : restLevel }
 
   /// A message on `<tap>/set`. Retained or not, who forwards it does not store it.

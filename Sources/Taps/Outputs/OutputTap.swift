@@ -9,8 +9,8 @@ import MQTTWire
 /// It decides nothing about other outputs: commands go to the table (see `OutputTable`), which knows the groups.
 /// A fault does not stop the timers: what they want then is what the line is requested with when it comes back.
 ///
-/// It has more than twenty properties: five topics, and the instants and values of five timers that run independently. All
-/// of them end in the level of one line, so they are decided in one place.
+/// It has more than twenty properties: five topics, and the instants and values of five timers that run independently.
+/// All of them end in the level of one line, so they are decided in one place.
 public struct OutputTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// The line was not requested yet.
@@ -93,7 +93,7 @@ public struct OutputTap: BitwiseCopyable {
   var isTimed: Bool { restAt != .never }
   /// It waits for its group's dead time.
   var isDelayed: Bool { delayedAt != .never }
-  /// What TOGGLE turns around.
+  /// The state that TOGGLE inverts.
   var isMeantActive: Bool { isDelayed || lineActive }
 
   /// Milliseconds that it has been on in all.
@@ -116,10 +116,11 @@ public struct OutputTap: BitwiseCopyable {
     }
   }
 
-  /// What an earlier life left it with, for `initial: restore`.
+  /// Takes the state that the last run left, for `initial: restore`.
   mutating func restoreLevel(active: Bool) { restoredActive = active }
 
-  /// What `initial: restore` is to bring back: of a timed set what comes after it, as nobody would end it.
+  /// The state that `initial: restore` brings back. During a timed set it is the state after it, since nothing would
+  /// end the set.
   var savedActive: Bool { isTimed ? restActive : requestedActive }
 
   mutating func forbidRequestedActive() { requestedActive = false }
@@ -201,7 +202,8 @@ public struct OutputTap: BitwiseCopyable {
     if isDelayed { delayedAt = max(delayedAt, earliest) }
   }
 
-  /// What would switch the line on by itself, or when it is back after a fault: another one of its group has gone before it.
+  /// Cancels whatever would switch the line on by itself or after a fault, since another output of its group goes
+  /// before it.
   mutating func cancelRise() {
     delayedAt = .never
     if restActive { restAt = .never }
@@ -265,7 +267,7 @@ public struct OutputTap: BitwiseCopyable {
 
   // MARK: Figures
 
-  /// What it had in an earlier life.
+  /// Takes the figures that the last run left.
   public mutating func restoreFigures(cycleCount: UInt64, onMilliseconds: UInt64) {
     self.cycleCount = cycleCount
     onNanoseconds = onMilliseconds.multipliedReportingOverflow(by: 1_000_000).partialValue

@@ -19,11 +19,11 @@ public enum RuleOperator: UInt8, BitwiseCopyable, Sendable {
 public struct RuleWhen: Sendable {
   /// Which messages are looked at.
   public var filter: [UInt8]
-  /// Of the payload, a flat JSON object; empty: the payload itself.
+  /// The member of the payload, a flat JSON object, that is compared; empty: the payload itself.
   public var member: [UInt8] = []
   /// nil: every message will do.
   public var comparison: RuleOperator?
-  /// What is compared with; as a number if it is one.
+  /// The value to compare with; compared as a number if it is one.
   public var value: [UInt8] = []
   public var number: PlainDecimal?
 
@@ -137,7 +137,7 @@ public struct RuleSettings: Sendable {
 
   public static var nameBytesMax: Int { 64 }
   public static var forNanosecondsMax: Int64 { 2_592_000_000_000_000 }  // 30 days
-  /// Of a rule, so that what one message sets off is bounded.
+  /// The most actions of a rule; they bound what one message sets off.
   public static var actionsMax: Int { 16 }
 
   /// What is wrong, or nil.
@@ -168,7 +168,7 @@ public struct RuleSettings: Sendable {
     return nil
   }
 
-  /// What a number must reach before the comparison can begin to hold again.
+  /// The number that must be reached before the comparison can begin to hold again.
   var rearm: PlainDecimal? {
     guard let number = when.number, let comparison = when.comparison, comparison.isOrder else { return nil }
     let isAbove = comparison == .greater || comparison == .greaterOrEqual

@@ -7,8 +7,8 @@ public import Bounded
 /// read comes early. A value is published when it is the first, differs in its text from the one published last (by
 /// `delta` or more), follows a fault, when `refresh` has passed since, or before it expires.
 ///
-/// It has more than twenty properties, because most are settings: each step from the number in the file to the published text
-/// has its own. The rest is the time of the next read and what was published last.
+/// It has more than twenty properties, because most are settings: each step from the number in the file to the
+/// published text has its own. The rest is the time of the next read and what was published last.
 public struct SensorTap: BitwiseCopyable {
   public enum State: BitwiseCopyable, Equatable {
     /// `failuresInARow` is 0 when the last reading was good, or there was none yet.

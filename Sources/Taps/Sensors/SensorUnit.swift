@@ -7,7 +7,7 @@ public struct SensorUnit: BitwiseCopyable, Sendable {
   public let digits: Int
   /// For people; empty when unknown.
   public let unit: StaticString
-  /// Of Home Assistant's sensors; empty where it has none.
+  /// Home Assistant's device class; empty where it has none.
   let deviceClass: StaticString
 
   private init(
@@ -35,7 +35,7 @@ public struct SensorUnit: BitwiseCopyable, Sendable {
   static var milliWatts: SensorUnit { SensorUnit(1, places: 3, digits: 3, "W", "power") }
   static var microWatts: SensorUnit { SensorUnit(1, places: 6, digits: 3, "W", "power") }
   static var microJoules: SensorUnit { SensorUnit(1, places: 6, digits: 3, "J", "energy") }
-  /// What a battery holds, not what has flowed.
+  /// The energy that a battery holds, not the energy that has flowed.
   static var microWattHours: SensorUnit { SensorUnit(1, places: 6, digits: 3, "Wh", "energy_storage") }
   static var microAmpereHours: SensorUnit { SensorUnit(1, places: 6, digits: 3, "Ah") }
   static var kiloPascals: SensorUnit { SensorUnit(10, digits: 1, "hPa", "atmospheric_pressure") }
@@ -102,7 +102,7 @@ public enum SensorFilePart: UInt8, BitwiseCopyable, Sendable {
   /// The channel itself.
   case value
 
-  /// What is read after this one.
+  /// The file that is read after this one.
   func following(isMissing: Bool) -> SensorFilePart {
     switch self {
     case .scale: return isMissing ? .sharedScale : .offset

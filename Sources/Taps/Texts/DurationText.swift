@@ -6,7 +6,7 @@ enum DurationText {
   static var nanosecondsMin: Int64 { 1_000_000 }
   static var nanosecondsMax: Int64 { 604_800_000_000_000 }
 
-  /// What a bare number counts.
+  /// The unit of a number that names none.
   enum Unit: Int64 {
     case milliseconds = 1_000_000
     case seconds = 1_000_000_000

@@ -3,7 +3,7 @@ import MQTTWire
 
 /// A value of a flat JSON object, as it stands in the text.
 enum JsonValue: BitwiseCopyable {
-  /// What lies between the quotes, without escapes.
+  /// The bytes between the quotes; they have no escapes.
   case string(Bytes)
   case number(Bytes)
   case bool(Bool)

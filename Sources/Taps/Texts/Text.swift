@@ -71,7 +71,7 @@ struct TextBuffer: BitwiseCopyable {
     return labelChanged || textChanged || count != before
   }
 
-  /// Whether a byte in the place changed.
+  /// Appends `text`, and answers whether a byte in the place changed.
   private mutating func append(_ text: Bytes) -> Bool {
     let isUTF8 = UTF8Check.isValid(text)
     let part = text.prefix(most: capacity - count)
