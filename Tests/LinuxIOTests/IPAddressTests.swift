@@ -39,6 +39,9 @@ import Testing
   @Test func kindsAreKnown() {
     #expect(["0.0.0.0", "::", "0::0"].allSatisfy { parse($0)!.isUnspecified })
     #expect(["0.0.0.1", "::1", "1::"].allSatisfy { !parse($0)!.isUnspecified })
+    #expect(
+      ["224.0.0.1", "239.255.255.255", "255.255.255.255", "ff02::1", "ffff::"].allSatisfy { parse($0)!.isOfMany })
+    #expect(["223.255.255.255", "240.0.0.1", "255.255.255.254", "feff::1", "::"].allSatisfy { !parse($0)!.isOfMany })
     #expect(["fe80::1", "febf::1"].allSatisfy { parse($0)!.isLinkLocalIPv6 })
     #expect(["fec0::1", "fe7f::1", "254.128.0.1", "::"].allSatisfy { !parse($0)!.isLinkLocalIPv6 })
     #expect(["::1", "::fffe:1.2.3.4", "1::ffff:1.2.3.4", "1.2.3.4"].allSatisfy { parse($0)!.mapped == nil })

@@ -159,10 +159,16 @@ import Testing
     }
     #expect(control.admission.distantCount == connections - kept)
     #expect(control.admit(stream, from: there, at: start) == .full(.connections))
-    for _ in 0..<kept {
+    for _ in 0..<row.kept {
       #expect(control.admit(stream, at: start) == nil)
+      control.admission.leave(stream)
       stream += 1
     }
+    // A serial line's place is not theirs either, though its stream comes late.
+    #expect(control.admit(stream, at: start) == .full(.connections))
+    guard stream > 0x0010_0000 else { return }  // there is no place but the line's
+    control.admission.end(stream - 1)
+    #expect(control.admit(stream, at: start) == nil)
   }
 
   // MARK: Giving way

@@ -53,6 +53,10 @@ struct ConfigurationListenerErrorTests {
       "t.yaml:2:15: 'address' is 'fe80::1%eth0'; expected an address that this machine has once; link-local ones, fe80::/10, "
         + "are reached through ::"),
     WrongCase(
+      "listeners:\n  - {address: 'ff02::1', anonymous: yes}",
+      "t.yaml:2:15: 'address' is 'ff02::1'; expected an address of one machine; nobody connects to one of many (multicast, "
+        + "broadcast)"),
+    WrongCase(
       "listeners:\n  - {address: '::1'}\n  - {address: '0:0::0:1'}",
       "t.yaml:3:5: a second listener on the same address; the first is at line 2"),
     WrongCase(

@@ -51,6 +51,13 @@ public struct IPAddress: BitwiseCopyable, Sendable {
   /// fe80::/10: there is one for each interface, so without a zone it names none (RFC 4291 §2.5.6).
   public var isLinkLocalIPv6: Bool { isIPv6 && bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80 }
 
+  /// 224.0.0.0/4, ff00::/8, and 255.255.255.255: addresses of many machines, to which nobody connects (RFC 1112 §4, RFC 919
+  /// §7, RFC 4291 §2.7).
+  public var isOfMany: Bool {
+    guard isIPv6 else { return bytes[0] & 0xF0 == 0xE0 || bytes[0] & bytes[1] & bytes[2] & bytes[3] == 255 }
+    return bytes[0] == 0xFF || mapped?.isOfMany == true
+  }
+
   /// The IPv4 address in ::ffff:0:0/96, where IPv4 clients are seen on IPv6 sockets that take both.
   public var mapped: IPAddress? {
     guard isIPv6, isZero(0..<10), bytes[10] == 0xFF, bytes[11] == 0xFF else { return nil }

@@ -35,6 +35,9 @@ public struct Admission: ~Copyable {
   private let connectSeconds: Int64
   private let pendingMax: Int
   private let distantMax: Int
+  /// Of all streams that are admitted here: serial lines keep a place each.
+  private let admittedMax: Int
+  private var admittedCount = 0
   public private(set) var pendingCount = 0
   /// Streams that have an address.
   public private(set) var distantCount = 0
@@ -53,7 +56,8 @@ public struct Admission: ~Copyable {
     places = FixedArray(count: limits.connectionsMax, name: "admitted connections", in: &reservation)
     connectSeconds = Int64(limits.connectSeconds)
     pendingMax = limits.pendingConnectionsMax
-    distantMax = max(0, limits.connectionsMax - limits.connectionsKeptForLocal - serialCount)
+    admittedMax = max(0, limits.connectionsMax - serialCount)
+    distantMax = max(0, admittedMax - limits.connectionsKeptForLocal)
   }
 
   // MARK: Arrival
@@ -64,6 +68,7 @@ public struct Admission: ~Copyable {
     from source: SourceAddress, at now: Instant, open: () -> UInt32?
   ) -> Refusal? {
     var sourcePlace: UInt32 = 0
+    guard admittedCount < admittedMax else { return .full(.connections) }
     if !source.isLocal {
       guard distantCount < distantMax else { return .full(.connections) }
       guard pendingCount < pendingMax else { return .full(.pendingConnections) }
@@ -81,6 +86,7 @@ public struct Admission: ~Copyable {
       return .full(.connections)
     }
     if sourcePlace > 0 { distantCount += 1 }
+    admittedCount += 1
     append(stream, sourcePlace, now.adding(seconds: connectSeconds))
     return nil
   }
@@ -93,7 +99,7 @@ public struct Admission: ~Copyable {
     to source: SourceAddress, hasPlace: Bool, at now: Instant
   ) -> (stream: UInt32, limit: Limit)? {
     let isKeptFrom = !source.isLocal && distantCount >= distantMax
-    let isFull = isKeptFrom || !hasPlace
+    let isFull = isKeptFrom || !hasPlace || admittedCount >= admittedMax
     guard isFull || pendingCount >= pendingMax, source.isLocal || sources.admits(source, at: now) else { return nil }
     var index = first
     while index > 0 {
@@ -135,6 +141,7 @@ public struct Admission: ~Copyable {
       distantCount -= 1
     }
     places[index].stream = 0
+    admittedCount -= 1
   }
 
   /// When a stream has been silent for too long.

@@ -149,6 +149,10 @@ extension ListenerSettings {
       section.complain("address", withoutZone)
       return nil
     }
+    guard !address.isOfMany else {
+      section.complain("address", "an address of one machine; nobody connects to one of many (multicast, broadcast)")
+      return nil
+    }
     if let mapped = address.mapped {
       var problem = Text("an IPv6 listener takes no IPv4 clients, so nobody reaches ")
       problem.add(text)
