@@ -302,6 +302,13 @@ FAULTS = [
         "wrong order: safe levels are saved in place of the commanded ones",
     ),
     Fault(
+        "phases",
+        "Gateway/Commands.swift",
+        "guard addTap(rules.filter(of: rules.count - 1 - index), .follow) else",
+        "guard addTap(rules.filter(of: rules.count - 1 - index), .command) else",
+        "wrong order: a rule acts on a command that is refused after it",
+    ),
+    Fault(
         "stash-room",
         "Gateway/PublicationStash.swift",
         "      taken = 0\n      byteCount = 0\n",

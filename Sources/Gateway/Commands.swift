@@ -5,32 +5,33 @@ import Taps
 
 /// Messages that taps match: inside a call of the broker, which must not be called from here.
 extension Gateway {
-  /// Adds the taps of commands, questions and rules to the broker, in the order of `TapRoutes`.
+  /// Adds the taps of commands, questions and rules to the broker, in the order of `TapRoutes`. Rules see what commands have
+  /// accepted.
   func addTaps() -> Bool {
     for index in 0..<taps.outputTopicCount {
-      guard addTap(taps.outputTopic(index)) else { return false }
+      guard addTap(taps.outputTopic(index), .command) else { return false }
       routes.outputCount += 1
     }
     for index in 0..<taps.counters.count {
-      guard addTap(taps.counters[index].commandTopic) else { return false }
+      guard addTap(taps.counters[index].commandTopic, .command) else { return false }
       routes.counterCount += 1
     }
     for index in 0..<taps.levels.count {
-      guard addTap(taps.levels[index].commandTopic) else { return false }
+      guard addTap(taps.levels[index].commandTopic, .command) else { return false }
       routes.levelCount += 1
     }
     if taps.outputs.count + taps.inputs.count > 0 {
-      guard taps.settings.questionFilter.withUnsafeBytes({ addTap(Bytes($0)) }) else { return false }
+      guard taps.settings.questionFilter.withUnsafeBytes({ addTap(Bytes($0), .command) }) else { return false }
       routes.questionCount = 1
     }
     for index in 0..<rules.count {
-      guard addTap(rules.filter(of: rules.count - 1 - index)) else { return false }
+      guard addTap(rules.filter(of: rules.count - 1 - index), .follow) else { return false }
       routes.ruleCount += 1
     }
     return true
   }
 
-  func addTap(_ filter: Bytes) -> Bool { callBroker { $0.addTap(filter: filter) } != nil }
+  func addTap(_ filter: Bytes, _ phase: TapPhase) -> Bool { callBroker { $0.addTap(filter: filter, phase) } != nil }
 
   func tapMatched(_ tap: TapID, _ message: TapMessage) -> TapVerdict {
     switch routes[tap] {

@@ -36,14 +36,15 @@ struct Handler {
   var quarantinedUntil = Instant(nanoseconds: 0)
 }
 
-/// Handlers of the embedding program: inline ones run in the PUBLISH's turn, decoupled ones on a thread of the board's.
+/// Handlers of the embedding program: inline ones run in the PUBLISH's turn, before commands, and may refuse the message;
+/// decoupled ones run on a thread of the board's, and get what was accepted.
 extension Gateway {
   /// Adds a handler, before the first connection; false when the broker's table of taps is full.
   /// - Parameter run: nil: a decoupled one, whose messages go to `Board.submit`.
   public func addHandler(_ pattern: TapPattern, _ run: ((TapMessage, Captures) -> TapVerdict)?) -> Bool {
     var writer = scratch.writer()
     pattern.writeFilter(into: &writer)
-    guard !writer.overflowed, addTap(writer.written) else { return false }
+    guard !writer.overflowed, addTap(writer.written, run == nil ? .follow : .judge) else { return false }
     routes.handlerCount += 1
     handlers.append(Handler(pattern: pattern, run: run))
     return true

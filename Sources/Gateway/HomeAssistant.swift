@@ -12,7 +12,7 @@ extension Gateway {
     history = DiscoveryHistory(
       entries: previous, present: discovery.announced, topicBytesMax: limits.topicBytesMax,
       topicLevelsMax: limits.topicLevelsMax)
-    for topic in history.statusTopics where !topic.withUnsafeBytes({ addTap(Bytes($0)) }) {
+    for topic in history.statusTopics where !topic.withUnsafeBytes({ addTap(Bytes($0), .follow) }) {
       board.tell(.homeAssistantUnheard)
     }
     announce(at: now)

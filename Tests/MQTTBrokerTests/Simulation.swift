@@ -75,7 +75,8 @@ final class Simulation: SimulatedDay {
     cutsOften = random.oneIn(3)
     actions = Simulation.drawActions(&random)
     if random.oneIn(2) {
-      for filter: StaticString in ["a/b", "a/#"] { _ = broker.addTap(filter: Bytes(filter)) }
+      _ = broker.addTap(filter: Bytes("a/b"), .command)
+      _ = broker.addTap(filter: Bytes("a/#"), .judge)
     }
     kept = broker.topics.gauge.used
     let waiting = SimulatedWaiting(seed: seed)

@@ -194,6 +194,84 @@ import Testing
     world.finish()
   }
 
+  // MARK: Phases
+
+  private final class Phases {
+    var refuser: TapPhase?
+    var ran: [TapPhase] = []
+  }
+  private static let orders: [[TapPhase]] = [
+    [.judge, .command, .follow], [.judge, .follow, .command], [.command, .judge, .follow], [.command, .follow, .judge],
+    [.follow, .judge, .command], [.follow, .command, .judge],
+  ]
+
+  /// Whatever nodes their filters end at, and in whatever order they were added.
+  @Test(arguments: orders) func whoMayRefuseRunsBeforeWhoActs(order: [TapPhase]) {
+    let filters = ["b/relay/set", "b/+/set", "#"]
+    for choice in 0..<27 {
+      let world = World()
+      for phase in order {
+        let divisor = [TapPhase.judge: 1, .command: 3, .follow: 9][phase]!
+        #expect(world.addTap(filters[choice / divisor % 3], phase) != nil)
+      }
+      let phases = Phases()
+      world.broker.onTap = { tap, _ in
+        phases.ran.append(order[tap.index])
+        return phases.refuser == order[tap.index] ? TapVerdict(reason: .notAuthorized) : .accept
+      }
+      for name in ["v5", "sub"] { world.connect(name) }
+      world.connect("old", .v311)
+      world.subscribe("sub", "#")
+      for refuser in [nil, TapPhase.judge, .command] {
+        phases.refuser = refuser
+        let expected: [TapPhase] =
+          refuser == nil ? [.judge, .command, .follow] : refuser == .judge ? [.judge] : [.judge, .command]
+        for name in ["v5", "old"] {
+          let reason: ReasonCode = refuser == nil || name == "old" ? .success : .notAuthorized
+          for qos in UInt8(0)...2 {
+            phases.ran = []
+            world.send(name, .publish(topic: "b/relay/set", payload: "x", qos: qos, packetID: 1))
+            #expect(phases.ran == expected, "\(order) \(choice)")
+            switch qos {
+            case 0: world.expectNothing(name)
+            case 1: world.expect(name, .pubAck(1, reason))
+            default:
+              world.expect(name, .pubRec(1, reason))
+              if reason == .success {
+                world.send(name, .pubRel(1))
+                world.expect(name, .pubComp(1))
+              }
+            }
+            if refuser == nil { world.expect("sub", .publish(topic: "b/relay/set", payload: "x")) }
+            world.expectNothing("sub")
+          }
+        }
+      }
+      world.finish()
+    }
+  }
+
+  /// Of changes the last one counts, and a command is asked after those who judge: it is not kept, whatever they want.
+  @Test(arguments: [["set", "#"], ["#", "set"], ["+", "set"], ["set", "set"]]) func aCommandHasTheLastWord(
+    filters: [String]
+  ) {
+    let world = World()
+    #expect(world.addTap(filters[0], .command) == TapID(index: 0))
+    #expect(world.addTap(filters[1], .judge) == TapID(index: 1))
+    #expect(world.addTap(filters[1], .judge) == TapID(index: 2))
+    var ran: [Int] = []
+    world.broker.onTap = { tap, _ in
+      ran.append(tap.index)
+      return TapVerdict(retain: tap.index > 0)
+    }
+    world.connect("pub")
+    world.send("pub", .publish(topic: "set", payload: "x", qos: 1, packetID: 1))
+    world.expect("pub", .pubAck(1))
+    #expect(ran == [2, 1, 0])  // on one node the one that was added last is first
+    #expect(world.pool("retained").used == 0)
+    world.finish()
+  }
+
   // MARK: Own publications
 
   @Test func brokerPublishesItsOwn() {

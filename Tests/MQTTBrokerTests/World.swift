@@ -203,9 +203,9 @@ final class World {
   /// `finish` removes what is retained for `topic`.
   func remember(retained topic: String) { retainedTopics.insert(topic) }
 
-  func addTap(_ filter: String) -> TapID? {
+  func addTap(_ filter: String, _ phase: TapPhase = .command) -> TapID? {
     let before = pool("topic_nodes").used
-    let tap = withBytes([UInt8](filter.utf8)) { broker.addTap(filter: $0) }
+    let tap = withBytes([UInt8](filter.utf8)) { broker.addTap(filter: $0, phase) }
     tapNodeCount += pool("topic_nodes").used - before
     return tap
   }

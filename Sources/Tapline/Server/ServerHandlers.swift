@@ -11,8 +11,9 @@ extension Server {
   /// Runs `handler` for each message whose topic matches `pattern` (`sensors/{room}/temperature`): in the turn in
   /// which it came in, after its validation, once per QoS 2 message and before its subscribers get it. The
   /// message and the captures are borrowed. The handler may `publish`, refuse the message with a Reason Code, or
-  /// change how it goes on. One that often takes longer than `limits: tap_microseconds` is set aside for a
-  /// minute. To be called before `run`.
+  /// change how it goes on. It runs before an output moves or a rule acts because of the message, so they do not
+  /// when it refuses; and it runs before an output may refuse a command, so what it publishes is published then, too.
+  /// One that often takes longer than `limits: tap_microseconds` is set aside for a minute. To be called before `run`.
   /// Throws when the pattern is not one or the table of taps is full.
   public func onMessage(
     _ pattern: StaticString, _ handler: @escaping (TapMessage, Captures) -> TapVerdict
@@ -21,8 +22,9 @@ extension Server {
     decoupled.append(nil)
   }
 
-  /// Runs `handler` on the handlers' thread, where it may block; the broker never waits for it. What a full queue
-  /// has no room for is dropped, newest first, and counted. To be called before `run`.
+  /// Runs `handler` on the handlers' thread, where it may block; the broker never waits for it. It gets messages that
+  /// were accepted. What a full queue has no room for is dropped, newest first, and counted. To be called before
+  /// `run`.
   /// - Parameter handler: topic, payload and captures, borrowed for the call.
   public func onMessageDecoupled(
     _ pattern: StaticString, _ handler: @escaping @Sendable (Bytes, Bytes, Captures) -> Void
