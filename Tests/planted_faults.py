@@ -160,6 +160,13 @@ FAULTS = [
         "unfair: a client is refused for its Will while others hold what can give way",
     ),
     Fault(
+        "will-kept",
+        "MQTTBroker/Routing/BrokerRoute.swift",
+        "        mayKeep = false\n",
+        "        messages.release(stored)\n        return\n",
+        "lost message: a Will that cannot be retained is not sent either",
+    ),
+    Fault(
         "common-levels",
         "MQTTBroker/Routing/TopicTreeShares.swift",
         "      guard countCommon(node, 1) == 1 else { return }\n",

@@ -33,7 +33,7 @@ public import MQTTWire
 /// | session begun, ended | `SessionStore.begin`, `end` |
 /// | its client is here, with expiry and Will; away; expiry set; Will taken | `connect`, `disconnect`, `setExpiry`, `takeWill` |
 /// | subscription added, changed, removed | `SubscriptionStore.add`, `change`, `remove` |
-/// | message stored, released | `MessageStore.store`, `release` |
+/// | message stored, changed, released | `MessageStore.store`, `change`, `release` |
 /// | retained message set, removed | `RetainedStore.commit`, `remove`; `giveWay` before a `commit` that follows |
 /// | delivery queued, given up, sent | `DeliveryStore.queue`, `dropQueued`, `sent` |
 /// | delivery received (PUBREC), done, all dropped | `DeliveryStore.received`, `finish`, `drop` |

@@ -23,7 +23,8 @@ public struct Counters: BitwiseCopyable, Sendable {
   public internal(set) var packetsSent: UInt64 = 0
   public internal(set) var publishesReceived: UInt64 = 0
   public internal(set) var publishesSent: UInt64 = 0
-  /// PUBLISH packets that were answered with an error, or not at all because of their QoS.
+  /// PUBLISH packets that were answered with an error, or not at all because of their QoS; Wills that were refused, or
+  /// that could not be retained.
   public internal(set) var publishesRefused: UInt64 = 0
   /// QoS 0 messages that a receiver's full outbox had no room for.
   public internal(set) var qos0Dropped: UInt64 = 0
@@ -36,7 +37,7 @@ public struct Counters: BitwiseCopyable, Sendable {
   /// Messages over a client's Maximum Packet Size (§3.1.2.11.4).
   public internal(set) var oversizeDropped: UInt64 = 0
   public internal(set) var expired: UInt64 = 0
-  /// Wills, retained messages and own publications that found no room.
+  /// Own publications, and messages that a tap has taken and changed, that found no room.
   public internal(set) var internalDropped: UInt64 = 0
   public internal(set) var tapsRun: UInt64 = 0
   /// Messages that a client has sent again and that taps have run for already: acknowledged, and no more.

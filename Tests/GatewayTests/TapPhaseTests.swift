@@ -146,6 +146,30 @@ struct TapPhaseTests {
     if refuser != .handler { #expect(handlers.seen == 1, "\(row)") }
   }
 
+  /// A Will, too: its client cannot be told, so it is counted.
+  @Test(arguments: [Refuser.handler, .output, .level], 0..<3) func aWillIsRefusedBeforeAnythingMoves(
+    refuser: Refuser, rule: Int
+  ) {
+    for pattern in refuser.filters {
+      for qos in UInt8(0)...2 {
+        let handlers = Handlers()
+        let world = world(
+          refuser, TapPhaseTests.orders[0], rule: refuser.filters[rule], pattern: { _ in pattern }, handlers)
+        handlers.isVetoing = refuser == .handler
+        let (topic, payload) = refuser.message
+        world.connect("w", will: WillFields(topic: topic, payload: payload, qos: qos))
+        let fired = world.gateway.rules.counters.fired
+        let refused = world.gateway.broker.counters.publishesRefused
+        world.lose("w")
+        #expect(world.board.takeChanges().isEmpty)
+        #expect(world.gateway.rules.counters.fired == fired)
+        #expect(world.board.submitted.allSatisfy { $0.contains("broken") })
+        #expect(world.messages("s").isEmpty)
+        #expect(world.gateway.broker.counters.publishesRefused == refused + 1)
+      }
+    }
+  }
+
   /// What a rule publishes is a command like a client's: a rule on its topic acts when it was accepted.
   @Test(arguments: ["b/tight/set", "b/relay/set"]) func aRuleOnACommandOfARule(topic: String) {
     let world = World(

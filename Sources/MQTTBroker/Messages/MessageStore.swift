@@ -20,9 +20,9 @@ struct Message: BitwiseCopyable {
   let body: Body
   let propertyByteCount: UInt32
   let topicByteCount: UInt16
-  let qos: QoS
-  let retain: Bool
-  private let packedExpiresAt: PackedInstant
+  fileprivate(set) var qos: QoS
+  fileprivate(set) var retain: Bool
+  fileprivate var packedExpiresAt: PackedInstant
   fileprivate(set) var owners: UInt32 = 1
 
   fileprivate init(_ message: Inbound, body: Body) {
@@ -92,6 +92,14 @@ struct MessageStore: ~Copyable {
     bodies.write(message.forwarded, at: &cursor)
     bodies.write(message.payload, at: &cursor)
     return messages.lend(Message(message, body: body))
+  }
+
+  /// From here on a stored message has QoS, RETAIN and expiry of `message`. Only the caller holds it.
+  mutating func change(_ stored: Handle<Message>, as message: Inbound) {
+    precondition(messages[stored].owners == 1)
+    messages[stored].qos = message.qos
+    messages[stored].retain = message.retain
+    messages[stored].packedExpiresAt = PackedInstant(message.expiresAt)
   }
 
   /// Adds an owner.

@@ -165,26 +165,20 @@ extension Broker {
   /// has taken is not refused any more.
   mutating func publish(_ message: Inbound, at now: Instant) -> TapVerdict {
     topics.match(message.topic)
-    if ownedCount > 0, !message.publisher.isNull, !acceptsForeignWrites, topics.foundOwned {
+    if isForeignWrite(message) {
       return TapVerdict(reason: .notAuthorized, reasonString: Bytes("the board's own topic"))
     }
     guard let reserved = reserve(message, at: now) else { return TapVerdict(reason: .quotaExceeded) }
     guard tapCount > 0 else { return TapVerdict(reason: commit(message, reserved, at: now)) }
     let ran = counters.tapsRun
-    let verdict = runTaps(
-      TapMessage(
-        topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
-        forwardedProperties: message.forwarded,
-        clientID: message.publisher.isNull ? .empty : sessions.clientID(message.publisher), now: now))
+    let verdict = runTaps(message, at: now)
     if verdict.reason.isError {
       giveBack(reserved)
       return verdict
     }
     guard counters.tapsRun != ran else { return TapVerdict(reason: commit(message, reserved, at: now)) }
     var routed = message
-    routed.qos = verdict.qos ?? message.qos
-    routed.retain = verdict.retain ?? message.retain
-    if let seconds = verdict.expirySeconds { routed.expiresAt = now.adding(seconds: Int64(seconds)) }
+    routed.change(by: verdict, at: now)
     if routed.qos == message.qos, routed.retain == message.retain, routed.expiresAt == message.expiresAt {
       _ = commit(message, reserved, at: now)
     } else {
@@ -192,6 +186,20 @@ extension Broker {
       reroute(routed, at: now)
     }
     return TapVerdict(reason: .success)
+  }
+
+  /// Whether a client's message, the one that was matched last, is for a topic that the board alone writes.
+  @inline(__always) func isForeignWrite(_ message: Inbound) -> Bool {
+    ownedCount > 0 && !message.publisher.isNull && !acceptsForeignWrites && topics.foundOwned
+  }
+
+  /// Runs the taps of the message that was matched last.
+  @inline(__always) mutating func runTaps(_ message: Inbound, at now: Instant) -> TapVerdict {
+    runTaps(
+      TapMessage(
+        topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
+        forwardedProperties: message.forwarded,
+        clientID: message.publisher.isNull ? .empty : sessions.clientID(message.publisher), now: now))
   }
 
   /// Routes a message that a tap has taken and changed. It is not refused, whatever its subscribers get of it.

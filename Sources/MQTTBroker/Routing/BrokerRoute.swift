@@ -107,12 +107,53 @@ extension Broker {
 
   /// Routes a message to those for whom it was reserved. Nothing fails here.
   @inline(__always) mutating func commit(_ message: Inbound, _ reserved: Reserved, at now: Instant) -> ReasonCode {
+    commit(message, reserved, keeps: message.retain, at: now)
+    return receivers.count > 0 || !reserved.slot.isNull ? .success : .noMatchingSubscribers
+  }
+
+  /// - Parameter keeps: it becomes the topic's retained message, or removes it.
+  @inline(__always) private mutating func commit(
+    _ message: Inbound, _ reserved: Reserved, keeps: Bool, at now: Instant
+  ) {
     var stored = reserved.stored
-    if message.retain { keep(message, reserved, &stored) }
+    if keeps { keep(message, reserved, &stored) }
     deliver(message, stored, at: now)
     if !stored.isNull { messages.release(stored) }
     if message.retain, ownedCount > 0, message.payload.isEmpty { tellAgain(message, at: now) }
-    return receivers.count > 0 || !reserved.slot.isNull ? .success : .noMatchingSubscribers
+  }
+
+  /// Routes a message that is stored already, and takes over its only owner's part. It needs no second room, so nobody is
+  /// refused: a receiver that lacks room loses its own oldest message, or this one. Where it may not be retained its
+  /// receivers get it all the same, and that is counted.
+  @_optimize(size) mutating func routeStored(_ message: Inbound, _ stored: Handle<Message>, at now: Instant) {
+    receivers.collect(publisher: message.publisher, topics, subscriptions, sessions)
+    work.did(topics.visitedCount &+ receivers.lookedCount &+ receivers.count)
+    var needed = 0
+    var cellsNeeded = 0
+    var position = 0
+    while position < receivers.count {
+      let receiver = receivers[position]
+      if min(receiver.qos, message.qos) != .atMostOnce {
+        needed += 1
+        if receiver.hasIdentifier { cellsNeeded += subscriptions.extraIdentifierCount(receiver) }
+      }
+      position += 1
+    }
+    if needed > 0, !deliveries.hasRoom(for: needed, identifierCells: cellsNeeded) {
+      makeRoom(forDeliveries: needed, identifierCells: cellsNeeded, at: now)
+    }
+    var reserved = Reserved(stored: stored)
+    var mayKeep = message.retain
+    if message.retain, !message.payload.isEmpty {
+      do throws(Limit) {
+        reserved.slot = try retained.prepare(message, &topics, messages, &shares, sessions)
+      } catch {
+        limitHit(error, by: message.publisher)
+        counters.publishesRefused &+= 1
+        mayKeep = false
+      }
+    }
+    commit(message, reserved, keeps: mayKeep, at: now)
   }
 
   private mutating func keep(_ message: Inbound, _ reserved: Reserved, _ stored: inout Handle<Message>) {

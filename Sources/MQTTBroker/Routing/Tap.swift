@@ -64,6 +64,15 @@ public struct TapVerdict {
   public static var accept: TapVerdict { TapVerdict() }
 }
 
+extension Inbound {
+  /// It goes on as taps have said.
+  @inline(__always) mutating func change(by verdict: TapVerdict, at now: Instant) {
+    qos = verdict.qos ?? qos
+    retain = verdict.retain ?? retain
+    if let seconds = verdict.expirySeconds { expiresAt = now.adding(seconds: Int64(seconds)) }
+  }
+}
+
 /// Runs in the turn of the PUBLISH, after its validation and once per QoS 2 message. It must not call the
 /// broker; what it wants published it hands over when `receive` has returned.
 public typealias TapHandler = (TapID, TapMessage) -> TapVerdict

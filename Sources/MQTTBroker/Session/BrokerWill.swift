@@ -30,12 +30,22 @@ extension Broker {
     if !will.isNull { messages.release(will) }
   }
 
+  /// It goes on as it is stored, so what others have filled since its CONNECT keeps it from nobody. Nobody can be told of a
+  /// Will that is refused, by a tap or as the topic is the board's: it is counted.
   @_optimize(size) mutating func publishWill(_ session: Handle<Session>, at now: Instant) {
     let will = sessions.takeWill(session)
     var message = messages.inbound(from: will, in: messageScratch)
     if message.expiresAt != .never { message.expiresAt = now.adding(nanoseconds: message.expiresAt.nanoseconds) }
     message.publisher = session
-    if publish(message, at: now).reason.isError { counters.internalDropped &+= 1 }
-    messages.release(will)
+    topics.match(message.topic)
+    let verdict = isForeignWrite(message) ? TapVerdict(reason: .notAuthorized) : runTaps(message, at: now)
+    guard !verdict.reason.isError else {
+      counters.publishesRefused &+= 1
+      messages.release(will)
+      return
+    }
+    message.change(by: verdict, at: now)
+    messages.change(will, as: message)
+    routeStored(message, will, at: now)
   }
 }
