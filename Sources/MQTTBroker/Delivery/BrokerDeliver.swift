@@ -28,18 +28,25 @@ extension Broker {
     if expiresAt != .never, let due = deliveries.sweep.expect(expiresAt) { timers.arm(queueSweepTimer, at: due) }
   }
 
-  /// No room could be made: the session loses its own oldest message, or the new one. `false`: the new one.
+  /// No room could be made: the session loses its own oldest messages, as many as make room for the new one, or the new
+  /// one. `false`: the new one.
   private mutating func makeOwnRoom(_ receiver: Receiver, _ cellCount: Int) -> Bool {
+    let session = receiver.session
     deliveries.countRefused()
-    limitHit(deliveries.hasRoom ? .subscriptionIDCells : .deliveries, by: receiver.session, .lostMessage)
-    counters.queuedDropped &+= 1
-    sessions.countDropped(receiver.session)
-    guard sessions[receiver.session].outgoing.queued.count > 0 else { return false }
-    deliveries.dropQueued(receiver.session, sessions, &messages)
-    if deliveries.hasRoom(for: 1, identifierCells: cellCount) { return true }
-    counters.queuedDropped &+= 1
-    sessions.countDropped(receiver.session)
-    return false
+    limitHit(deliveries.hasRoom ? .subscriptionIDCells : .deliveries, by: session, .lostMessage)
+    let missing = cellCount - deliveries.identifiers.gauge.free
+    let isEnough =
+      missing > 0
+      ? deliveries.cellsToGiveUp(session, sessions, withInflight: false) >= missing
+      : sessions[session].outgoing.queued.count > 0
+    repeat {
+      counters.queuedDropped &+= 1
+      sessions.countDropped(session)
+      guard isEnough, deliveries.dropOldestQueued(session, sessions, &messages, withCells: missing > 0) else {
+        return false
+      }
+    } while !deliveries.hasRoom(for: 1, identifierCells: cellCount)
+    return true
   }
 
   func isQueueFull(_ session: Handle<Session>) -> Bool { sessions[session].outgoing.queued.count >= limits.queuedMax }

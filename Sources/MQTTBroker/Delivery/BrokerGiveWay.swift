@@ -1,37 +1,32 @@
 import Bounded
 import MQTTWire
 
-/// Finds the session that gives way when a pool that sessions share runs short: the one that holds the most beyond its
-/// share. Sessions without a client come before those with one, and expired messages before all. The session gives up
-/// its own oldest message, which is counted. Messages within its share stay.
+/// Finds the session that gives way when a pool that sessions share runs short: the one that holds the most of that pool
+/// beyond its share. Sessions without a client come before those with one, and expired messages before all. The session gives
+/// up its own oldest message, which is counted. Messages within its share stay. When all that can be given up does not
+/// suffice, nobody gives anything up.
 struct Holders: ~Copyable {
-  /// By what they hold of `deliveries` and `subscription_id_cells`, and of `messages` and `blocks`.
-  fileprivate let byEntries: HeaviestFinder
+  /// By what they hold of `deliveries`, of `subscription_id_cells`, and of `messages` and `blocks`: no less than what they
+  /// can give up.
+  fileprivate let byDeliveries: HeaviestFinder
+  fileprivate let byCells: HeaviestFinder
   fileprivate let byBytes: HeaviestFinder
   /// Half of each pool, divided among all sessions: who holds no more never gives way to others.
-  fileprivate let entryShare: Int
+  fileprivate let deliveryShare: Int
+  fileprivate let cellShare: UInt32
   fileprivate let unitShare: UInt32  // of 32 bytes
 
   init(limits: Limits, in reservation: inout Reservation) {
-    byEntries = HeaviestFinder(count: limits.sessionsMax, name: "holders of deliveries", in: &reservation)
+    byDeliveries = HeaviestFinder(count: limits.sessionsMax, name: "holders of deliveries", in: &reservation)
+    byCells = HeaviestFinder(count: limits.sessionsMax, name: "holders of id cells", in: &reservation)
     byBytes = HeaviestFinder(count: limits.sessionsMax, name: "holders of blocks", in: &reservation)
-    entryShare = max(1, limits.deliveriesMax / (2 * limits.sessionsMax))
+    deliveryShare = max(1, limits.deliveriesMax / (2 * limits.sessionsMax))
+    cellShare = UInt32(limits.subscriptionIDCellsMax / (2 * limits.sessionsMax))
     unitShare = UInt32(limits.blockCount * (limits.blockBytes / 32) / (2 * limits.sessionsMax))
   }
 
   /// Sessions without a client give way first.
-  private static var absent: UInt32 { 1 << 31 }
-
-  /// The number of deliveries that the session can give up, if it holds more than its share; 0: none.
-  @inline(__always) fileprivate func entryWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
-    let isAbsent = session.pointee.connection.isNull
-    let queued = session.pointee.outgoing.queued.count
-    // The packet ids in flight to a client that is here stay taken.
-    let inflight = isAbsent ? session.pointee.outgoing.inflight.count : 0
-    let count = queued &+ Int(session.pointee.outgoing.cellCount) &+ inflight
-    guard count > entryShare, isAbsent || queued > 0 else { return 0 }
-    return UInt32(truncatingIfNeeded: count) | (isAbsent ? Holders.absent : 0)
-  }
+  fileprivate static var absent: UInt32 { 1 << 31 }
 
   /// The blocks that the session can give up, in units of 32 bytes, if it holds more than its share; 0: none.
   @inline(__always) fileprivate func byteWeight(_ session: UnsafeMutablePointer<Session>) -> UInt32 {
@@ -43,26 +38,90 @@ struct Holders: ~Copyable {
   /// The session holds more than before, or its client has gone.
   @inline(__always) func grew(_ session: Handle<Session>, _ entry: UnsafeMutablePointer<Session>) {
     // Most hold no more than their share.
-    let entryWeight = entryWeight(entry)
-    if entryWeight > 0 { byEntries.raise(session.index, to: entryWeight) }
+    let isAbsent = entry.pointee.connection.isNull
+    // The packet ids in flight to a client that is here stay taken.
+    let count = entry.pointee.outgoing.queued.count &+ (isAbsent ? entry.pointee.outgoing.inflight.count : 0)
+    if count > deliveryShare {
+      byDeliveries.raise(session.index, to: UInt32(truncatingIfNeeded: count) | (isAbsent ? Holders.absent : 0))
+    }
+    if entry.pointee.outgoing.cellCount > cellShare {
+      byCells.raise(session.index, to: entry.pointee.outgoing.cellCount | (isAbsent ? Holders.absent : 0))
+    }
     let byteWeight = byteWeight(entry)
     if byteWeight > 0 { byBytes.raise(session.index, to: byteWeight) }
   }
 }
 
+/// Deliveries and identifier cells.
 extension Broker {
-  /// Makes room for so many deliveries and identifier cells, as far as holders beyond their share have any to give up.
+  /// Makes room for so many deliveries and identifier cells, if holders beyond their share have as many to give up.
   mutating func makeRoom(forDeliveries count: Int, identifierCells cellCount: Int, at now: Instant) {
     sweepQueuesIfDue(at: now)
-    while !deliveries.hasRoom(for: count, identifierCells: cellCount) {
-      guard
-        let index = holders.byEntries.heaviest({ index in
-          sessions.handle(at: index).map { holders.entryWeight(sessions.address($0)) } ?? 0
-        }), giveWay(sessions.handle(at: index)!, deliveries.gauge.free < count ? .deliveries : .subscriptionIDCells)
-      else { return }
+    makeRoom(.deliveries, for: count)
+    makeRoom(.subscriptionIDCells, for: cellCount)
+  }
+
+  /// - Parameter pool: of the deliveries, or of the identifier cells.
+  private mutating func makeRoom(_ pool: Limit, for need: Int) {
+    guard need <= gauge(pool).capacity else { return }
+    var isEnough = false
+    while gauge(pool).free < need, let holder = heaviest(pool) {
+      let missing = need - gauge(pool).free
+      guard isEnough || surplus(holder, pool) >= missing || surplusOfAll(pool) >= missing else { return }
+      isEnough = true
+      guard giveWay(holder, pool) else { return }
     }
   }
 
+  private func gauge(_ pool: Limit) -> Gauge {
+    pool == .deliveries ? deliveries.gauge : deliveries.identifiers.gauge
+  }
+
+  private func heaviest(_ pool: Limit) -> Handle<Session>? {
+    let index =
+      pool == .deliveries
+      ? holders.byDeliveries.heaviest { weight(at: $0, pool) } : holders.byCells.heaviest { weight(at: $0, pool) }
+    return index.flatMap { sessions.handle(at: $0) }
+  }
+
+  /// What the session in this place can give up, if that is more than its share; 0: nothing.
+  private func weight(at index: Int, _ pool: Limit) -> UInt32 {
+    guard let session = sessions.handle(at: index) else { return 0 }
+    let count = held(session, pool)
+    guard count > share(pool) else { return 0 }
+    return UInt32(truncatingIfNeeded: count) | (sessions[session].connection.isNull ? Holders.absent : 0)
+  }
+
+  private func share(_ pool: Limit) -> Int { pool == .deliveries ? holders.deliveryShare : Int(holders.cellShare) }
+
+  private func held(_ session: Handle<Session>, _ pool: Limit) -> Int {
+    pool == .deliveries
+      ? deliveries.countToGiveUp(session, sessions)
+      : deliveries.cellsToGiveUp(session, sessions, withInflight: sessions[session].connection.isNull)
+  }
+
+  /// What it gives up until it holds no more than its share.
+  private func surplus(_ session: Handle<Session>, _ pool: Limit) -> Int {
+    let count = held(session, pool)
+    let share = share(pool)
+    guard count > share else { return 0 }
+    return pool == .deliveries ? count - share : deliveries.cellsGivenUp(session, sessions, of: count, downTo: share)
+  }
+
+  private mutating func surplusOfAll(_ pool: Limit) -> Int {
+    var all = 0
+    var index = 0
+    while index < limits.sessionsMax {
+      if let session = sessions.handle(at: index) { all += surplus(session, pool) }
+      index += 1
+    }
+    work.did(limits.sessionsMax / 8)
+    return all
+  }
+}
+
+/// Messages and their bytes.
+extension Broker {
   /// Makes room for a message and its bytes, as far as holders beyond their share have any to give up. Retained messages
   /// and Wills may leave less than the shares together: then a small message has room made by those within them, and by
   /// who holds the most of these. Nobody gives way to a message for which retained messages alone leave no room.
@@ -116,13 +175,13 @@ extension Broker {
   }
 
   /// The session gives up the oldest message that was not sent, else the oldest in flight; `false`: it has none.
-  /// - Parameter limit: what all have too little of.
+  /// - Parameter limit: what all have too little of. Of identifier cells: the oldest that has some.
   private mutating func giveWay(_ session: Handle<Session>, _ limit: Limit) -> Bool {
-    if sessions[session].outgoing.queued.count > 0 {
-      deliveries.dropQueued(session, sessions, &messages)
-    } else if !deliveries.dropInflight(session, sessions, &messages) {
-      return false
-    }
+    let withCells = limit == .subscriptionIDCells
+    guard
+      deliveries.dropOldestQueued(session, sessions, &messages, withCells: withCells)
+        || deliveries.dropInflight(session, sessions, &messages, withCells: withCells)
+    else { return false }
     work.did(Work.giveWaySteps)
     counters.queuedDropped &+= 1
     counters.gaveWay &+= 1

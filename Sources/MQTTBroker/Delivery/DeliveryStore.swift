@@ -145,6 +145,34 @@ struct DeliveryStore: ~Copyable {
     free(first, &holder.pointee.outgoing, &messages)
   }
 
+  /// The same of the first that has identifier cells, or whatever it has; `false`: there is none.
+  mutating func dropOldestQueued(
+    _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore, withCells: Bool
+  ) -> Bool {
+    let holder = sessions.address(session)
+    var before = Handle<Delivery>.null
+    var delivery = holder.pointee.outgoing.queued.head
+    while withCells, !delivery.isNull, deliveries[delivery].moreIdentifiers.isNull {
+      before = delivery
+      delivery = deliveries[delivery].next
+    }
+    guard !delivery.isNull else { return false }
+    dropQueued(delivery, behind: before, &holder.pointee.outgoing, &messages)
+    return true
+  }
+
+  private mutating func dropQueued(
+    _ delivery: Handle<Delivery>, behind before: Handle<Delivery>, _ outgoing: inout Outgoing,
+    _ messages: inout MessageStore
+  ) {
+    countSent(delivery, &outgoing, messages)
+    let next = deliveries[delivery].next
+    if before.isNull { outgoing.queued.head = next } else { deliveries[before].next = next }
+    if next.isNull { outgoing.queued.tail = before }
+    outgoing.queued.count -= 1
+    free(delivery, &outgoing, &messages)
+  }
+
   /// It does not wait any more.
   @inline(__always) private func countSent(
     _ delivery: Handle<Delivery>, _ outgoing: inout Outgoing, _ messages: borrowing MessageStore
@@ -154,12 +182,17 @@ struct DeliveryStore: ~Copyable {
 
   /// Gives up the oldest message in flight that the session still holds; `false`: there is none. While the client is here
   /// the packet id stays taken until it is answered.
+  /// - Parameter withCells: the oldest that has identifier cells.
   mutating func dropInflight(
-    _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore
+    _ session: Handle<Session>, _ sessions: borrowing SessionStore, _ messages: inout MessageStore, withCells: Bool
   ) -> Bool {
     let holder = sessions.address(session)
     var delivery = holder.pointee.outgoing.inflight.head
-    while !delivery.isNull, deliveries[delivery].message.isNull { delivery = deliveries[delivery].next }
+    while !delivery.isNull,
+      deliveries[delivery].message.isNull || withCells && deliveries[delivery].moreIdentifiers.isNull
+    {
+      delivery = deliveries[delivery].next
+    }
     guard !delivery.isNull else { return false }
     if sessions[session].connection.isNull {
       finish(delivery, of: session, sessions, &messages)
@@ -221,15 +254,6 @@ struct DeliveryStore: ~Copyable {
   }
 
   // MARK: In flight
-
-  func find(_ packetID: UInt16, of session: Handle<Session>, _ sessions: borrowing SessionStore) -> Handle<Delivery>? {
-    var delivery = sessions[session].outgoing.inflight.head
-    while !delivery.isNull {
-      if deliveries[delivery].packetID == packetID { return delivery }
-      delivery = deliveries[delivery].next
-    }
-    return nil
-  }
 
   /// PUBREC: the client has the message, which is given up; the packet id stays taken until PUBCOMP (§4.3.3).
   mutating func received(
@@ -302,15 +326,7 @@ struct DeliveryStore: ~Copyable {
     while !delivery.isNull {
       let next = deliveries[delivery].next
       if messages.hasExpired(deliveries[delivery].message, at: now) {
-        countSent(delivery, &holder.pointee.outgoing, messages)
-        if before.isNull {
-          holder.pointee.outgoing.queued.head = next
-        } else {
-          deliveries[before].next = next
-        }
-        if next.isNull { holder.pointee.outgoing.queued.tail = before }
-        holder.pointee.outgoing.queued.count -= 1
-        free(delivery, &holder.pointee.outgoing, &messages)
+        dropQueued(delivery, behind: before, &holder.pointee.outgoing, &messages)
         dropped += 1
       } else {
         sweep.keep(messages[deliveries[delivery].message].expiresAt)
@@ -349,17 +365,6 @@ struct DeliveryStore: ~Copyable {
   /// The delivery that was to be sent again has been.
   func advanceRedelivery(_ session: Handle<Session>, _ sessions: borrowing SessionStore) {
     sessions[session].outgoing.redelivery = deliveries[sessions[session].outgoing.redelivery].next
-  }
-
-  /// Sent as PUBLISH on the present connection and not answered.
-  func sentHereCount(_ session: Handle<Session>, _ sessions: borrowing SessionStore) -> Int {
-    var count = 0
-    var delivery = sessions[session].outgoing.inflight.head
-    while !delivery.isNull {
-      if deliveries[delivery].isSentHere { count += 1 }
-      delivery = deliveries[delivery].next
-    }
-    return count
   }
 
   // MARK: Lists

@@ -44,6 +44,17 @@ struct IdentifierStore: ~Copyable {
     return count
   }
 
+  /// How many cells a list has.
+  func count(_ list: Handle<IdentifierCell>) -> Int {
+    var count = 0
+    var cell = list
+    while !cell.isNull {
+      count += 1
+      cell = cells[cell].next
+    }
+    return count
+  }
+
   /// Bytes of a delivery's Subscription Identifiers as properties of PUBLISH.
   func byteCount(_ delivery: Delivery) -> Int {
     guard delivery.identifier != 0 else { return 0 }
