@@ -224,11 +224,14 @@ final class Simulation: SimulatedDay {
       }
     }
     now = end
-    event(.other) { broker.advance(to: now) }
-    // After a Will that has run a tap the rest of what is due waits for the next call.
-    while let deadline = broker.timers.nextDeadline, deadline <= now, failure == nil {
+    meetDeadlines()
+  }
+
+  /// After a Will that has run a tap, or when a turn has had its steps, the rest of what is due waits for the next call.
+  private func meetDeadlines() {
+    repeat {
       event(.other) { broker.advance(to: now) }
-    }
+    } while failure == nil && broker.timers.nextDeadline ?? .never <= now
   }
 
   // MARK: Connections
@@ -296,11 +299,11 @@ final class Simulation: SimulatedDay {
     settle()
     for client in clients where failure == nil && hasSession(client) { takeAll(client) }
     now = now.adding(seconds: Int64(limits.sessionExpirySecondsMax + 1))
-    event(.other) { broker.advance(to: now) }
+    meetDeadlines()
     while failure == nil, let line = lines.first { detach(line) }
     settle()
     now = now.adding(seconds: Int64(limits.sessionExpirySecondsMax + 1))
-    event(.other) { broker.advance(to: now) }
+    meetDeadlines()
     audit()
     for index in 0..<limits.retainedMax where failure == nil {
       guard let slot = broker.retained.handle(at: index) else { continue }

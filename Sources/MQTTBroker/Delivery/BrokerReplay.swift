@@ -53,8 +53,9 @@ extension Broker {
     return true
   }
 
-  /// Replays that have had their steps go on, each once.
+  /// Replays that have had their steps go on, each once, and one of them in any case.
   @_optimize(size) mutating func resumeReplays(at now: Instant) {
+    work.allow(Work.replaySteps)
     var remaining = outboxes.restingCount
     while remaining > 0, !work.isOver, let index = outboxes.nextResting() {
       remaining -= 1

@@ -297,11 +297,11 @@ struct DeliveryStore: ~Copyable {
 
   // MARK: Expiry
 
-  /// Gives up queued messages that have expired, of some sessions a turn. Answers how many, and when the sweep goes on or is
-  /// due again.
+  /// Gives up queued messages that have expired, of some sessions a turn. Answers how many, how many it has looked at, and
+  /// when the sweep goes on or is due again.
   @_optimize(size) mutating func sweepExpired(
     _ sessions: borrowing SessionStore, _ messages: inout MessageStore, at now: Instant
-  ) -> (dropped: Int, next: Instant) {
+  ) -> (dropped: Int, steps: Int, next: Instant) {
     sweep.begin()
     var dropped = 0
     var steps = 0
@@ -313,7 +313,7 @@ struct DeliveryStore: ~Copyable {
       }
       sweep.position += 1
     }
-    return (dropped, sweep.pause(of: sessions.gauge.capacity, at: now))
+    return (dropped, steps, sweep.pause(of: sessions.gauge.capacity, at: now))
   }
 
   @_optimize(size) private mutating func dropExpired(

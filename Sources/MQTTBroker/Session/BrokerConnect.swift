@@ -70,7 +70,7 @@ extension Broker {
       }
       will = stored
     }
-    if existing == nil, !sessions.hasPlace(for: clientID.count), sessions.longestAway() != nil {
+    if existing == nil, !sessions.hasPlace(for: clientID.count), longestAway() != nil {
       limitHit(sessions.gauge.free == 0 ? .sessions : .clientIDCells, on: id, .gaveWay)
       makeRoom(forClientIDBytes: clientID.count, at: now)
       if connect.clientID.isEmpty {  // its bytes lay where the sessions that have ended wrote theirs
@@ -155,10 +155,16 @@ extension Broker {
 
   /// Sessions whose clients are away give way to a client that is here: those that have been away longest.
   @_optimize(size) private mutating func makeRoom(forClientIDBytes byteCount: Int, at now: Instant) {
-    while !sessions.hasPlace(for: byteCount), let session = sessions.longestAway() {
+    while !sessions.hasPlace(for: byteCount), let session = longestAway() {
       counters.sessionsGivenWay &+= 1
       endSession(session, at: now)
     }
+  }
+
+  /// The session that has been without its client for longest. All are looked at.
+  @_optimize(size) private mutating func longestAway() -> Handle<Session>? {
+    work.did(limits.sessionsMax / 8)
+    return sessions.longestAway()
   }
 
   // MARK: Refusals
@@ -275,6 +281,10 @@ extension Broker {
 
   /// Forgets a session; a Will that still waits is due at the session's end (§3.1.3-9).
   @_optimize(size) mutating func endSession(_ session: Handle<Session>, at now: Instant) {
+    let outgoing = sessions[session].outgoing
+    work.did(
+      Work.filterSteps &* (1 &+ sessions[session].subscriptions.count) &+ outgoing.queued.count
+        &+ outgoing.inflight.count &+ Int(outgoing.cellCount))
     while !sessions[session].subscriptions.first.isNull {
       subscriptions.remove(sessions[session].subscriptions.first, &topics, sessions, &shares)
     }

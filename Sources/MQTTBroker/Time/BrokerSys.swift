@@ -3,15 +3,17 @@ import MQTTWire
 
 /// $SYS: what the broker says about itself.
 extension Broker {
-  /// The figures, and then the clients, some a turn, and no more while the outboxes fill. Answers when it goes on.
+  /// The figures, and then the clients, some a turn, and no more when the outboxes fill or the turn has had its steps. Answers
+  /// when it goes on.
   @_optimize(size) mutating func publishSys(at now: Instant) -> Instant {
     if sys.next == 0 { sys.dueAt = now.adding(seconds: Int64(max(1, limits.sysIntervalSeconds))) }
     let count = Broker.figureCount + Loads.count + Broker.poolCount + limits.sessionsMax
     let end = min(sys.next + SysRound.topicsPerTurn, count)
     repeat {
       publishPart(sys.next, at: now)
+      work.did(Work.filterSteps)
       sys.next += 1
-    } while sys.next < end && !outboxesFill
+    } while sys.next < end && !outboxesFill && !work.isOver
     if sys.next < count { return now.adding(milliseconds: 1) }
     sys.next = 0
     return max(sys.dueAt, now.adding(milliseconds: 1))

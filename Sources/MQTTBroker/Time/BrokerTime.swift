@@ -13,11 +13,14 @@ extension Broker {
   /// - Parameter heard: bytes that had come by then have been received, of each connection at least their beginning; nil: by
   ///   now. Deadlines are judged by it, so that nobody is given up whose bytes wait in the kernel. What is due between it and
   ///   now stays in `nextDeadline`. So does what is due after a Will that has run a tap: what the tap wants published comes
-  ///   first, so that each finds the room for that which the one before had.
+  ///   first, so that each finds the room for that which the one before had. And so does what is due when the turn has had
+  ///   its steps.
   public mutating func advance(to now: Instant, heardUntil heard: Instant? = nil) {
     let heard = min(heard ?? now, now)
     let ran = counters.tapsRun
-    while counters.tapsRun == ran, let timer = timers.popExpired(at: heard) {
+    work.allow(Work.deadlineSteps)
+    while counters.tapsRun == ran, !work.isOver, let timer = timers.popExpired(at: heard) {
+      work.did(Work.filterSteps)
       if timer < limits.connectionsMax {
         if let id = connections.handle(at: timer) { connectionDue(id, heard, at: now) }
       } else if timer < sysTimer {
@@ -31,7 +34,7 @@ extension Broker {
       }
     }
     pumpStarved(at: now)
-    resumeReplays(at: now)
+    if outboxes.restingCount > 0 { resumeReplays(at: now) }
   }
 
   /// Begins the publication of $SYS.
@@ -113,13 +116,15 @@ extension Broker {
   private mutating func sweepRetained(at now: Instant) {
     let (removed, next) = retained.sweepExpired(&topics, &messages, &shares, sessions, at: now)
     counters.expired &+= UInt64(removed)
+    work.did(ExpirySweep.stepsPerTurn &+ removed &* Work.filterSteps)
     timers.arm(sweepTimer, at: next)
   }
 
   /// Removes expired messages from queues, so that those of clients that are away do not keep their room from others.
   mutating func sweepQueues(at now: Instant) {
-    let (dropped, next) = deliveries.sweepExpired(sessions, &messages, at: now)
+    let (dropped, steps, next) = deliveries.sweepExpired(sessions, &messages, at: now)
     counters.expired &+= UInt64(dropped)
+    work.did(steps)
     timers.arm(queueSweepTimer, at: next)
   }
 
