@@ -187,7 +187,7 @@ private struct Meter {
     #expect(tap[0].pulses == 42)
   }
 
-  @Test(arguments: ["", "x", "-1", "1e3", "1000000000000000000", "12,5", "{\"total\":1}"])
+  @Test(arguments: ["", "x", "-1", "1e", "1e18", "1000000000000000000", "12,5", "{\"total\":1}"])
   func aReadingThatIsNoneIsRefused(payload: String) {
     var meter = Meter()
     meter.edge(at: 1)

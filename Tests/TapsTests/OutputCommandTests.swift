@@ -9,6 +9,7 @@ import Testing
     ("500ms", milliseconds(500)), ("1ms", milliseconds(1)), ("2s", seconds(2)), ("5m", seconds(300)),
     ("1h", seconds(3600)), ("7d", seconds(604_800)), ("1.5s", milliseconds(1500)), ("0.001s", milliseconds(1)),
     (" 2s ", seconds(2)), ("007s", seconds(7)), ("0.5h", seconds(1800)), ("604800s", seconds(604_800)),
+    (".5s", milliseconds(500)), ("1.s", seconds(1)), ("1e3ms", seconds(1)), ("2.5E-1s", milliseconds(250)),
   ]
 
   @Test(arguments: good) func isUnderstood(text: String, nanoseconds: Int64) {
@@ -20,10 +21,12 @@ import Testing
     #expect(withLent("30") { DurationText.parse($0, bare: .seconds) } == seconds(30))
     #expect(withLent("30") { DurationText.parse($0, bare: .milliseconds) } == milliseconds(30))
     #expect(withLent("0.25") { DurationText.parse($0, bare: .seconds) } == milliseconds(250))
+    #expect(withLent("1e3") { DurationText.parse($0, bare: .milliseconds) } == seconds(1))
   }
 
   @Test(arguments: [
-    "", " ", "s", "ms", "0", "0s", "0ms", "-1s", "1e3", "1 s", "1S", "1sec", "1.s", ".5s", "1s2", "1m30s", "s1", "8d",
+    "", " ", "s", "ms", "0", "0s", "0ms", "-1s", "1es", "1e", "e3", "1e 3s", ".s", "1 s", "1S", "1sec", "1s2", "1m30s",
+    "s1", "8d",
     "604801s", "0.0005s", "99999999999999999999s", "9223372036854775807h", "1w", "1\0", "NaN", "∞s",
   ]) func isNot(text: String) {
     #expect(withLent(text) { DurationText.parse($0, bare: .seconds) } == nil)
@@ -145,7 +148,7 @@ import Testing
     ("{\"state\":\"Toggle\"}", "toggle"),
     ("{\"state\":\"ON\",\"for\":\"30s\"}", "on 30000"), (" {\"for\":30,\"state\":\"OFF\"} ", "off 30000"),
     ("{\"state\":\"ON\",\"for\":0.5}", "on 500"), ("{\"state\":\"ON\",\"for\":\"2\"}", "on 2000"),
-    ("{\"state\":\"toggle\",\"for\":\"1h\"}", "toggle 3600000"),
+    ("{\"state\":\"toggle\",\"for\":\"1h\"}", "toggle 3600000"), ("{\"state\":\"ON\",\"for\":2.5e+1}", "on 25000"),
   ]) func setIsUnderstood(payload: String, expected: String) {
     #expect(set(payload) == expected)
   }

@@ -73,7 +73,8 @@ import Testing
     ("", "empty reading"), ("\n", "empty reading"), ("NaN\n", "not a number: NaN"), ("-inf", "not a number: -inf"),
     ("0x1F", "not a number: 0x1F"),
     ("73 01 4b : crc=e1 NO\nand so on for a while", "not a number: 73 01 4b : crc=e1 NO?and so on f"),
-    ("1e400", "not a number: 1e400"), ("99999999999999999999", "number too large: 99999999999999999999"),
+    ("1e400", "number too large: 1e400"), ("1e", "not a number: 1e"),
+    ("99999999999999999999", "number too large: 99999999999999999999"),
     ("999999999999999999999999999999999999999999", "number too large: 99999999999999999999999999999999"),
     ("\u{7}\0", "not a number: ??"), ("12 34", "not a number: 12 34"),
   ]) func hostileTextIsNeverAValue(text: String, fault: String) {

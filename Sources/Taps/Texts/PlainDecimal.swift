@@ -32,41 +32,67 @@ public struct PlainDecimal: BitwiseCopyable, Sendable, Equatable {
     case tooLarge
   }
 
-  /// An optional sign, digits, and optionally a point and digits: `-12`, `+0.5`. ASCII whitespace around it is
-  /// ignored. Of more than 18 digits those last after the point are dropped.
+  /// An optional sign, digits with at most one point before, between or behind them, and optionally an exponent: `-12`,
+  /// `+.5`, `5.`, `2.5e-3`. ASCII whitespace around it is ignored. Of more than 18 digits, and of more than 18 after
+  /// the point, the last are dropped: `1e-19` is 0.
   public init(parsing text: Bytes) throws(ParseError) {
     let trimmed = text.trimmingASCIIWhitespace
     guard !trimmed.isEmpty else { throw .empty }
-    let hasSign = trimmed[0] == UInt8(ascii: "-") || trimmed[0] == UInt8(ascii: "+")
     let isNegative = trimmed[0] == UInt8(ascii: "-")
+    let full = PlainDecimal.power(PlainDecimal.digitsMax - 1)  // from here on there is no room for a digit more
 
     var mantissa: Int64 = 0
-    var digitCount = 0  // significant ones
-    var places = 0
-    var pointAt: Int?
-    var index = hasSign ? 1 : 0
-    guard index < trimmed.count else { throw .notANumber }
+    var exponent = 0  // of the mantissa's last digit
+    var hasDigits = false
+    var hasPoint = false
+    var index = isNegative || trimmed[0] == UInt8(ascii: "+") ? 1 : 0
     while index < trimmed.count {
       let byte = trimmed[index]
-      if byte == UInt8(ascii: ".") {
-        guard pointAt == nil, index > (hasSign ? 1 : 0), index + 1 < trimmed.count else { throw .notANumber }
-        pointAt = index
-      } else if byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") {
-        let isFraction = pointAt != nil
-        if digitCount < PlainDecimal.digitsMax, !isFraction || places < PlainDecimal.digitsMax {
+      if byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") {
+        hasDigits = true
+        if mantissa < full {
           mantissa = mantissa * 10 + Int64(byte - UInt8(ascii: "0"))
-          if mantissa != 0 { digitCount += 1 }
-          if isFraction { places += 1 }
-        } else if !isFraction {
-          digitCount += 1  // too large, unless what follows is no number at all
+          if hasPoint { exponent -= 1 }
+        } else if !hasPoint {
+          exponent += 1
         }
+      } else if byte == UInt8(ascii: "."), !hasPoint {
+        hasPoint = true
       } else {
-        throw .notANumber
+        break
       }
       index += 1
     }
-    guard digitCount <= PlainDecimal.digitsMax else { throw .tooLarge }
-    self.init(mantissa: isNegative ? -mantissa : mantissa, places: places)
+    guard hasDigits else { throw .notANumber }
+    if index < trimmed.count { exponent += try PlainDecimal.exponent(trimmed.from(index)) }
+
+    if mantissa == 0 { exponent = 0 }
+    while exponent > 0 {
+      guard mantissa < full else { throw .tooLarge }
+      mantissa *= 10
+      exponent -= 1
+    }
+    while exponent < -PlainDecimal.digitsMax, mantissa > 0 {
+      mantissa /= 10
+      exponent += 1
+    }
+    self.init(mantissa: isNegative ? -mantissa : mantissa, places: mantissa == 0 ? 0 : -exponent)
+  }
+
+  /// `e3`, `E-12`. No text is so long that its digits outweigh an exponent of nine digits; longer ones stay there.
+  private static func exponent(_ text: Bytes) throws(ParseError) -> Int {
+    guard text[0] == UInt8(ascii: "e") || text[0] == UInt8(ascii: "E") else { throw .notANumber }
+    let isNegative = text.count > 1 && text[1] == UInt8(ascii: "-")
+    var index = isNegative || text.count > 1 && text[1] == UInt8(ascii: "+") ? 2 : 1
+    guard index < text.count else { throw .notANumber }
+    var value = 0
+    while index < text.count {
+      let byte = text[index]
+      guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { throw .notANumber }
+      if value < 100_000_000 { value = value * 10 + Int(byte - UInt8(ascii: "0")) }
+      index += 1
+    }
+    return isNegative ? -value : value
   }
 
   public static func < (left: PlainDecimal, right: PlainDecimal) -> Bool {
