@@ -76,6 +76,25 @@ struct ConfigurationRuleTests {
     #expect(try readConfiguration("taps: {retained_set: reject}").taps.retainedSet == .reject)
   }
 
+  @Test func membersArePathsAndNumbersMayHaveExponents() throws {
+    let taps = try readConfiguration(
+      rules(
+        """
+            far: {when: z/m > 1e3, hysteresis: 5e-1, publish: {topic: out}}
+            near: {when: z/m < .5, publish: {topic: out}}
+            update: {when: "z/m .update.state == available", publish: {topic: out}}
+            cold: {when: t/SENSOR .DS18B20.Temperature < 5., publish: {topic: out}}
+        """)
+    ).taps
+    #expect(
+      taps.rules.map(\.when.number) == [
+        PlainDecimal(mantissa: 1000, places: 0), PlainDecimal(mantissa: 5, places: 1), nil,
+        PlainDecimal(mantissa: 5, places: 0),
+      ])
+    #expect(taps.rules[0].hysteresis == PlainDecimal(mantissa: 5, places: 1))
+    #expect(taps.rules.map { string($0.when.member) } == ["", "", "update.state", "DS18B20.Temperature"])
+  }
+
   @Test func linksAreRules() throws {
     let taps = try readConfiguration(
       link(

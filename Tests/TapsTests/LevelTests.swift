@@ -49,6 +49,7 @@ struct LevelTests {
     ("0", "0"), ("35", "3500"), ("100", "10000"), ("100.0", "10000"), (" 35.5\n", "3550"), ("0.01", "1"),
     ("33.333", "3333"), ("99.995", "10000"), ("-0", "0"), ("+7", "700"), ("1", "100"),
     ("1e1", "1000"), (".5", "50"), ("5.", "500"), ("{\"brightness\":1e1}", "1000"),
+    ("{\"st\\u0061te\":\"o\\u006e\",\"brightness\":3.5E+1}", "3500"),
     ("ON", "10000"), ("on", "10000"), ("Off", "0"), ("TOGGLE", "10000"),
     ("{\"state\":\"ON\",\"brightness\":35}", "3500"), ("{\"brightness\":12.5}", "1250"), ("{\"state\":true}", "10000"),
     ("{\"state\":\"OFF\",\"brightness\":35}", "0"), (" { \"state\" : \"toggle\" } ", "10000"),
@@ -56,7 +57,9 @@ struct LevelTests {
     ("35%", "\(words)"), ("1e3", "\(words)"), ("true", "\(words)"), ("0x10", "\(words)"), (".", "\(words)"),
     ("1e", "\(words)"),
     ("99999999999999999999", "\(words)"), ("NaN", "\(words)"),
-    ("{", json), ("{\"state\":\"ON\"", json), ("{\"state\":{}}", json), ("{\"brightness\":01}", json),
+    ("{", json), ("{\"state\":\"ON\"", json), ("{\"brightness\":01}", json), ("{\"brightness\":.5}", json),
+    ("{\"state\":{}}", "0x99 state: expected ON, OFF or TOGGLE"),
+    ("{\"brightness\":[35]}", "0x99 brightness: expected 0 to 100"),
     ("{}", "0x99 expected state or brightness"),
     ("{\"brightness\":101}", "0x99 brightness: expected 0 to 100"),
     ("{\"brightness\":\"35\"}", "0x99 brightness: expected 0 to 100"),
@@ -66,6 +69,7 @@ struct LevelTests {
     ("{\"brightness\":1,\"brightness\":1}", "0x99 a key is given twice"),
     ("{\"state\":\"TOGGLE\",\"brightness\":1}", "0x99 TOGGLE and brightness do not go together"),
     ("{\"state\":\"ON\",\"color\":\"red\"}", "0x99 unknown key; expected state, brightness and for"),
+    ("{\"state\":\"ON\",\"color\":{\"r\":[1]}}", "0x99 unknown key; expected state, brightness and for"),
     (String(repeating: " 1", count: 200), "0x99 expected at most 256 bytes"),
   ]
 

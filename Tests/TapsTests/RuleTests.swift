@@ -82,6 +82,7 @@ final class RuleWorld {
       when: "home/bell/event .event_type == press_end", filter: "home/bell/event", member: "event_type",
       comparison: .equal, value: "press_end"),
     Case(when: "a .b > 1", filter: "a", member: "b", comparison: .greater, value: "1"),
+    Case(when: "a .b.c > 1e3", filter: "a", member: "b.c", comparison: .greater, value: "1e3"),
   ]
 
   @Test(arguments: good) func aConditionIsUnderstood(_ row: Case) throws {
@@ -94,7 +95,7 @@ final class RuleWorld {
 
   @Test(arguments: [
     "", " ", "a <", "a < ", "a < b", "< 5", "a = 5", "a =< 5", "a+ < 5", "$SYS/x", "$share/g/a", "a .b", "#/a",
-    "a == ", "a > 1e", "a > 1e18", "a > 0x10", "a >5",
+    "a == ", "a > 1e", "a > 1e18", "a > 0x10", "a >5", "a .a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q == 1",
   ]) func whatIsNoConditionIsRefused(_ text: String) {
     #expect(RuleWhen(parsing: bytes(text)) == nil)
   }
@@ -124,9 +125,9 @@ final class RuleWorld {
     Answer(when: "a == ON", yes: ["ON"], no: ["on", "ON ", "OFF", "", "O"]),
     Answer(when: "a != ON", yes: ["on", "OFF", ""], no: ["ON"]),
     Answer(
-      when: "a .n >= 2", yes: ["{\"n\":2}", "{\"m\":1,\"n\":\"3.5\"}", "{\"n\":1e9}"],
+      when: "a .n >= 2", yes: ["{\"n\":2}", "{\"m\":1,\"n\":\"3.5\"}", "{\"n\":1e9}", "{\"n\":\"\\u0032\"}"],
       no: ["{\"n\":1}", "{\"m\":5}", "{}"],
-      notComparable: ["2", "{\"n\":2", "{\"n\":null}", "{\"n\":[2]}", "{\"n\":1e18}", "{\"n\":\"\\u0032\"}"]),
+      notComparable: ["2", "{\"n\":2", "{\"n\":null}", "{\"n\":[2]}", "{\"n\":{}}", "{\"n\":1e18}", "{\"n\":.5}"]),
     Answer(
       when: "a .ok == true", yes: ["{\"ok\":true}", "{\"ok\":\"true\"}"], no: ["{\"ok\":false}", "{\"ok\":null}"],
       notComparable: ["true"]),

@@ -55,11 +55,11 @@ public struct LevelCommand: BitwiseCopyable, Equatable, Sendable {
     /// Whether it is JSON at all comes first: the object is read to its end before a member is found fault with.
     init(_ text: Bytes) throws(JsonError) {
       var reader = try JsonObjectReader(text)
-      while let (key, value) = try reader.next() { take(key, value) }
+      while let member = try reader.next() { take(member.name, member.value) }
       if state == .toggle, brightness != nil { complain("TOGGLE and brightness do not go together") }
     }
 
-    private mutating func take(_ key: Bytes, _ value: JsonValue) {
+    private mutating func take(_ key: JsonString, _ value: JsonValue) {
       if key == Bytes("state") {
         if state != nil { complain("a key is given twice") }
         state = Wish(state: value)
@@ -103,9 +103,11 @@ extension LevelCommand.Wish {
 
   fileprivate init?(state: JsonValue) {
     switch state {
-    case .string(let text): self.init(word: text)
+    case .string(let text):
+      guard let wish = text.lend({ LevelCommand.Wish(word: $0) }) else { return nil }
+      self = wish
     case .bool(let isOn): self = isOn ? .on : .off
-    case .number, .null: return nil
+    case .number, .null, .object, .list: return nil
     }
   }
 }

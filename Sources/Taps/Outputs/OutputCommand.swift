@@ -24,6 +24,7 @@ public struct OutputCommand: BitwiseCopyable, Equatable, Sendable {
 /// What is wrong with a command's payload.
 enum OutputCommandError: Error {
   case notUnderstood(StaticString)
+  /// As it stands in the text, with its escapes.
   case unknownKey(Bytes)
 }
 
@@ -79,7 +80,8 @@ extension OutputCommand {
       guard text.count <= OutputCommand.payloadBytesMax else { throw .notUnderstood("expected at most 256 bytes") }
       var wrong: OutputCommandError?
       var reader = try Fields.reader(text)
-      while let (key, value) = try Fields.next(&reader) {
+      while let member = try Fields.next(&reader) {
+        let (key, value) = (member.name, member.value)
         if key == Bytes(levelKey) {
           if level != nil { wrong = wrong ?? .notUnderstood("a key is given twice") }
           level = Level(value, canToggle: !isPulse)
@@ -93,7 +95,7 @@ extension OutputCommand {
             wrong = wrong ?? .notUnderstood("for: expected 500ms, 2s, 5m, 1h or seconds, 1ms to 7d")
           }
         } else {
-          wrong = wrong ?? .unknownKey(key)
+          wrong = wrong ?? .unknownKey(key.raw)
         }
       }
       if let wrong { throw wrong }
@@ -105,7 +107,7 @@ extension OutputCommand {
 
     private static func next(
       _ reader: inout JsonObjectReader
-    ) throws(OutputCommandError) -> (key: Bytes, value: JsonValue)? {
+    ) throws(OutputCommandError) -> JsonMember? {
       do throws(JsonError) { return try reader.next() } catch { throw OutputCommandError(error) }
     }
   }
@@ -115,8 +117,7 @@ extension OutputCommandError {
   fileprivate init(_ error: JsonError) {
     switch error {
     case .malformed: self = .notUnderstood("expected JSON: an object with its members")
-    case .nested: self = .notUnderstood("expected JSON without objects and lists inside")
-    case .escaped: self = .notUnderstood("expected JSON without \\ in its texts")
+    case .tooDeep: self = .notUnderstood("expected JSON of at most 16 levels")
     }
   }
 }
@@ -140,11 +141,17 @@ extension OutputCommand.Level {
     switch value {
     case .bool(let isOn):
       self = isOn ? .on : .off
-    case .string(let text), .number(let text):
-      guard let level = OutputCommand.Level(word: text), canToggle || level != .toggle else { return nil }
-      self = level
-    case .null:
+    case .string(let text):
+      self.init(text.lend { OutputCommand.Level(word: $0) }, canToggle: canToggle)
+    case .number(let text):
+      self.init(OutputCommand.Level(word: text), canToggle: canToggle)
+    case .null, .object, .list:
       return nil
     }
+  }
+
+  private init?(_ level: OutputCommand.Level?, canToggle: Bool) {
+    guard let level, canToggle || level != .toggle else { return nil }
+    self = level
   }
 }

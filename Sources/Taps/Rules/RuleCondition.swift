@@ -3,6 +3,7 @@ import Bounded
 /// A rule's comparison, compiled. Its bytes lie in the rules' memory.
 struct RuleCondition: BitwiseCopyable {
   let comparison: RuleOperator
+  /// The path of a member; empty: the payload itself is compared.
   let member: Bytes
   let value: Bytes
   let number: PlainDecimal?
@@ -12,7 +13,7 @@ struct RuleCondition: BitwiseCopyable {
   enum Answer: BitwiseCopyable {
     case no
     case yes
-    /// There is no number, or no JSON object, where one should be: this is no, too.
+    /// There is no number, no JSON object or no single value where one should be: this is no, too.
     case notComparable
   }
 
@@ -25,20 +26,22 @@ struct RuleCondition: BitwiseCopyable {
     guard !member.isEmpty else { return compare(payload, held: held) }
     guard payload.count <= RuleCondition.jsonBytesMax else { return .notComparable }
     do throws(JsonError) {
-      var reader = try JsonObjectReader(payload)
-      var answer = Answer.no
-      while let (key, value) = try reader.next() {
-        guard key == member else { continue }
-        switch value {
-        case .string(let text), .number(let text): answer = compare(text, held: held)
-        case .bool(let isTrue): answer = compare(isTrue ? Bytes("true") : Bytes("false"), held: held)
-        case .null: answer = compare(Bytes("null"), held: held)
-        }
+      guard let value = try JsonObjectReader.value(at: member, in: payload) else { return .no }
+      switch value {
+      case .string(let text): return compare(text, held: held)
+      case .number(let text): return compare(text, held: held)
+      case .bool(let isTrue): return compare(isTrue ? Bytes("true") : Bytes("false"), held: held)
+      case .null: return compare(Bytes("null"), held: held)
+      case .object, .list: return .notComparable
       }
-      return answer
     } catch {
       return .notComparable
     }
+  }
+
+  private func compare(_ text: JsonString, held: Bool) -> Answer {
+    guard number != nil else { return (text == value) == (comparison == .equal) ? .yes : .no }
+    return text.lend { compare($0, held: held) } ?? .notComparable
   }
 
   private func compare(_ text: Bytes, held: Bool) -> Answer {

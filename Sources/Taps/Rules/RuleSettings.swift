@@ -19,7 +19,7 @@ public enum RuleOperator: UInt8, BitwiseCopyable, Sendable {
 public struct RuleWhen: Sendable {
   /// Which messages are looked at.
   public var filter: [UInt8]
-  /// The member of the payload, a flat JSON object, that is compared; empty: the payload itself.
+  /// The member of the payload, a JSON object, that is compared, or its path: `update.state`; empty: the payload itself.
   public var member: [UInt8] = []
   /// nil: every message will do.
   public var comparison: RuleOperator?
@@ -54,6 +54,10 @@ public struct RuleWhen: Sendable {
     while subject.last == 0x20 { subject.removeLast() }
     let value = [UInt8](text[found.end...].drop { $0 == 0x20 })
     guard RuleWhen.isFilter(subject), !value.isEmpty else { return nil }
+    // A longer path leads deeper than JSON is read.
+    guard member.withUnsafeBytes({ Bytes($0).count(of: UInt8(ascii: ".")) }) < JsonObjectReader.depthMax else {
+      return nil
+    }
     self.init(filter: subject)
     self.member = member
     self.value = value

@@ -27,8 +27,9 @@ enum DurationText {
   /// A member of a JSON object: a text with its unit, or seconds.
   static func parse(_ value: JsonValue) -> Int64? {
     switch value {
-    case .string(let text), .number(let text): return parse(text, bare: .seconds)
-    case .bool, .null: return nil
+    case .string(let text): return text.lend { parse($0, bare: .seconds) }
+    case .number(let text): return parse(text, bare: .seconds)
+    case .bool, .null, .object, .list: return nil
     }
   }
 
