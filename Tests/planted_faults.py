@@ -176,7 +176,7 @@ FAULTS = [
     Fault(
         "outbox-floor",
         "MQTTBroker/Connection/BrokerInput.swift",
-        "      if header.type == .publish, outboxesFill { return .outboxesFill }\n",
+        "      if header.type == .publish, outboxesFill { return stop(.outboxesFill, at: now) }\n",
         "",
         "unfair: who reads loses what came at once, for readers that are stuck",
     ),

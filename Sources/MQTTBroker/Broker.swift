@@ -136,8 +136,10 @@ public struct Broker: ~Copyable {
     headScratch = Scratch(
       byteCount: max(limits.topicBytesMax + 64 + 5 * limits.subscriptionsMax, 320),
       name: "scratch: head", in: &reservation)
-    encodedV5 = Scratch(byteCount: 4096, name: "scratch: v5 packet", in: &reservation)
-    encodedV311 = Scratch(byteCount: 4096, name: "scratch: v3.1.1 packet", in: &reservation)
+    // What is not sent by reference fits, with 1 KiB of properties.
+    let wholeByteCount = limits.referenceBytesMin + limits.topicBytesMax + 16
+    encodedV5 = Scratch(byteCount: min(wholeByteCount + 1024, 4096), name: "scratch: v5 packet", in: &reservation)
+    encodedV311 = Scratch(byteCount: min(wholeByteCount, 4096), name: "scratch: v3.1.1 packet", in: &reservation)
     messageScratch = Scratch(byteCount: limits.packetBytesMax, name: "scratch: message", in: &reservation)
     topicScratch = Scratch(byteCount: limits.topicBytesMax, name: "scratch: topic", in: &reservation)
     filterScratch = Scratch(byteCount: 2 * limits.topicBytesMax, name: "scratch: filter and topic", in: &reservation)
@@ -293,6 +295,7 @@ public struct Broker: ~Copyable {
   ) {
     precondition(connections[id].state != .closing)
     if connections[id].isPending { pendingCount -= 1 }
+    if tapCount > 0 { endRepeats(id, change) }
     let session = connections[id].close()
     partials.clear(&connections.address(id).pointee.partial)
     outboxes.giveBackAliases(of: &connections[id].outbox)
@@ -302,5 +305,14 @@ public struct Broker: ~Copyable {
     guard !session.isNull else { return }
     tellPresence(session, id, change, at: now)
     connectionLost(session, publishesWill: publishesWill, at: now)
+  }
+
+  /// A client that is known to have the acknowledgements of its commands repeats none of them.
+  @_optimize(size) private mutating func endRepeats(_ id: ConnectionID, _ change: Presence.Change) {
+    let session = connections[id].session
+    guard !session.isNull else { return }
+    var isAnswered = false
+    if case .disconnected = change { isAnswered = connections[id].outbox.isEmpty && connections[id].acks.count == 0 }
+    repeated.disconnected(sessions.clientID(session), isAnswered: isAnswered, heardAt: connections[id].lastReceived)
   }
 }

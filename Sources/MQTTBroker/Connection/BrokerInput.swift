@@ -104,11 +104,17 @@ extension Broker {
       if work.isOver, mayPause(id, input) {
         hold(&input, of: id, at: now)
         paused = id
-        return outboxesFill ? .outboxesFill : counters.tapsRun != tapsRun ? .tapsRan : .done
+        return stop(outboxesFill ? .outboxesFill : counters.tapsRun != tapsRun ? .tapsRan : .done, at: now)
       }
-      if header.type == .publish, outboxesFill { return .outboxesFill }
-      if counters.tapsRun != tapsRun { return .tapsRan }
+      if header.type == .publish, outboxesFill { return stop(.outboxesFill, at: now) }
+      if counters.tapsRun != tapsRun { return stop(.tapsRan, at: now) }
     }
+  }
+
+  /// The caller has something to do before the next packet.
+  @inline(never) private mutating func stop(_ receipt: Receipt, at now: Instant) -> Receipt {
+    repeated.packetTaken(at: now)
+    return receipt
   }
 
   /// Some connections are ready, and what others hold leaves so little that a further message might find no room in their

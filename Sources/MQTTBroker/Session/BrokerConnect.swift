@@ -128,6 +128,7 @@ extension Broker {
     connections[id].connected(to: session, keepAliveSeconds: answer.serverKeepAlive ?? connect.keepAliveSeconds)
     armConnection(id, at: now)
     counters.connectsAccepted &+= 1
+    if tapCount > 0 { repeated.connected(sessions.clientID(session), at: now) }
     tellPresence(session, id, .connected, at: now)
 
     answer.sessionPresent = isResumed
