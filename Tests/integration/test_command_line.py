@@ -297,7 +297,7 @@ def test_sockets_of_a_socket_unit_are_used(make_daemon, tmp_path):
 def test_a_socket_that_no_listener_names_is_told(make_daemon):
     with socket.create_server(("127.0.0.1", 0)) as stray:
         daemon = make_daemon(sockets=[stray])
-        assert "where no listener of the configuration does" in daemon.log
+        assert "passes a socket that no listener in the configuration names" in daemon.log
         daemon.connect("client").close()
 
 
