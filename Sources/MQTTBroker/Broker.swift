@@ -136,7 +136,7 @@ public struct Broker: ~Copyable {
     headScratch = Scratch(
       byteCount: max(limits.topicBytesMax + 64 + 5 * limits.subscriptionsMax, 320),
       name: "scratch: head", in: &reservation)
-    // What is not sent by reference fits, with 1 KiB of properties.
+    // The largest message that is copied fits, with 1 KiB of properties: larger ones are sent by reference.
     let wholeByteCount = limits.referenceBytesMin + limits.topicBytesMax + 16
     encodedV5 = Scratch(byteCount: min(wholeByteCount + 1024, 4096), name: "scratch: v5 packet", in: &reservation)
     encodedV311 = Scratch(byteCount: min(wholeByteCount, 4096), name: "scratch: v3.1.1 packet", in: &reservation)

@@ -12,7 +12,7 @@ public enum Limit: UInt8, BitwiseCopyable, Sendable, Error {
   case retained, messages, blocks, deliveries, queued, subscriptionIDCells, inflight
   case outboxChunks, outboxChunksPerConnection
 
-  /// Whether each client has a floor in this pool. Then a client can be refused although entries are free.
+  /// True of a pool in which each client has a floor: a client can be refused there although entries are free.
   public var hasFloors: Bool {
     switch self {
     case .subscriptions, .sharedGroups, .topicNodes, .topicNameCells, .retained, .blocks: true

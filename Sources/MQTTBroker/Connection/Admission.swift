@@ -35,7 +35,7 @@ public struct Admission: ~Copyable {
   private let connectSeconds: Int64
   private let pendingMax: Int
   private let distantMax: Int
-  /// Of all streams that are admitted here: serial lines keep a place each.
+  /// The most streams that may be admitted at a time: all connections but one for each serial line.
   private let admittedMax: Int
   private var admittedCount = 0
   public private(set) var pendingCount = 0

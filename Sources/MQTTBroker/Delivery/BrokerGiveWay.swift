@@ -3,8 +3,8 @@ import MQTTWire
 
 /// Finds the session that gives way when a pool that sessions share runs short: the one that holds the most of that pool
 /// beyond its share. Sessions without a client come before those with one, and expired messages before all. The session gives
-/// up its own oldest message, which is counted. Messages within its share stay. When all that can be given up does not
-/// suffice, nobody gives anything up.
+/// up its own oldest message, which is counted. Messages within its share stay. When all deliveries or identifier cells that
+/// sessions can give up do not suffice, nobody gives any up.
 struct Holders: ~Copyable {
   /// By what they hold of `deliveries`, of `subscription_id_cells`, and of `messages` and `blocks`: no less than what they
   /// can give up.
@@ -84,7 +84,7 @@ extension Broker {
     return index.flatMap { sessions.handle(at: $0) }
   }
 
-  /// What the session in this place can give up, if that is more than its share; 0: nothing.
+  /// How many entries of `pool` the session at place `index` can give up, if they are more than its share; 0: none.
   private func weight(at index: Int, _ pool: Limit) -> UInt32 {
     guard let session = sessions.handle(at: index) else { return 0 }
     let count = held(session, pool)
@@ -100,7 +100,7 @@ extension Broker {
       : deliveries.cellsToGiveUp(session, sessions, withInflight: sessions[session].connection.isNull)
   }
 
-  /// What it gives up until it holds no more than its share.
+  /// How many entries of `pool` the session can give up before it holds no more than its share.
   private func surplus(_ session: Handle<Session>, _ pool: Limit) -> Int {
     let count = held(session, pool)
     let share = share(pool)

@@ -4,7 +4,7 @@ import MQTTWire
 /// A retained message and the topic it is kept for (§3.3.1.3).
 struct Retained: BitwiseCopyable {
   let node: Handle<TopicNode>
-  /// Who made it, and what it uses of the topic tree.
+  /// The session or the board that made this place, and what the place uses of the topic tree.
   let holder: Holder
   let use: TopicUse
   /// Who published the message.
