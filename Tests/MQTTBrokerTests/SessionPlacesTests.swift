@@ -78,4 +78,34 @@ struct SessionPlacesTests {
     for index in 0..<7 { world.connect("assigned\(index)", clientID: "") }
     world.finish()
   }
+
+  /// A short identifier's cell is kept for the session that comes in its place, so its end helps no long one.
+  @Test(arguments: [false, true]) func nobodyGoesInVain(isFull: Bool) {
+    var limits = limits(16, 8)
+    limits.clientIDCellsMax = 4
+    limits.clientIDBytesMax = 256
+    let world = World(limits: limits)
+    for index in 0..<(isFull ? 14 : 9) {
+      world.connect("s\(index)", sessionExpiry: 1000)
+      world.lose("s\(index)")
+      world.advance(seconds: 1)
+    }
+    let long = String(repeating: "x", count: 64)
+    for index in 0..<2 {  // with two further cells each, and then all four are taken
+      world.connect("l\(index)", clientID: "\(long)\(index)", sessionExpiry: 1000)
+      world.lose("l\(index)")
+      world.advance(seconds: 1)
+    }
+    let before = world.broker.counters.sessionsGivenWay
+    world.connect("z", clientID: String(repeating: "z", count: 32 * 5 + 1), reason: .quotaExceeded)
+    #expect(world.broker.counters.sessionsGivenWay == before)
+    // Three further cells: the two long ones go, and none of the short ones, which have been away for longer.
+    world.connect("w", clientID: String(repeating: "w", count: 32 * 3 + 1), sessionExpiry: 1000)
+    #expect(world.broker.counters.sessionsGivenWay == before + 2)
+    for index in 0..<(isFull ? 14 : 9) {
+      #expect(world.connect("s\(index)", cleanStart: false, sessionExpiry: 1000).sessionPresent)
+      world.lose("s\(index)")
+    }
+    world.finish()
+  }
 }

@@ -70,7 +70,7 @@ extension Broker {
       }
       will = stored
     }
-    if existing == nil, !sessions.hasPlace(for: clientID.count), longestAway() != nil {
+    if existing == nil, !sessions.hasPlace(for: clientID.count), wouldHavePlace(for: clientID.count) {
       limitHit(sessions.gauge.free == 0 ? .sessions : .clientIDCells, on: id, .gaveWay)
       makeRoom(forClientIDBytes: clientID.count, at: now)
       if connect.clientID.isEmpty {  // its bytes lay where the sessions that have ended wrote theirs
@@ -156,16 +156,21 @@ extension Broker {
 
   /// Sessions whose clients are away give way to a client that is here: those that have been away longest.
   @_optimize(size) private mutating func makeRoom(forClientIDBytes byteCount: Int, at now: Instant) {
-    while !sessions.hasPlace(for: byteCount), let session = longestAway() {
+    while !sessions.hasPlace(for: byteCount), let session = longestAway(for: byteCount) {
       counters.sessionsGivenWay &+= 1
       endSession(session, at: now)
     }
   }
 
-  /// The session that has been without its client for longest. All are looked at.
-  @_optimize(size) private mutating func longestAway() -> Handle<Session>? {
+  /// All sessions are looked at.
+  @_optimize(size) private mutating func longestAway(for clientIDByteCount: Int) -> Handle<Session>? {
     work.did(limits.sessionsMax / 8)
-    return sessions.longestAway()
+    return sessions.longestAway(for: clientIDByteCount)
+  }
+
+  @_optimize(size) private mutating func wouldHavePlace(for clientIDByteCount: Int) -> Bool {
+    work.did(limits.sessionsMax / 8)
+    return sessions.wouldHavePlace(for: clientIDByteCount)
   }
 
   // MARK: Refusals

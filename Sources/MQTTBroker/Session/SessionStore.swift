@@ -130,14 +130,35 @@ struct SessionStore: ~Copyable {
     sessions.hasRoom && clientIDs.hasRoom(for: clientIDByteCount, keepingFree: sessions.gauge.free - 1)
   }
 
-  /// The session that has been without its client for longest; nil: all clients are here.
-  @_optimize(size) func longestAway() -> Handle<Session>? {
+  /// Whether there is such a place when all sessions without a client have ended. One with a short identifier leaves
+  /// nothing for a long one: its cell is kept for the session that may come in its place.
+  @_optimize(size) func wouldHavePlace(for clientIDByteCount: Int) -> Bool {
+    var places = sessions.gauge.free
+    var cells = clientIDs.gauge.free - sessions.gauge.free + 1
+    for index in 0..<sessions.capacity {
+      guard let session = sessions.handle(at: index), sessions[session].connection.isNull else { continue }
+      places += 1
+      cells += cellCount(session) - 1
+    }
+    return places > 0 && clientIDs.blockCount(for: clientIDByteCount) <= cells
+  }
+
+  /// The session that has been without its client for longest, of those that make such a place: where cells are missing,
+  /// of those with more than one. Nil: there is none.
+  @_optimize(size) func longestAway(for clientIDByteCount: Int) -> Handle<Session>? {
+    let lacksCells =
+      clientIDs.blockCount(for: clientIDByteCount) > clientIDs.gauge.free - sessions.gauge.free + 1
     var longest = Handle<Session>.null
     for index in 0..<sessions.capacity {
       guard let session = sessions.handle(at: index), sessions[session].connection.isNull else { continue }
+      if lacksCells, cellCount(session) == 1 { continue }
       if longest.isNull || sessions[session].lostAt < sessions[longest].lostAt { longest = session }
     }
     return longest.isNull ? nil : longest
+  }
+
+  private func cellCount(_ session: Handle<Session>) -> Int {
+    clientIDs.blockCount(for: sessions[session].clientID.byteCount)
   }
 
   /// For a session and its client identifier; `false` is counted.
