@@ -6,40 +6,13 @@ import Testing
 
 @Suite("What is due takes a bounded number of steps of a turn, too; what is left goes on, and is not forgotten")
 struct DeadlineTurnTests {
-  private func limits(_ change: (inout Limits) -> Void = { _ in }) -> Limits {
-    var limits = Limits()
-    limits.topicNodesMax = 65_535
-    limits.sessionsMax = 5000
-    limits.connectionsMax = 200
-    limits.pendingConnectionsMax = 200
-    limits.retainedMax = 12_000
-    limits.messagesMax = 16_384
-    limits.blockCount = 32_768
-    limits.subscriptionsMax = 20_000
-    limits.deliveriesMax = 20_000
-    limits.outboxChunksShared = 20_000
-    limits.sysIntervalSeconds = 3600
-    change(&limits)
-    return limits
-  }
-
   private func isBounded(_ world: World, own: Int = 8192) -> Bool {
     world.mostSteps > 0 && world.mostSteps <= Work.stepsPerTurn + 2048 + own
   }
 
-  private let topic = Array(repeating: "a", count: 9).joined(separator: "/")
-
-  private func subscribeToAll(_ world: World, _ name: String) {
-    let filters = (0..<512).map { number in
-      Filter((0..<9).map { number >> $0 & 1 == 0 ? "a" : "+" }.joined(separator: "/"))
-    }
-    world.send(name, .subscribe(1, filters))
-    _ = world.takeAll(name)
-  }
-
   private func leaveWills(_ world: World, _ count: Int, expiry: UInt32 = 1000) {
     for index in 0..<count {
-      let will = WillFields(topic: topic, payload: "\(index)", properties: [.number(.willDelayInterval, 10)])
+      let will = WillFields(topic: World.topicOfAll, payload: "\(index)", properties: [.number(.willDelayInterval, 10)])
       world.connect("c", clientID: "c\(index)", sessionExpiry: expiry, will: will)
       world.lose("c")
     }
@@ -47,8 +20,8 @@ struct DeadlineTurnTests {
 
   /// Through 512 overlapping filters.
   @Test(arguments: [UInt32(1000), 10]) func manyWillsAtOneMoment(sessionExpiry: UInt32) {
-    let world = World(clients: ["sub"], limits: limits())
-    subscribeToAll(world, "sub")
+    let world = World(clients: ["sub"], limits: .ofTurns())
+    world.subscribeToAll("sub")
     leaveWills(world, 100, expiry: sessionExpiry)
     world.mostSteps = 0
     world.advance(seconds: 11)
@@ -61,8 +34,8 @@ struct DeadlineTurnTests {
 
   /// Clients that use up the steps of every turn do not hold up what is due.
   @Test func deadlinesHaveStepsOfTheirOwn() {
-    let world = World(clients: ["sub"], limits: limits())
-    subscribeToAll(world, "sub")
+    let world = World(clients: ["sub"], limits: .ofTurns())
+    world.subscribeToAll("sub")
     leaveWills(world, 10)
     world.pause(seconds: 11)
     for turn in 1...10 where world.broker.counters.publishesSent < 10 {
@@ -82,7 +55,7 @@ struct DeadlineTurnTests {
   }
 
   @Test func sysWithManyOverlappingSubscribers() {
-    let world = World(limits: limits { $0.sessionExpirySecondsMax = 60 })
+    let world = World(limits: .ofTurns { $0.sessionExpirySecondsMax = 60 })
     let filters = [
       "$SYS/#", "$SYS/+/#", "$SYS/broker/#", "$SYS/tapline/#", "$SYS/+/+/+", "$SYS/+/+", "$SYS/tapline/+/+",
     ]
@@ -110,7 +83,7 @@ struct DeadlineTurnTests {
   }
 
   @Test func sessionsWithTheMostSubscriptionsEnd() {
-    let world = World(limits: limits())
+    let world = World(limits: .ofTurns())
     let own = 4000 * Work.filterSteps
     for name in ["a", "b"] {
       world.connect(name, sessionExpiry: 10)
@@ -137,7 +110,7 @@ struct DeadlineTurnTests {
   }
 
   @Test func thousandsOfSessionsEndAtOneMoment() {
-    let world = World(limits: limits())
+    let world = World(limits: .ofTurns())
     for index in 0..<5000 {
       world.connect("c", clientID: "c\(index)", sessionExpiry: 10)
       world.subscribe("c", "t\(index % 100)", qos: 1)
@@ -154,7 +127,7 @@ struct DeadlineTurnTests {
 
   /// Messages in queues of thousands of sessions expire.
   @Test func sweepsAreCounted() {
-    let world = World(clients: ["pub"], limits: limits())
+    let world = World(clients: ["pub"], limits: .ofTurns())
     for index in 0..<20 {
       world.connect("c", clientID: "c\(index)", sessionExpiry: 1000)
       world.subscribe("c", "t", qos: 1)

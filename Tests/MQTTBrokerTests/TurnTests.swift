@@ -9,23 +9,6 @@ struct TurnTests {
   /// One packet may take as many more as it takes; these take the most.
   static let stepsMax = Work.stepsPerTurn + 2 * 4096
 
-  private func limits(_ change: (inout Limits) -> Void) -> Limits {
-    var limits = Limits()
-    limits.retainedMax = 30_100
-    limits.messagesMax = 40_000
-    limits.topicNodesMax = 65_535
-    limits.blockCount = 65_536
-    limits.sessionsMax = 5000
-    limits.connectionsMax = 200
-    limits.pendingConnectionsMax = 200
-    limits.subscriptionsMax = 20_000
-    limits.deliveriesMax = 20_000
-    limits.outboxChunksShared = 20_000
-    limits.sysIntervalSeconds = 3600
-    change(&limits)
-    return limits
-  }
-
   private func fill(_ world: World, _ count: Int) {
     for first in stride(from: 0, to: count, by: 100) {
       var bytes: [UInt8] = []
@@ -45,7 +28,7 @@ struct TurnTests {
   }
 
   @Test(arguments: [3000]) func subscribingAgainAndAgain(retainedCount: Int) {
-    let world = World(clients: ["pub", "sub", "other"], limits: limits { _ in })
+    let world = World(clients: ["pub", "sub", "other"], limits: .ofTurns())
     fill(world, retainedCount)
     // 16 KiB of SUBSCRIBE packets for what matches nothing, and for what matches few.
     for filter in ["r/+/none", "r/7/+", "none/#", "+/+/9"] {
@@ -64,7 +47,7 @@ struct TurnTests {
   }
 
   @Test func manyFiltersInOnePacket() {
-    let world = World(clients: ["pub", "sub"], limits: limits { _ in })
+    let world = World(clients: ["pub", "sub"], limits: .ofTurns())
     fill(world, 20_000)
     let filters = (0..<100).map { Filter("+/\($0)/\($0)x") }
     #expect(mostSteps(world, "sub", Packet.subscribe(1, filters).bytes(.v5)) <= TurnTests.stepsMax)
@@ -75,13 +58,9 @@ struct TurnTests {
 
   /// A topic of nine levels through all filters that `a` and `+` make.
   @Test func publishingThroughManyNodes() {
-    let world = World(clients: ["pub", "sub"], limits: limits { _ in })
-    let filters = (0..<512).map { number in
-      Filter((0..<9).map { number >> $0 & 1 == 0 ? "a" : "+" }.joined(separator: "/"))
-    }
-    world.send("sub", .subscribe(1, filters))
-    _ = world.takeAll("sub")
-    let packet = Packet.publish(topic: Array(repeating: "a", count: 9).joined(separator: "/"), payload: "x").bytes(.v5)
+    let world = World(clients: ["pub", "sub"], limits: .ofTurns())
+    world.subscribeToAll("sub")
+    let packet = Packet.publish(topic: World.topicOfAll, payload: "x").bytes(.v5)
     var bytes: [UInt8] = []
     while bytes.count < 20_000 { bytes += packet }
     let steps = mostSteps(world, "pub", bytes)
@@ -92,7 +71,7 @@ struct TurnTests {
 
   /// §4.6: what waits for the next turn comes in order, and its acknowledgements too.
   @Test func inOrder() {
-    let world = World(clients: ["pub", "sub"], limits: limits { _ in })
+    let world = World(clients: ["pub", "sub"], limits: .ofTurns())
     let filters = (0..<256).map { number in
       Filter((0..<8).map { number >> $0 & 1 == 0 ? "a" : "+" }.joined(separator: "/"), qos: 1)
     }
@@ -119,7 +98,7 @@ struct TurnTests {
   @Test func overlappingFiltersAreLinear() {
     let world = World(
       clients: ["pub"],
-      limits: limits {
+      limits: .ofTurns {
         $0.connectionsMax = 4000
         $0.pendingConnectionsMax = 4000
         $0.outboxChunksShared = 40_000

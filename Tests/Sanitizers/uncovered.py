@@ -11,9 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 
 # Percent of a module's lines that its unit tests run at least: some below what they do, so that code without a test
-# is noticed, and a line more or less is not. Of the other modules no test of a unit asks for most: of the shims what
-# failing system calls need, of the server what a process has once.
-LEAST = {"Bounded": 98, "MQTTWire": 97, "MQTTBroker": 97, "Taps": 97, "LinuxIO": 90}
+# is noticed, and a line more or less is not. Half of Tapline, what a process has once, runs with real clients only; of
+# the shims what failing system calls need does not run at all.
+LEAST = {"Bounded": 98, "MQTTWire": 97, "MQTTBroker": 97, "Taps": 97, "Gateway": 97, "LinuxIO": 90,
+         "TaplineConfiguration": 96, "Tapline": 52}
 C_SHIMS = {"CLinux", "CGPIOD", "CYAML", "CAllocations"}
 # Without the programs, which have no unit tests.
 MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "Gateway", "LinuxIO",

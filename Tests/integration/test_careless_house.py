@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-import raw
 
 PUBLISHER_COUNT = 20
 ENTITY_COUNT = 1000
@@ -14,29 +13,47 @@ IDLE_COUNT = 60
 ELSEWHERE = "127.0.0.2"  # another address of this machine
 
 
-def serve(publishers, reader, rounds):
-    """Each publisher in turn, up to its acknowledgement; what came to the reader is what was sent. Seconds, sorted."""
-    taken, sent = [], []
-    for round in range(rounds):
-        for index, publisher in enumerate(publishers):
-            payload = f"{time.monotonic_ns()} {round}".encode()
-            start = time.monotonic()
-            assert publisher.publish(f"sensors/{index}", payload, qos=1) == 0
-            taken.append(time.monotonic() - start)
-            sent.append(payload)
-    assert [reader.message().payload for _ in sent] == sent
-    return sorted(taken)
+class House:
+    """The clients whose service is looked at: publishers with QoS 1, and one that reads what all of them say."""
+
+    def __init__(self, daemon):
+        self.publishers = [daemon.connect(f"publisher-{index}", 4 + index % 2) for index in range(PUBLISHER_COUNT)]
+        self.reader = daemon.connect("reader")
+        self.reader.subscribe("sensors/#", qos=1)
+        self.seconds = []
+
+    def publish(self, index):
+        """Up to the acknowledgement; then the reader has it."""
+        payload = f"{time.monotonic_ns()}".encode()
+        start = time.monotonic()
+        assert self.publishers[index].publish(f"sensors/{index}", payload, qos=1) == 0
+        self.seconds.append(time.monotonic() - start)
+        assert self.reader.message().payload == payload
+
+    def is_there(self):
+        return all(client.ping() for client in [*self.publishers, self.reader])
 
 
-def part(taken, percent):
-    return 1e6 * taken[percent * (len(taken) - 1) // 100]
+def serve(houses, rounds):
+    """Each publisher in turn, of one house after the other, so that a slow moment of the machine falls on all of them."""
+    for house in houses:
+        house.seconds = []
+    for _ in range(rounds):
+        for index in range(PUBLISHER_COUNT):
+            for house in houses:
+                house.publish(index)
+
+
+def part(house, percent):
+    """Microseconds that so many percent of its messages took at most."""
+    return 1e6 * sorted(house.seconds)[percent * (len(house.seconds) - 1) // 100]
 
 
 @pytest.fixture
-def careless(make_daemon, build):
-    daemon = make_daemon(build=build, profile="house")
+def pair(make_daemon, build):
+    """Two brokers that are the same, and idle sockets to close at the end."""
     sockets = []
-    yield daemon, sockets
+    yield make_daemon(build=build, profile="house"), make_daemon(build=build, profile="house"), sockets
     for each in sockets:
         each.close()
 
@@ -61,16 +78,12 @@ def come(daemon):
     return idle
 
 
-def test_everybody_else_is_served(careless, some, note):
-    daemon, sockets = careless
-    publishers = [daemon.connect(f"publisher-{index}", 4 + index % 2) for index in range(PUBLISHER_COUNT)]
-    reader = daemon.connect("reader")
-    reader.subscribe("sensors/#", qos=1)
-    rounds = some(20)
-    serve(publishers, reader, 2)
-    quiet = serve(publishers, reader, rounds)
+def test_everybody_else_is_served(pair, some, note):
+    daemon, quiet_daemon, sockets = pair
+    loud, quiet = House(daemon), House(quiet_daemon)
     sockets += come(daemon)
-    loud = serve(publishers, reader, rounds)
+    serve([loud, quiet], 2)
+    serve([loud, quiet], some(100))
     # Who comes now is let in, with a Will, a session and subscriptions of its own.
     for index in range(20):
         with daemon.connect(f"new-{index}", 4 + index % 2, will=("gone", "x", 1, True)) as client:
@@ -80,6 +93,9 @@ def test_everybody_else_is_served(careless, some, note):
     figures = daemon.figures()
     assert figures["$SYS/tapline/publish/refused"] == "0"
     assert figures["$SYS/broker/publish/messages/dropped"] != "0"  # of those who are away
-    assert all(client.ping() for client in [*publishers, reader])
-    words = [f"p{of} {part(loud, of):.0f} us, {part(loud, of) / part(quiet, of):.2f} times that before" for of in (50, 99)]
+    assert loud.is_there() and quiet.is_there()
+    words = [
+        f"p{of} {part(loud, of):.0f} us, {part(loud, of) / part(quiet, of):.2f} times that of a broker without them"
+        for of in (50, 90, 99)
+    ]
     note(f"PUBACK with careless clients about, {daemon.binary.name} build: {'; '.join(words)}")
