@@ -43,7 +43,7 @@ extension Gateway {
       ruleMatched(index, message)
       return .accept
     // What the board says itself is for rules: a handler that publishes what it handles would never end.
-    case .handler(let index): return message.clientID.isEmpty ? .accept : handle(index, message)
+    case .handler(let index): return message.isBoards ? .accept : handle(index, message)
     case .homeAssistant:
       homeAssistantCame(message)
       return .accept
@@ -55,7 +55,7 @@ extension Gateway {
   }
 
   private func origin(of message: TapMessage) -> Origin {
-    message.clientID.isEmpty ? ownOrigin : .client(message.clientID)
+    message.isBoards ? ownOrigin : .client(message.clientID)
   }
 
   // MARK: Commands

@@ -9,7 +9,7 @@ extension Gateway {
   /// Inside the broker's call: what fired rules want comes later.
   func ruleMatched(_ rule: Int, _ message: TapMessage) {
     guard !isStopping else { return }  // what is safe stays so
-    let isOwn = message.clientID.isEmpty
+    let isOwn = message.isBoards
     let isFirstCut = rules.messageReceived(
       rule: rule, message.payload, depth: isOwn ? ownOrigin.ruleDepth : 0, isOwn: isOwn, at: message.now)
     if isFirstCut { board.tell(.ruleLoop(by: rules.by(rule))) }

@@ -17,7 +17,7 @@ public import MQTTWire
 /// - Session: `SessionStore`, `PacketIDStore`, `Takeovers`, `Shares` (what each is sure of), `JointShares` (the same for
 ///   what many use at once); verbs: BrokerConnect, Verdict, BrokerWill
 /// - Routing: `TopicTree`, `RecentMatches`, `SubscriptionStore`, `Receivers`; verbs: BrokerSubscribe, BrokerPublish,
-///   BrokerRoute (reserve, then commit), Tap, `RepeatedMessages`
+///   BrokerRoute (reserve, then commit), BrokerAccepted, Tap, `RepeatedMessages`
 /// - Messages: `MessageStore`, `RetainedStore`, `ExpirySweep`
 /// - Delivery: `DeliveryStore`, `IdentifierStore`; verbs: BrokerDeliver (queue to outbox), BrokerGiveWay (`Holders`:
 ///   who makes room), BrokerReplay (retained messages)

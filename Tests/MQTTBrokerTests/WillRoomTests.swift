@@ -7,9 +7,6 @@ import Testing
 /// CONNACK with Success promises that the Will will be published (§3.1.2.5): it goes out with the room that it has had since.
 @Suite("A Will that was accepted reaches whoever has room, whatever others have filled meanwhile")
 struct WillRoomTests {
-  /// What is full when the Will is due.
-  enum Lack: String, CaseIterable, Sendable { case nothing, blocks, places, levels, queues, refusingQueue }
-
   private struct Row {
     let version: ProtocolVersion
     let qos: UInt8
@@ -19,54 +16,6 @@ struct WillRoomTests {
     [false, true].flatMap { retain in (UInt8(0)...2).map { Row(version: version, qos: $0, retain: retain) } }
   }
 
-  /// A world with two watchers that have subscribed to nothing yet.
-  private func world(_ lack: Lack) -> World {
-    var limits = Limits(.board)
-    switch lack {
-    case .nothing, .blocks, .queues: break
-    case .places: limits.retainedMax = 40
-    case .levels: limits.topicNodesMax = 127
-    case .refusingQueue:
-      limits.queueFull = .refuse
-      limits.queuedMax = 1
-    }
-    let world = World(limits: limits)
-    world.connect("v5")
-    world.connect("v311", .v311)
-    return world
-  }
-
-  private func fill(_ lack: Lack, _ world: World) {
-    world.connect("filler")
-    switch lack {
-    case .nothing: break
-    case .blocks, .places, .levels:
-      var index = 0
-      for byteCount in lack == .blocks ? [60_000, 3000, 1] : [1] {
-        let before = world.broker.counters.publishesRefused
-        let payload = String(repeating: "x", count: byteCount)
-        while world.broker.counters.publishesRefused == before {
-          world.send("filler", .publish(topic: "r/\(index)", payload: payload, retain: true))
-          index += 1
-        }
-      }
-    case .queues:
-      for index in 0..<4 {
-        world.connect("away\(index)", sessionExpiry: 10_000)
-        world.subscribe("away\(index)", "q", qos: 1)
-        world.lose("away\(index)")
-      }
-      let payload = String(repeating: "x", count: 150)
-      for _ in 0..<1000 { world.send("filler", .publish(topic: "q", payload: payload, qos: 1, packetID: 1)) }
-    case .refusingQueue:
-      world.connect("full", sessionExpiry: 10_000)
-      world.subscribe("full", "#", qos: 1)
-      world.lose("full")
-      world.send("filler", .publish(topic: "q", payload: "x", qos: 1, packetID: 1))
-    }
-    _ = world.takeAll("filler")
-  }
-
   private func isRetained(_ topic: String, _ world: World) -> Bool {
     withBytes([UInt8](topic.utf8)) { world.broker.topics.find($0).map { !world.broker.topics[$0].retained.isNull } }
       ?? false
@@ -74,7 +23,7 @@ struct WillRoomTests {
 
   /// The Wills of the rows' clients, all accepted, then all of what `lack` says, then each client is lost.
   private func check(_ rows: [Row], _ byteCount: Int, _ lack: Lack) {
-    let world = world(lack)
+    let world = World(lacking: lack)
     let payload = String(repeating: "w", count: byteCount)
     for (index, row) in rows.enumerated() {
       let will = WillFields(topic: "\(row.version)/\(index)", payload: payload, qos: row.qos, retain: row.retain)
@@ -82,7 +31,7 @@ struct WillRoomTests {
     }
     // One watcher a Will, so that it has room for the largest one.
     for name in ["v5", "v311"] { world.subscribe(name, name + "/#", qos: 2) }
-    fill(lack, world)
+    world.fill(lack)
     for (index, row) in rows.enumerated() {
       let watcher = "\(row.version)"
       let topic = "\(row.version)/\(index)"
@@ -125,10 +74,10 @@ struct WillRoomTests {
   /// The log tells which limit kept it from being retained, and whose it was.
   @Test(arguments: [(Lack.blocks, Limit.blocks), (.places, .retained), (.levels, .topicNodes)])
   func whatIsNotKeptIsTold(lack: Lack, limit: Limit) {
-    let world = world(lack)
+    let world = World(lacking: lack)
     let payload = String(repeating: "w", count: lack == .blocks ? 60_000 : 1)
     world.connect("dev", will: WillFields(topic: "w", payload: payload, retain: true))
-    fill(lack, world)
+    world.fill(lack)
     while world.broker.nextNotice() != nil {}
     _ = world.broker.takeHits(limit, at: world.now)
     world.lose("dev")
@@ -143,7 +92,7 @@ struct WillRoomTests {
 
   /// It commands, and goes on as its taps say: as it is stored, and in no second room.
   @Test(arguments: [Lack.nothing, .blocks]) func goesOnAsItsTapsSay(lack: Lack) {
-    let world = world(lack)
+    let world = World(lacking: lack)
     #expect(world.addTap("w/kept") != nil)
     #expect(world.addTap("w/command") != nil)
     var ran = 0
@@ -157,7 +106,7 @@ struct WillRoomTests {
     world.connect("kept", will: WillFields(topic: "w/kept", payload: payload, qos: 2, properties: properties))
     world.connect(
       "command", will: WillFields(topic: "w/command", payload: payload, qos: 2, retain: true, properties: properties))
-    fill(lack, world)
+    world.fill(lack)
     world.subscribe("v5", "w/#", qos: 2, retainAsPublished: true)
     let before = world.broker.counters.publishesRefused
     world.lose("kept")

@@ -110,6 +110,9 @@ extension Broker {
   @_optimize(size) private mutating func redeliver(_ session: Handle<Session>, on id: ConnectionID, at now: Instant)
     -> Bool
   {
+    // Ids that are taken but not sent on this connection do not count against its Receive Maximum.
+    var sentHereCount = deliveries.sentHereCount(session, sessions)
+    work.did(sessions[session].outgoing.inflight.count)
     while !sessions[session].outgoing.redelivery.isNull {
       let delivery = sessions[session].outgoing.redelivery
       if deliveries.hasGivenWay(delivery) {
@@ -119,8 +122,7 @@ extension Broker {
       if deliveries[delivery].state == .awaitingPubComp {
         guard sendRelease(deliveries[delivery].packetID, on: id) else { return waitForRoom(id) }
       } else {
-        // Ids that are taken but not sent on this connection do not count against its Receive Maximum.
-        guard deliveries.sentHereCount(session, sessions) < sessions[session].window else { return false }
+        guard sentHereCount < sessions[session].window else { return false }
         deliveries.markDuplicate(delivery)
         switch send(delivery, on: id, at: now) {
         case .noRoom:
@@ -131,6 +133,7 @@ extension Broker {
           continue
         case .sent:
           deliveries.markSentHere(delivery)
+          sentHereCount += 1
         }
       }
       deliveries.advanceRedelivery(session, sessions)

@@ -10,7 +10,10 @@ struct Inbound {
   var qos: QoS
   var retain: Bool
   var expiresAt: Instant
+  /// Null: the board itself.
   var publisher: Handle<Session>
+
+  var isBoards: Bool { @inline(__always) get { publisher.isNull } }
 
   var byteCount: Int { topic.count + forwarded.count + payload.count }
 }

@@ -78,7 +78,7 @@ struct RetainedStore: ~Copyable {
   }
 
   private func isSys(_ message: Inbound) -> Bool {
-    message.publisher.isNull && Topic.isSys(message.topic)
+    message.isBoards && Topic.isSys(message.topic)
   }
 
   /// Whether its publisher's share has room for the message's blocks in place of those that are there.

@@ -182,15 +182,14 @@ extension Broker {
     if routed.qos == message.qos, routed.retain == message.retain, routed.expiresAt == message.expiresAt {
       _ = commit(message, reserved, at: now)
     } else {
-      giveBack(reserved)
-      reroute(routed, at: now)
+      commitChanged(routed, reserved, at: now)
     }
     return TapVerdict(reason: .success)
   }
 
   /// Whether a client's message, the one that was matched last, is for a topic that the board alone writes.
   @inline(__always) func isForeignWrite(_ message: Inbound) -> Bool {
-    ownedCount > 0 && !message.publisher.isNull && !acceptsForeignWrites && topics.foundOwned
+    ownedCount > 0 && !message.isBoards && !acceptsForeignWrites && topics.foundOwned
   }
 
   /// Runs the taps of the message that was matched last.
@@ -199,17 +198,7 @@ extension Broker {
       TapMessage(
         topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
         forwardedProperties: message.forwarded,
-        clientID: message.publisher.isNull ? .empty : sessions.clientID(message.publisher), now: now))
-  }
-
-  /// Routes a message that a tap has taken and changed. It is not refused, whatever its subscribers get of it.
-  private mutating func reroute(_ message: Inbound, at now: Instant) {
-    guard route(message, at: now) == .quotaExceeded else { return }
-    counters.internalDropped &+= 1
-    guard message.retain else { return }
-    var live = message
-    live.retain = false
-    _ = route(live, at: now)
+        clientID: message.isBoards ? .empty : sessions.clientID(message.publisher), now: now))
   }
 
   // MARK: Acknowledgements

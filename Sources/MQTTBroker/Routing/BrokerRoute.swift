@@ -5,11 +5,11 @@ import MQTTWire
 /// `giveBack` follows.
 struct Reserved: BitwiseCopyable {
   /// Null: nobody holds the message beyond this call.
-  fileprivate var stored = Handle<Message>.null
+  var stored = Handle<Message>.null
   /// The slot of the topic's retained message; null: the message is not retained.
-  fileprivate var slot = Handle<Retained>.null
+  var slot = Handle<Retained>.null
   /// It has room when the retained message that it replaces is gone.
-  fileprivate var replacesFirst = false
+  var replacesFirst = false
 }
 
 /// From one message to all its receivers (§3.3.4). Everything that they need is reserved before anything is changed, so
@@ -26,15 +26,38 @@ extension Broker {
   /// publisher lacks, a retained message's place or room for its bytes, or by `queue_full: refuse`. Receivers that lack
   /// room lose their own.
   @inline(__always) mutating func reserve(_ message: Inbound, at now: Instant) -> Reserved? {
+    guard let promisedCount = collectReceivers(of: message, mayRefuse: true, at: now) else { return nil }
+    let keepsRetained = message.retain && !message.payload.isEmpty
+    guard
+      promisedCount > 0 || keepsRetained
+        || message.payload.count >= limits.referenceBytesMin && receivers.count > 0 && !goesStraightOut(message)
+    else { return Reserved() }
+    return reserveBody(message, isPromised: promisedCount > 0, keepsRetained: keepsRetained, at: now)
+  }
+
+  /// Collects the receivers that the last match leads to, and makes room for their deliveries.
+  /// - Parameter mayRefuse: as in `makeRoom(forDeliveriesOf:mayRefuse:at:)`.
+  @inline(__always) mutating func collectReceivers(
+    of message: Inbound, mayRefuse: Bool, at now: Instant
+  ) -> Int? {
     receivers.collect(publisher: message.publisher, topics, subscriptions, sessions)
     work.did(topics.visitedCount &+ receivers.lookedCount &+ receivers.count)
+    return makeRoom(forDeliveriesOf: message, mayRefuse: mayRefuse, at: now)
+  }
+
+  /// Makes room for the deliveries of those receivers that get the message with QoS 1 or 2. How many these are; `nil`: one
+  /// of them has a full queue, and `queue_full: refuse` refuses the message.
+  /// - Parameter mayRefuse: `false`: the message has been accepted, and a full queue refuses it no more.
+  @inline(__always) mutating func makeRoom(
+    forDeliveriesOf message: Inbound, mayRefuse: Bool, at now: Instant
+  ) -> Int? {
     var needed = 0
     var cellsNeeded = 0
     var position = 0
     while position < receivers.count {
       let receiver = receivers[position]
       if min(receiver.qos, message.qos) != .atMostOnce {
-        if limits.queueFull == .refuse, isQueueFull(receiver.session) {
+        if mayRefuse, limits.queueFull == .refuse, isQueueFull(receiver.session) {
           counters.queueRefusals &+= 1
           limitHit(.queued, by: receiver.session, .refusedSender)
           return nil
@@ -47,16 +70,11 @@ extension Broker {
     if needed > 0, !deliveries.hasRoom(for: needed, identifierCells: cellsNeeded) {
       makeRoom(forDeliveries: needed, identifierCells: cellsNeeded, at: now)
     }
-    let keepsRetained = message.retain && !message.payload.isEmpty
-    guard
-      needed > 0 || keepsRetained
-        || message.payload.count >= limits.referenceBytesMin && receivers.count > 0 && !goesStraightOut(message)
-    else { return Reserved() }
-    return reserveBody(message, isPromised: needed > 0, keepsRetained: keepsRetained, at: now)
+    return needed
   }
 
   /// - Parameter isPromised: a receiver gets it with QoS 1 or 2.
-  private mutating func reserveBody(
+  mutating func reserveBody(
     _ message: Inbound, isPromised: Bool, keepsRetained: Bool, at now: Instant
   ) -> Reserved? {
     var reserved = Reserved()
@@ -112,7 +130,7 @@ extension Broker {
   }
 
   /// - Parameter keeps: it becomes the topic's retained message, or removes it.
-  @inline(__always) private mutating func commit(
+  @inline(__always) mutating func commit(
     _ message: Inbound, _ reserved: Reserved, keeps: Bool, at now: Instant
   ) {
     var stored = reserved.stored
@@ -122,45 +140,11 @@ extension Broker {
     if message.retain, ownedCount > 0, message.payload.isEmpty { tellAgain(message, at: now) }
   }
 
-  /// Routes a message that is stored already, and takes over its only owner's part. It needs no second room, so nobody is
-  /// refused: a receiver that lacks room loses its own oldest message, or this one. Where it may not be retained its
-  /// receivers get it all the same, and that is counted.
-  @_optimize(size) mutating func routeStored(_ message: Inbound, _ stored: Handle<Message>, at now: Instant) {
-    receivers.collect(publisher: message.publisher, topics, subscriptions, sessions)
-    work.did(topics.visitedCount &+ receivers.lookedCount &+ receivers.count)
-    var needed = 0
-    var cellsNeeded = 0
-    var position = 0
-    while position < receivers.count {
-      let receiver = receivers[position]
-      if min(receiver.qos, message.qos) != .atMostOnce {
-        needed += 1
-        if receiver.hasIdentifier { cellsNeeded += subscriptions.extraIdentifierCount(receiver) }
-      }
-      position += 1
-    }
-    if needed > 0, !deliveries.hasRoom(for: needed, identifierCells: cellsNeeded) {
-      makeRoom(forDeliveries: needed, identifierCells: cellsNeeded, at: now)
-    }
-    var reserved = Reserved(stored: stored)
-    var mayKeep = message.retain
-    if message.retain, !message.payload.isEmpty {
-      do throws(Limit) {
-        reserved.slot = try retained.prepare(message, &topics, messages, &shares, sessions)
-      } catch {
-        limitHit(error, by: message.publisher)
-        counters.publishesRefused &+= 1
-        mayKeep = false
-      }
-    }
-    commit(message, reserved, keeps: mayKeep, at: now)
-  }
-
   private mutating func keep(_ message: Inbound, _ reserved: Reserved, _ stored: inout Handle<Message>) {
     guard !reserved.slot.isNull else {
       // §3.3.1.3: an empty payload removes it. What the board says only the board takes back.
       if let node = topics.find(message.topic), !topics[node].retained.isNull,
-        message.publisher.isNull || !topics[node].isOwned
+        message.isBoards || !topics[node].isOwned
       {
         retained.remove(topics[node].retained, &topics, &messages, &shares, sessions)
       }
@@ -176,7 +160,7 @@ extension Broker {
 
   /// A client has told subscribers that the board's word is no more: they are told it again.
   @_optimize(size) private mutating func tellAgain(_ cleared: Inbound, at now: Instant) {
-    guard !cleared.publisher.isNull, let node = topics.find(cleared.topic), topics[node].isOwned,
+    guard !cleared.isBoards, let node = topics.find(cleared.topic), topics[node].isOwned,
       !topics[node].retained.isNull
     else { return }
     var message = messages.inbound(from: retained[topics[node].retained].message, in: messageScratch)
@@ -201,7 +185,7 @@ extension Broker {
   private func isLendable(_ message: Inbound, to id: ConnectionID) -> Bool {
     let lendable = outboxes.lendable
     guard !lendable.isEmpty, lendable[0] == 0x30, message.qos == .atMostOnce, !message.retain,
-      message.expiresAt == .never, !message.publisher.isNull
+      message.expiresAt == .never, !message.isBoards
     else { return false }
     let version = connections[id].version
     guard sessions[message.publisher].version == version else { return false }

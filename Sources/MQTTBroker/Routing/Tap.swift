@@ -31,9 +31,12 @@ public struct TapMessage {
   public let retain: Bool
   /// The properties as they will be forwarded, without Property Length.
   public let forwardedProperties: Bytes
-  /// The publisher's client identifier; empty for the broker itself.
+  /// The publisher's client identifier; empty for the board itself, as no client has an empty one (§3.1.3.1).
   public let clientID: Bytes
   public let now: Instant
+
+  /// Whether the board itself has published it, not a client.
+  public var isBoards: Bool { clientID.isEmpty }
 }
 
 /// What a tap makes of a message.
