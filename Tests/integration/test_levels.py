@@ -133,7 +133,8 @@ def test_a_rule_dims_an_led(make_daemon, sysfs):
 
 def test_a_lease_and_a_time_hold_a_channel(make_daemon, sysfs):
     daemon = make_daemon(configuration(sysfs, ", lease: {client: plc, grace: 1s, on_lost: 20}"))
-    assert ready(daemon) == "0"
+    # "20" where the start took the client longer than its grace time.
+    assert ready(daemon) in ("0", "20")
     with daemon.connect("plc") as client:
         assert set_and_read(client, "80") == (0, "")
         # The time of a timed OFF ends by itself, while the client is there.
