@@ -97,6 +97,13 @@ FAULTS = [
         "stale cache: a new filter does not get topics that matched before",
     ),
     Fault(
+        "recent-hung",
+        "MQTTBroker/Routing/TopicTree.swift",
+        "{ if !nodes[node].isHung { recent.forget() } }",
+        "{}",
+        "stale cache: a filter whose level was there for a deeper one does not get topics that matched before",
+    ),
+    Fault(
         "redelivery-window",
         "MQTTBroker/Delivery/DeliveryStore.swift",
         "      deliveries[delivery].isSentHere = false\n",

@@ -299,7 +299,7 @@ final class World {
     let message = gateway.broker.messages[gateway.broker.retained[slot].message]
     return (
       String(decoding: bytes(of: message, from: message.payloadStart, count: message.payloadByteCount), as: UTF8.self),
-      bytes(of: message, from: Int(message.topicByteCount), count: Int(message.propertyByteCount))
+      bytes(of: message, from: message.topicByteCount, count: message.propertyByteCount)
     )
   }
 

@@ -334,7 +334,7 @@ struct Audit {
     for index in 0..<broker.limits.retainedMax {
       guard let handle = broker.retained.handle(at: index) else { continue }
       let slot = broker.retained[handle]
-      let isMutual = broker.topics.isLent(slot.node) && broker.topics[slot.node].retained == handle
+      let isMutual = broker.topics.handle(at: slot.place.index).map { broker.topics[$0].retained == handle } ?? false
       check(isMutual && slot.age <= broker.retained.age, "retained \(index): node or age")
       own(broker, slot.message, "retained \(index)")
     }

@@ -59,8 +59,8 @@ extension Audit {
     var sure: [Int: [Int]] = [:]
     var left = [0, 0, 0]
     var boards = [0, 0, 0]
-    func add(_ holder: Holder, _ use: TopicUse, _ blocks: Int = 0) {
-      let counts = [Int(use.nodes), Int(use.nameCells), blocks]
+    func add(_ holder: Holder, _ levelCount: Int, _ cellCount: Int, _ blocks: Int = 0) {
+      let counts = [levelCount, cellCount, blocks]
       if holder == .board {
         boards = zip(boards, counts).map(+)
       } else if broker.sessions.isLent(holder.session) {
@@ -74,15 +74,16 @@ extension Audit {
       var next = broker.sessions[session].subscriptions.first
       while !next.isNull {
         let entry = broker.subscriptions[next]
-        let node = entry.isShared ? broker.subscriptions[entry.group].node : entry.node
-        if entry.use.nodes == 0 { inCommon[node.index] += 1 }
-        add(.session(session), entry.use)
+        let node = broker.subscriptions.node(of: entry, broker.topics)
+        let use = entry.place.use
+        if use.levelCount == 0 { inCommon[node.index] += 1 }
+        add(.session(session), use.levelCount, broker.topics.cellCount(of: use, at: node))
         if entry.isShared {
-          let blocks = broker.subscriptions.groupNames.blockCount(
-            for: broker.subscriptions[entry.group].name.byteCount)
+          let group = broker.subscriptions.group(of: entry)
+          let blocks = broker.subscriptions.groupNames.blockCount(for: broker.subscriptions[group].name.byteCount)
           if entry.groupIsSure {
-            add(.session(session), .common, blocks)
-          } else if groupsInCommon.insert(entry.group.index).inserted {
+            add(.session(session), 0, 0, blocks)
+          } else if groupsInCommon.insert(group.index).inserted {
             groupBlocks += blocks
           }
         }
@@ -91,8 +92,10 @@ extension Audit {
     }
     for index in 0..<broker.limits.retainedMax {
       guard let slot = broker.retained.handle(at: index).map({ broker.retained[$0] }) else { continue }
-      if slot.use.nodes == 0 || slot.holder == .board { inCommon[slot.node.index] += 1 }
-      add(slot.holder, slot.use)
+      let use = slot.place.use
+      if use.levelCount == 0 || slot.holder == .board { inCommon[slot.place.index] += 1 }
+      let node = broker.topics.handle(at: slot.place.index)!
+      add(slot.holder, use.levelCount, broker.topics.cellCount(of: use, at: node))
     }
     for tap in 0..<broker.tapCount { inCommon[broker.taps[tap].node.index] += 1 }
     var (nodes, cells) = (0, 0)
@@ -102,13 +105,13 @@ extension Audit {
     while let handle = pending.popLast() {
       nodes += 1
       cells += broker.topics.cellCount(handle)
-      let parent = broker.topics[handle].parent
+      let parent = broker.topics.parent(of: handle)
       guard parent != broker.topics.rootHandle else { continue }
       inCommon[parent.index] += 1
       if inCommon[parent.index] == 1 { pending.append(parent) }
     }
     for handle in handles where handle != broker.topics.rootHandle {
-      let count = Int(broker.topics[handle].commonCount)
+      let count = broker.topics[handle].commonCount
       check(
         count == inCommon[handle.index], "topic node \(handle.index): \(inCommon[handle.index]) in common, not \(count)"
       )

@@ -17,15 +17,15 @@ extension Audit {
       guard handle != broker.topics.rootHandle else { continue }
       indexed += 1
       check(node.isUsed, "topic node \(index) is not used")
-      check(broker.topics.isLent(node.parent), "topic node \(index): its parent")
-      children[node.parent.index] += 1
+      let parent = broker.topics.parent(of: handle)
+      children[parent.index] += 1
       check(broker.topics.index.find(hash: node.hash) { $0 == index } != nil, "topic node \(index): the index")
       if !node.nameRest.isNull { nameCells += broker.topics.names.blockCount(for: node.nameRest.byteCount) }
       if broker.topics.isNamed(handle, TopicTree.plus) {
-        check(broker.topics.plusChild(of: node.parent) == handle, "topic node \(index): + of its parent")
+        check(broker.topics.plusChild(of: parent) == handle, "topic node \(index): + of its parent")
       }
       if broker.topics.isNamed(handle, TopicTree.hash) {
-        check(broker.topics.hashChild(of: node.parent) == handle, "topic node \(index): # of its parent")
+        check(broker.topics.hashChild(of: parent) == handle, "topic node \(index): # of its parent")
       }
     }
     for index in 0..<broker.topics.gauge.capacity {
@@ -55,7 +55,7 @@ extension Audit {
       group = entry.next
     }
     guard !node.retained.isNull else { return }
-    let isMutual = broker.retained.isLent(node.retained) && broker.retained[node.retained].node == handle
+    let isMutual = broker.retained.isLent(node.retained) && broker.retained[node.retained].place.index == handle.index
     check(isMutual, "topic node \(handle.index): its retained message")
   }
 
@@ -69,7 +69,7 @@ extension Audit {
     while !next.isNull, subscriptionsInNodes <= broker.limits.subscriptionsMax {
       let entry = broker.subscriptions[next]
       check(
-        entry.group == group && (entry.isShared || entry.node == node),
+        broker.subscriptions.group(of: entry) == group && broker.subscriptions.node(of: entry, broker.topics) == node,
         "subscription \(next.index) is in a list not its own")
       check(entry.previousInNode == previous, "subscription \(next.index): the one before it")
       previous = next

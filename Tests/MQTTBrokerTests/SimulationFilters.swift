@@ -11,11 +11,11 @@ extension Simulation {
     var next = broker.sessions[model.handle].subscriptions.first
     while !next.isNull {
       let entry = broker.subscriptions[next]
-      let node = entry.isShared ? broker.subscriptions[entry.group].node : entry.node
+      let node = broker.subscriptions.node(of: entry, broker.topics)
       let filter = written(most: limits.topicBytesMax) { broker.topics.write(node, into: &$0) }
       var group: [UInt8] = []
-      if !entry.group.isNull {
-        let name = broker.subscriptions[entry.group].name
+      if entry.isShared {
+        let name = broker.subscriptions[broker.subscriptions.group(of: entry)].name
         group = written(most: name.byteCount) {
           broker.subscriptions.groupNames.copy(name, from: 0, byteCount: name.byteCount, into: &$0)
         }

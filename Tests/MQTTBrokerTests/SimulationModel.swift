@@ -372,7 +372,7 @@ extension Simulation {
 
   func topicBytes(of message: Handle<Message>) -> [UInt8] {
     let entry = broker.messages[message]
-    return bodyBytes(entry, from: 0, most: Int(entry.topicByteCount))
+    return bodyBytes(entry, from: 0, most: entry.topicByteCount)
   }
 
   private func serial(ofMessage message: Handle<Message>) -> (number: Int, publisher: UInt8) {

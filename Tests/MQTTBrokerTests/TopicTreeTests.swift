@@ -21,8 +21,7 @@ struct TopicTreeTests {
 
   private let key = HashKey(low: 1, high: 2)
 
-  private func withTree(_ body: (inout TopicTree) -> Void) {
-    let limits = Limits()
+  private func withTree(limits: Limits = Limits(), _ body: (inout TopicTree) -> Void) {
     var counting = Reservation.counting()
     _ = TopicTree(limits: limits, key: key, in: &counting)
     let region = UnsafeMutableRawBufferPointer.zeroed(counting.byteCount)
@@ -40,7 +39,7 @@ struct TopicTreeTests {
         let node = Array("p\(parent)/state".utf8).withUnsafeBytes { tree.intern(Bytes($0)) }!
         tree.hangTap(1, on: node)
         hashes.insert(tree[node].hash)
-        hashes.insert(tree[tree[node].parent].hash)
+        hashes.insert(tree[tree.parent(of: node)].hash)
       }
       #expect(hashes.count == 1000)
     }
@@ -100,11 +99,66 @@ struct TopicTreeTests {
   @Test func anEditionComesRound() {
     withTree { tree in
       #expect(matches("a", &tree).isEmpty)  // kept in the first edition
-      tree.recent.edition = .max
+      tree.recent.edition = .max - 1  // the node is added, and then something is hung on it
       let node = Array("a".utf8).withUnsafeBytes { tree.intern(Bytes($0)) }!
       tree.hangTap(1, on: node)
       #expect(tree.recent.edition == 1)
       #expect(matches("a", &tree) == ["a"])
     }
+  }
+
+  private func intern(_ filter: String, _ tree: inout TopicTree) -> Handle<TopicNode> {
+    Array(filter.utf8).withUnsafeBytes { tree.intern(Bytes($0)) }!
+  }
+
+  /// What is hung on a node that only led to others is found, though the topic was matched before.
+  @Test(arguments: ["a", "+", "a/b", "+/b", "a/+", "+/+", "a/b/c"]) func aNodeOnTheWayIsFoundLater(filter: String) {
+    withTree { tree in
+      let deeper = intern(filter + "/x", &tree)
+      tree.hangTap(1, on: deeper)
+      let topic = filter.split(separator: "/").enumerated().map { $1 == "+" ? ["a", "b"][$0] : String($1) }
+        .joined(separator: "/")
+      for _ in 0..<2 {
+        #expect(matches(topic, &tree).isEmpty)
+        #expect(tree.foundCount == 0)
+      }
+      let node = intern(filter, &tree)
+      tree.hangTap(2, on: node)
+      #expect(matches(topic, &tree) == [filter])
+      tree.hangTap(0, on: node)
+      #expect(matches(topic, &tree).isEmpty)
+      tree.own(node)
+      #expect(matches(topic, &tree).isEmpty && tree.foundCount == 1)
+    }
+  }
+
+  /// There is room for as many found nodes as can have a subscription or a tap, and the topic's own; others take none.
+  @Test func asManyAreFoundAsCanHaveSomething() {
+    var limits = Limits()
+    limits.subscriptionsMax = 2
+    limits.tapsMax = 1
+    withTree(limits: limits) { tree in
+      for filter in ["a/b/x", "+/b/x", "a/+/x", "+/+/x"] { tree.hangTap(1, on: intern(filter, &tree)) }
+      #expect(matches("a/b", &tree).isEmpty)
+      for filter in ["#", "a/#", "a/+", "a/b"] { tree.hangTap(1, on: intern(filter, &tree)) }
+      #expect(matches("a/b", &tree) == ["#", "a/#", "a/+", "a/b"])
+    }
+  }
+
+  /// A topic's level is there for a deeper filter, and a message of the topic was matched, before anybody wants it.
+  @Test(arguments: [("a/b", "a"), ("+/b", "+"), ("a/b", "$share/g/a"), ("a/+/c", "a/+")])
+  func aSubscriptionOnTheWayGetsItsMessages(deeper: String, filter: String) {
+    let topic = filter.hasSuffix("a/+") ? "a/b" : "a"
+    let world = World(clients: ["pub", "a", "b"])
+    world.subscribe("a", deeper)
+    world.send("pub", .publish(topic: topic), .publish(topic: topic))
+    world.expectNothing("a", "b")
+    world.subscribe("b", filter)
+    world.send("pub", .publish(topic: topic))
+    world.expect("b", .publish(topic: topic))
+    world.unsubscribe("b", filter)
+    world.send("pub", .publish(topic: topic))
+    world.expectNothing("a", "b")
+    world.finish()
   }
 }

@@ -7,6 +7,12 @@ public struct Body: BitwiseCopyable, Equatable {
     self.head = head
     self.length = length
   }
+  /// The body as a number, for an entry that packs it with other things: the length is in the upper half.
+  @inlinable public var bits: UInt64 { UInt64(length) &<< 32 | UInt64(head) }
+  @inlinable public init(bits: UInt64) {
+    self.init(head: UInt32(truncatingIfNeeded: bits), length: UInt32(truncatingIfNeeded: bits &>> 32))
+  }
+
   @inlinable public static var null: Body { Body(head: 0, length: 0) }
   @inlinable public var isNull: Bool { head == 0 }
   @inlinable public var byteCount: Int { Int(length) }

@@ -168,7 +168,7 @@ extension Broker {
     let entry = messages[message]
     var head = PublishHead(
       version: version, qos: qos, retain: retain,
-      forwardedByteCount: version == .v5 ? Int(entry.propertyByteCount) : 0, payloadByteCount: entry.payloadByteCount)
+      forwardedByteCount: version == .v5 ? entry.propertyByteCount : 0, payloadByteCount: entry.payloadByteCount)
     head.expirySeconds = remainingSeconds(entry.expiresAt, at: now)
     return head
   }
@@ -179,7 +179,7 @@ extension Broker {
     more: Handle<IdentifierCell>
   ) -> Sending {
     let entry = messages[message]
-    let topicByteCount = Int(entry.topicByteCount)
+    let topicByteCount = entry.topicByteCount
     var topicWriter = topicScratch.writer()
     messages.copy(message, from: 0, byteCount: topicByteCount, into: &topicWriter)
     var head = head

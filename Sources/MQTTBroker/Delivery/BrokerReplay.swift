@@ -23,7 +23,7 @@ extension Broker {
   @_optimize(size) private mutating func replay(
     _ subscription: Handle<Subscription>, _ session: Handle<Session>, on id: ConnectionID, at now: Instant
   ) -> Bool {
-    let node = subscriptions[subscription].node
+    let node = subscriptions.node(of: subscriptions[subscription], topics)
     var writer = filterScratch.writer()
     topics.write(node, into: &writer)
     let filterByteCount = writer.count
@@ -43,7 +43,7 @@ extension Broker {
       if retained[slot].age <= subscriptions[subscription].replayAge {
         writer.truncate(to: filterByteCount)
         let message = messages[retained[slot].message]
-        messages.bodies.copy(message.body, from: 0, byteCount: Int(message.topicByteCount), into: &writer)
+        messages.bodies.copy(message.body, from: 0, byteCount: message.topicByteCount, into: &writer)
         if Topic.matches(filter: filter, name: writer.written.from(filterByteCount)) {
           guard replay(slot, subscription, session, on: id, at: now) else { return false }
         }

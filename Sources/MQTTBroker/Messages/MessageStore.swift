@@ -19,28 +19,45 @@ struct Inbound {
 }
 
 /// A message that is held for somebody: its body is topic, properties as forwarded, payload, in this order.
+///
+/// bodyWord ┌─────────┬────────────┬──────────────────┬───────────┐ bits, from the highest; a body is much shorter
+///          │ QoS (2) │ RETAIN (1) │ body length (29) │ head (32) │ than its length allows
+/// counts   ├─────────┴───┬────────┴────────┬─────────┴───────────┤
+///          │ owners (21) │ properties (27) │ topic (16)          │ owners: every delivery, and three more
+///          └─────────────┴─────────────────┴─────────────────────┘
 struct Message: BitwiseCopyable {
-  let body: Body
-  let propertyByteCount: UInt32
-  let topicByteCount: UInt16
-  fileprivate(set) var qos: QoS
-  fileprivate(set) var retain: Bool
-  fileprivate var packedExpiresAt: PackedInstant
-  fileprivate(set) var owners: UInt32 = 1
+  private var bodyWord: UInt64
+  private var counts: UInt64
+  /// Never: no expiry.
+  fileprivate(set) var expiresAt: Instant
 
   fileprivate init(_ message: Inbound, body: Body) {
-    self.body = body
-    propertyByteCount = UInt32(message.forwarded.count)
-    topicByteCount = UInt16(message.topic.count)
-    qos = message.qos
-    retain = message.retain
-    packedExpiresAt = PackedInstant(message.expiresAt)
+    precondition(body.byteCount < 1 << 29)
+    precondition(message.topic.count < 1 << 16)
+    precondition(message.forwarded.count < 1 << 27)
+    bodyWord = body.bits
+    counts = Message.oneOwner | UInt64(message.forwarded.count) << 16 | UInt64(message.topic.count)
+    expiresAt = message.expiresAt
+    setFlags(message)
   }
 
-  /// Never: no expiry.
-  var expiresAt: Instant { packedExpiresAt.instant }
+  fileprivate mutating func setFlags(_ message: Inbound) {
+    bodyWord = body.bits | UInt64(message.qos.rawValue) &<< 62 | (message.retain ? 1 &<< 61 : 0)
+  }
 
-  var payloadStart: Int { Int(topicByteCount) + Int(propertyByteCount) }
+  var body: Body { Body(bits: bodyWord & (1 << 61 - 1)) }
+  var qos: QoS { QoS(rawValue: UInt8(bodyWord &>> 62))! }
+  var retain: Bool { bodyWord & 1 << 61 != 0 }
+
+  fileprivate static var oneOwner: UInt64 { 1 << 43 }
+  var owners: Int { Int(counts &>> 43) }
+  /// One more than there can be, or one less than none, stops the program.
+  @inline(__always) fileprivate mutating func addOwner() { counts += Message.oneOwner }
+  @inline(__always) fileprivate mutating func removeOwner() { counts -= Message.oneOwner }
+
+  var topicByteCount: Int { Int(counts & 0xFFFF) }
+  var propertyByteCount: Int { Int(counts &>> 16 & 0x7FF_FFFF) }
+  var payloadStart: Int { topicByteCount &+ propertyByteCount }
   var payloadByteCount: Int { body.byteCount - payloadStart }
 }
 
@@ -100,17 +117,16 @@ struct MessageStore: ~Copyable {
   /// From here on a stored message has QoS, RETAIN and expiry of `message`. Only the caller holds it.
   mutating func change(_ stored: Handle<Message>, as message: Inbound) {
     precondition(messages[stored].owners == 1)
-    messages[stored].qos = message.qos
-    messages[stored].retain = message.retain
-    messages[stored].packedExpiresAt = PackedInstant(message.expiresAt)
+    messages[stored].setFlags(message)
+    messages[stored].expiresAt = message.expiresAt
   }
 
   /// Adds an owner.
-  @inline(__always) mutating func retain(_ message: Handle<Message>) { messages[message].owners += 1 }
+  @inline(__always) mutating func retain(_ message: Handle<Message>) { messages[message].addOwner() }
 
   /// Takes an owner away; without one the message is gone.
   mutating func release(_ message: Handle<Message>) {
-    messages[message].owners -= 1
+    messages[message].removeOwner()
     guard messages[message].owners == 0 else { return }
     bodies.release(messages[message].body)
     messages.giveBack(message)
@@ -131,7 +147,7 @@ struct MessageStore: ~Copyable {
     var writer = scratch.writer()
     bodies.copy(entry.body, from: 0, byteCount: entry.body.byteCount, into: &writer)
     let bytes = writer.written
-    let topicEnd = Int(entry.topicByteCount)
+    let topicEnd = entry.topicByteCount
     return Inbound(
       topic: bytes.first(topicEnd), forwarded: bytes[topicEnd..<entry.payloadStart],
       payload: bytes.from(entry.payloadStart), qos: entry.qos, retain: entry.retain, expiresAt: entry.expiresAt,

@@ -3,10 +3,10 @@ import MQTTWire
 
 /// A retained message and the topic it is kept for (§3.3.1.3).
 struct Retained: BitwiseCopyable {
-  let node: Handle<TopicNode>
-  /// The session or the board that made this place, and what the place uses of the topic tree.
+  /// Its topic's node.
+  let place: TopicPlace
+  /// The session or the board that made this place.
   let holder: Holder
-  let use: TopicUse
   /// Who published the message.
   fileprivate(set) var publisher = Holder.nobody
   /// Null only between `prepare` and `commit` or `abandon`.
@@ -69,7 +69,8 @@ struct RetainedStore: ~Copyable {
       throw .retained
     }
     let (node, use) = try topics.intern(message.topic, by: holder, shares.joint, sessions)
-    let slot = slots.lend(Retained(node: node, holder: holder, use: use))!  // the room was seen above
+    let place = TopicPlace(index: node.index, use: use)
+    let slot = slots.lend(Retained(place: place, holder: holder))!  // the room was seen above
     shares.take(.retained, 1, by: holder, sessions)
     topics.take(node, use, by: holder, &shares.joint, sessions)
     topics.hang(slot, on: node)
@@ -171,10 +172,11 @@ struct RetainedStore: ~Copyable {
     _ slot: Handle<Retained>, _ topics: inout TopicTree, _ messages: inout MessageStore, _ shares: inout Shares,
     _ sessions: borrowing SessionStore
   ) {
-    let node = slots[slot].node
+    let place = slots[slot].place
+    let node = topics.handle(at: place.index)!
     if !slots[slot].message.isNull { giveWay(slot, &messages, &shares, sessions) }
     shares.giveBack(.retained, 1, by: slots[slot].holder, sessions)
-    topics.giveBack(node, slots[slot].use, by: slots[slot].holder, &shares.joint, sessions)
+    topics.giveBack(node, place.use, by: slots[slot].holder, &shares.joint, sessions)
     topics.hang(Handle<Retained>.null, on: node)
     used[slot.index >> 6] &= ~(1 << UInt64(slot.index & 63))
     slots.giveBack(slot)

@@ -2,7 +2,8 @@ import Bounded
 
 /// The nodes that lately matched topics have led to: a row for each remainder of a topic's hash. A row holds the topic
 /// itself, so that none is mistaken for another, and its nodes; subscriptions on them are read when the row is used. So
-/// rows become stale only when a node is added to the tree or removed from it, and then all of them do. Two topics that
+/// rows become stale only when a node is added to the tree or removed from it, or something is hung on a node on which
+/// nothing hung, and then all of them do. Two topics that
 /// share a row only cost each other a match, so a quick hash is enough.
 struct RecentMatches: ~Copyable {
   private struct Row: BitwiseCopyable {
@@ -22,7 +23,7 @@ struct RecentMatches: ~Copyable {
     rows = FixedArray(count: RecentMatches.rowCount, name: "match: recent topics", in: &reservation)
   }
 
-  /// The tree has a node more or less.
+  /// The tree has a node more or less, or one more that matches find.
   mutating func forget() {
     edition &+= 1
     guard edition == 0 else { return }

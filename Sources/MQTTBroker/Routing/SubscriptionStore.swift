@@ -6,7 +6,7 @@ import MQTTWire
 struct Subscription: BitwiseCopyable {
   let session: Handle<Session>
   /// Where it is listed: the topic node, or for a shared one its group, which knows its node.
-  fileprivate let place: UInt32
+  let place: TopicPlace
   private var identifierBits: UInt32  // 28 bits; the highest bit: shared; the next: its group is of its holder's floor
   fileprivate(set) var nextInNode: Handle<Subscription> = .null
   fileprivate(set) var previousInNode: Handle<Subscription> = .null
@@ -17,38 +17,27 @@ struct Subscription: BitwiseCopyable {
   private var replayBits: UInt32  // the slot in the upper 24 bits, the options in the lower 8
   /// The last of the retained messages still to be sent, by age.
   fileprivate(set) var replayAge: UInt32 = 0
-  let use: TopicUse
 
   static var replayDone: UInt32 { 0xFF_FFFF }
   private static var sharedBit: UInt32 { 1 << 31 }
   private static var sureGroupBit: UInt32 { 1 << 30 }
 
-  /// - Parameter group: null: not shared.
   fileprivate init(
-    session: Handle<Session>, node: Handle<TopicNode>, group: Handle<SharedGroup>, options: SubscriptionOptions,
-    identifier: UInt32, use: TopicUse, groupIsSure: Bool
+    session: Handle<Session>, place: TopicPlace, isShared: Bool, options: SubscriptionOptions, identifier: UInt32,
+    groupIsSure: Bool
   ) {
     self.session = session
-    self.use = use
-    place = group.isNull ? node.bits : group.bits
+    self.place = place
     identifierBits =
-      identifier | (group.isNull ? 0 : Subscription.sharedBit) | (groupIsSure ? Subscription.sureGroupBit : 0)
+      identifier | (isShared ? Subscription.sharedBit : 0) | (groupIsSure ? Subscription.sureGroupBit : 0)
     replayBits = Subscription.replayDone << 8 | UInt32(options.byte)
   }
 
-  fileprivate func isOf(_ session: Handle<Session>, _ place: UInt32, isShared: Bool) -> Bool {
-    self.session == session && self.place == place && self.isShared == isShared
+  fileprivate func isOf(_ session: Handle<Session>, _ placeIndex: Int, isShared: Bool) -> Bool {
+    self.session == session && place.index == placeIndex && self.isShared == isShared
   }
 
   var isShared: Bool { identifierBits & Subscription.sharedBit != 0 }
-  /// Of one that is not shared.
-  var node: Handle<TopicNode> {
-    precondition(!isShared)
-    return Handle(bits: place)
-  }
-  /// Null: not shared.
-  var group: Handle<SharedGroup> { isShared ? Handle(bits: place) : .null }
-
   fileprivate(set) var options: SubscriptionOptions {
     @inline(__always) get { SubscriptionOptions(byte: UInt8(truncatingIfNeeded: replayBits)) }
     set { replayBits = replayBits & ~0xFF | UInt32(newValue.byte) }
@@ -109,11 +98,11 @@ private struct PlaceHash {
     placeFactor = key.random(3) | 1
   }
 
-  func hash(_ session: Handle<Session>, _ place: UInt32) -> UInt32 {
-    UInt32(truncatingIfNeeded: (UInt64(session.bits) &* sessionFactor &+ UInt64(place) &* placeFactor) &>> 32)
+  func hash(_ session: Handle<Session>, _ placeIndex: Int) -> UInt32 {
+    UInt32(truncatingIfNeeded: (UInt64(session.bits) &* sessionFactor &+ UInt64(placeIndex) &* placeFactor) &>> 32)
   }
 
-  func hash(of entry: Subscription) -> UInt32 { hash(entry.session, entry.place) }
+  func hash(of entry: Subscription) -> UInt32 { hash(entry.session, entry.place.index) }
 }
 
 /// Subscriptions and shared groups (§3.8, §4.8). The topic tree says on which node they hang.
@@ -161,6 +150,16 @@ struct SubscriptionStore: ~Copyable {
 
   // MARK: Finding
 
+  /// The node at which its filter ends.
+  func node(of subscription: Subscription, _ topics: borrowing TopicTree) -> Handle<TopicNode> {
+    subscription.isShared ? groups[group(of: subscription)].node : topics.handle(at: subscription.place.index)!
+  }
+
+  /// Null: not shared.
+  func group(of subscription: Subscription) -> Handle<SharedGroup> {
+    subscription.isShared ? groups.handle(at: subscription.place.index)! : .null
+  }
+
   /// - Parameter groupName: empty: not shared.
   func find(
     _ session: Handle<Session>, _ filter: Bytes, _ groupName: Bytes, _ topics: borrowing TopicTree
@@ -171,9 +170,11 @@ struct SubscriptionStore: ~Copyable {
       guard let found = findGroup(node, groupName) else { return nil }
       group = found
     }
-    let place = group.isNull ? node.bits : group.bits
-    return index.find(hash: places.hash(session, place)) { index in
-      subscriptions.handle(at: index).map { subscriptions[$0].isOf(session, place, isShared: !group.isNull) } ?? false
+    let placeIndex = group.isNull ? node.index : group.index
+    return index.find(hash: places.hash(session, placeIndex)) { index in
+      subscriptions.handle(at: index).map {
+        subscriptions[$0].isOf(session, placeIndex, isShared: !group.isNull)
+      } ?? false
     }.flatMap { subscriptions.handle(at: $0) }
   }
 
@@ -209,8 +210,9 @@ struct SubscriptionStore: ~Copyable {
     if !groupName.isEmpty {
       (group, groupIsSure) = try join(node, groupName, by: holder, &topics, sessions, &shares.joint)
     }
+    let place = TopicPlace(index: group.isNull ? node.index : group.index, use: use)
     let entry = Subscription(
-      session: session, node: node, group: group, options: options, identifier: identifier, use: use,
+      session: session, place: place, isShared: !group.isNull, options: options, identifier: identifier,
       groupIsSure: groupIsSure)
     let made = subscriptions.lend(entry)!  // the room was seen above
     shares.take(.subscriptions, 1, by: holder, sessions)
@@ -243,15 +245,16 @@ struct SubscriptionStore: ~Copyable {
     let entry = subscriptions[subscription]
     let holder = Holder.session(entry.session)
     shares.giveBack(.subscriptions, 1, by: holder, sessions)
-    if entry.isShared { leave(entry, &shares.joint, sessions) }
-    let node = entry.isShared ? groups[entry.group].node : entry.node
-    topics.giveBack(node, entry.use, by: holder, &shares.joint, sessions)
-    if entry.isShared, groups[entry.group].turn == subscription { groups[entry.group].turn = entry.nextInNode }
+    let group = group(of: entry)
+    let node = node(of: entry, topics)
+    if entry.isShared { leave(group, entry, &shares.joint, sessions) }
+    topics.giveBack(node, entry.place.use, by: holder, &shares.joint, sessions)
+    if entry.isShared, groups[group].turn == subscription { groups[group].turn = entry.nextInNode }
     if !entry.nextInNode.isNull { subscriptions[entry.nextInNode].previousInNode = entry.previousInNode }
     if !entry.previousInNode.isNull {
       subscriptions[entry.previousInNode].nextInNode = entry.nextInNode
     } else if entry.isShared {
-      groups[entry.group].members = entry.nextInNode
+      groups[group].members = entry.nextInNode
     } else {
       topics.hang(entry.nextInNode, on: node)
     }
@@ -265,7 +268,7 @@ struct SubscriptionStore: ~Copyable {
     let places = places
     index.remove(subscription.index, hash: places.hash(of: entry), from: subscriptions) { places.hash(of: $0) }
     subscriptions.giveBack(subscription)
-    if entry.isShared, groups[entry.group].members.isNull { removeGroup(entry.group, &topics) }
+    if entry.isShared, groups[group].members.isNull { removeGroup(group, &topics) }
     topics.prune(node)
   }
 
@@ -297,14 +300,15 @@ struct SubscriptionStore: ~Copyable {
 
   /// What `join` has counted for a member.
   @_optimize(size) private mutating func leave(
-    _ member: Subscription, _ shares: inout JointShares, _ sessions: borrowing SessionStore
+    _ group: Handle<SharedGroup>, _ member: Subscription, _ shares: inout JointShares,
+    _ sessions: borrowing SessionStore
   ) {
-    let blockCount = groupNames.blockCount(for: groups[member.group].name.byteCount)
+    let blockCount = groupNames.blockCount(for: groups[group].name.byteCount)
     guard !member.groupIsSure else {
       return shares.change(.sharedGroups, by: -blockCount, of: .session(member.session), sessions)
     }
-    groups[member.group].commonCount -= 1
-    if groups[member.group].commonCount == 0 { shares.addCommon(.sharedGroups, -blockCount) }
+    groups[group].commonCount -= 1
+    if groups[group].commonCount == 0 { shares.addCommon(.sharedGroups, -blockCount) }
   }
 
   @_optimize(size) private mutating func addGroup(

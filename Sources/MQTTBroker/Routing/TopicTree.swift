@@ -1,53 +1,6 @@
 import Bounded
 import MQTTWire
 
-/// One level of a topic name or filter. Subscriptions, shared groups, taps and the retained message hang on
-/// the node at which their topic or filter ends.
-struct TopicNode: BitwiseCopyable {
-  let parent: Handle<TopicNode>
-  let hash: UInt32
-  /// Children times eight, whether one of them is `+` (1) or `#` (2), which saves looking for them, and whether the node's
-  /// topic is the board's (4).
-  fileprivate var childWord: UInt32 = 0
-  fileprivate(set) var subscriptions: Handle<Subscription> = .null
-  fileprivate(set) var groups: Handle<SharedGroup> = .null
-  fileprivate(set) var retained: Handle<Retained> = .null
-  /// Entries in common that end here, and children that have some.
-  fileprivate(set) var commonCount: UInt32 = 0
-  fileprivate(set) var taps: UInt16 = 0  // index + 1 of the first
-  let nameByteCount: UInt16
-  /// All of a name of up to 20 bytes; else its first 12 and the `Body` with the others.
-  fileprivate var name = InlineArray<20, UInt8>(repeating: 0)
-
-  fileprivate init(parent: Handle<TopicNode>, hash: UInt32, nameByteCount: Int) {
-    self.parent = parent
-    self.hash = hash
-    self.nameByteCount = UInt16(nameByteCount)
-  }
-
-  var childCount: Int { Int(childWord / 8) }
-  /// What is published there is the board's word; the node stays for good.
-  var isOwned: Bool { childWord & 4 != 0 }
-  var isUsed: Bool {
-    childWord != 0 || !subscriptions.isNull || !groups.isNull || taps != 0 || !retained.isNull
-  }
-
-  /// Bytes of a name of so many that lie in the node.
-  static func inlineCount(_ nameByteCount: Int) -> Int { nameByteCount <= 20 ? nameByteCount : 12 }
-
-  var nameRest: Body {
-    guard nameByteCount > 20 else { return .null }
-    return withUnsafeBytes(of: name) { $0.loadUnaligned(fromByteOffset: 12, as: Body.self) }
-  }
-
-  fileprivate mutating func setName(_ bytes: Bytes, rest: Body) {
-    withUnsafeMutableBytes(of: &name) { place in
-      UnsafeMutableRawBufferPointer(rebasing: place[..<bytes.count]).copyMemory(from: bytes.buffer)
-      if !rest.isNull { place.storeBytes(of: rest, toByteOffset: 12, as: Body.self) }
-    }
-  }
-}
-
 /// All topic names and filters that anything hangs on, as a tree of levels. A child is found by the hash of
 /// its parent and name, so a match costs one look-up a level and branch; nothing recurses on a peer's depth.
 ///
@@ -67,7 +20,7 @@ struct TopicTree: ~Copyable {
   private let recentSeed: UInt64
   private(set) var rootHandle: Handle<TopicNode> = .null
 
-  /// Nodes found by the last `match`, at most one entry a node.
+  /// Nodes found by the last `match`, at most one entry a node: each has a subscription or a tap, or it is the topic's own.
   private let found: FixedArray<Handle<TopicNode>>
   private(set) var foundCount = 0
   /// Nodes that the last match has visited.
@@ -98,7 +51,8 @@ struct TopicTree: ~Copyable {
     levelsMax = limits.topicLevelsMax
     levels = FixedArray(count: levelsMax, name: "match: levels", in: &reservation)
     stack = FixedArray(count: levelsMax + 2, name: "match: stack", in: &reservation)
-    found = FixedArray(count: nodesMax, name: "match: nodes", in: &reservation)
+    let foundMax = min(nodesMax, limits.subscriptionsMax + limits.tapsMax + 1)
+    found = FixedArray(count: foundMax, name: "match: nodes", in: &reservation)
     recent = RecentMatches(in: &reservation)
     plusHash = key.hash(TopicTree.plus)
     hashHash = key.hash(TopicTree.hash)
@@ -125,13 +79,31 @@ struct TopicTree: ~Copyable {
   // MARK: What hangs on a node
 
   // Each is set by the store whose list begins there; null: the list is empty. The caller prunes afterwards.
-  func hang(_ first: Handle<Subscription>, on node: Handle<TopicNode>) { nodes[node].subscriptions = first }
-  func hang(_ first: Handle<SharedGroup>, on node: Handle<TopicNode>) { nodes[node].groups = first }
-  func hang(_ slot: Handle<Retained>, on node: Handle<TopicNode>) { nodes[node].retained = slot }
-  func hangTap(_ number: UInt16, on node: Handle<TopicNode>) { nodes[node].taps = number }
+  mutating func hang(_ first: Handle<Subscription>, on node: Handle<TopicNode>) {
+    willHang(on: node)
+    nodes[node].subscriptions = first
+  }
+  mutating func hang(_ first: Handle<SharedGroup>, on node: Handle<TopicNode>) {
+    willHang(on: node)
+    nodes[node].groups = first
+  }
+  mutating func hang(_ slot: Handle<Retained>, on node: Handle<TopicNode>) {
+    willHang(on: node)
+    nodes[node].retained = slot
+  }
+  mutating func hangTap(_ number: UInt16, on node: Handle<TopicNode>) {
+    willHang(on: node)
+    nodes[node].taps = number
+  }
 
   /// From here on the topic that ends at `node` is the board's.
-  func own(_ node: Handle<TopicNode>) { nodes[node].childWord |= 4 }
+  mutating func own(_ node: Handle<TopicNode>) {
+    willHang(on: node)
+    nodes[node].childWord |= 4
+  }
+
+  /// Matches do not find a node on which nothing hangs, so those that are remembered lack it.
+  private mutating func willHang(on node: Handle<TopicNode>) { if !nodes[node].isHung { recent.forget() } }
 
   /// Whether the topic that was matched last is the board's.
   @inline(__always) var foundOwned: Bool {
@@ -161,7 +133,7 @@ struct TopicTree: ~Copyable {
   /// The caller hangs something on it, or prunes it.
   mutating func intern(_ topic: Bytes) -> Handle<TopicNode>? {
     if rootHandle.isNull {
-      rootHandle = nodes.lend(TopicNode(parent: .null, hash: 0, nameByteCount: 0))!  // one more than topicNodesMax
+      rootHandle = nodes.lend(TopicNode(identity: 0, hash: 0))!  // one more than topicNodesMax
     }
     var node = rootHandle
     var reader = LevelReader(topic)
@@ -179,10 +151,13 @@ struct TopicTree: ~Copyable {
   }
 
   /// One entry in common more, or less, counts on `node`: how many do now.
-  @inline(__always) func countCommon(_ node: Handle<TopicNode>, _ change: Int) -> UInt32 {
-    nodes[node].commonCount = UInt32(Int(nodes[node].commonCount) + change)
+  @inline(__always) func countCommon(_ node: Handle<TopicNode>, _ change: Int) -> Int {
+    nodes[node].commonCount += change
     return nodes[node].commonCount
   }
+
+  /// The level above; not of the root.
+  func parent(of node: Handle<TopicNode>) -> Handle<TopicNode> { nodes.handle(at: nodes[node].parentIndex)! }
 
   /// Cells of its name.
   func cellCount(_ node: Handle<TopicNode>) -> Int {
@@ -201,12 +176,13 @@ struct TopicTree: ~Copyable {
     var node = node
     while node != rootHandle, !nodes[node].isUsed {
       let gone = nodes[node]
+      let parent = parent(of: node)
       index.remove(node.index, hash: gone.hash, from: nodes) { $0.hash }
-      nodes[gone.parent].childWord -= wordInParent(node)
+      nodes[parent].childWord -= wordInParent(node)
       if !gone.nameRest.isNull { names.release(gone.nameRest) }
       recent.forget()
       nodes.giveBack(node)
-      node = gone.parent
+      node = parent
     }
   }
 
@@ -220,11 +196,11 @@ struct TopicTree: ~Copyable {
   }
 
   @inline(__always) private func child(of parent: Handle<TopicNode>, _ level: Level) -> Handle<TopicNode>? {
+    let identity = TopicNode.identity(parentIndex: parent.index, nameByteCount: level.name.count)
     var found = Handle<TopicNode>.null
     _ = index.find(hash: childHash(parent, level.hash)) { candidate in
-      guard let node = nodes.handle(at: candidate), nodes[node].parent == parent, isNamed(node, level.name) else {
-        return false
-      }
+      guard let node = nodes.handle(at: candidate), nodes[node].has(identity: identity), hasBytes(node, level.name)
+      else { return false }
       found = node
       return true
     }
@@ -232,8 +208,12 @@ struct TopicTree: ~Copyable {
   }
 
   func isNamed(_ node: Handle<TopicNode>, _ level: Bytes) -> Bool {
+    nodes[node].nameByteCount == level.count && hasBytes(node, level)
+  }
+
+  /// Whether its name, of the same length unless both have more than 20 bytes, is `level`.
+  private func hasBytes(_ node: Handle<TopicNode>, _ level: Bytes) -> Bool {
     let entry = nodes.address(node)
-    guard Int(entry.pointee.nameByteCount) == level.count else { return false }
     let inlineCount = TopicNode.inlineCount(level.count)
     // By its address: passed by value, the name would be copied byte by byte.
     let isSame = withUnsafeBytes(of: &entry.pointee.name) { Bytes($0).first(inlineCount) == level.first(inlineCount) }
@@ -251,7 +231,8 @@ struct TopicTree: ~Copyable {
       rest = body
     }
     let hash = childHash(parent, key.hash(level))
-    var node = TopicNode(parent: parent, hash: hash, nameByteCount: level.count)
+    let identity = TopicNode.identity(parentIndex: parent.index, nameByteCount: level.count)
+    var node = TopicNode(identity: identity, hash: hash)
     node.setName(level.first(inlineCount), rest: rest)
     guard let handle = nodes.lend(node) else {
       if !rest.isNull { names.release(rest) }
@@ -278,7 +259,7 @@ struct TopicTree: ~Copyable {
 
   // MARK: Matching
 
-  /// Finds every node on which something for topic name `topic` may hang (§4.7): read them with `found`.
+  /// Finds every node on which something for topic name `topic` hangs (§4.7): read them with `found`.
   /// A topic deeper than the limit matches nothing; it was refused before.
   mutating func match(_ topic: Bytes) {
     // Publishers repeat their topics: looking at one that was matched before takes a tenth of matching it.
@@ -329,6 +310,7 @@ struct TopicTree: ~Copyable {
   }
 
   private mutating func add(_ node: Handle<TopicNode>) {
+    guard nodes[node].isHung else { return }
     found[foundCount] = node
     foundCount += 1
   }
@@ -340,12 +322,12 @@ struct TopicTree: ~Copyable {
     while current != rootHandle {
       stack[depth] = Step(node: current, depth: 0)
       depth += 1
-      current = nodes[current].parent
+      current = parent(of: current)
     }
     while depth > 0 {
       depth -= 1
       let level = stack[depth].node
-      let byteCount = Int(nodes[level].nameByteCount)
+      let byteCount = nodes[level].nameByteCount
       let inlineCount = TopicNode.inlineCount(byteCount)
       withUnsafeBytes(of: nodes[level].name) { writer.write(Bytes($0).first(inlineCount)) }
       if byteCount > inlineCount {

@@ -11,15 +11,13 @@ extension TopicTree {
     let refusedBefore = gauge.refused
     guard let node = intern(topic) else { throw gauge.refused == refusedBefore ? .topicNameCells : .topicNodes }
     let (all, new) = way(to: node)
-    let nodesInCommon = shares.mayBeCommon(.topicNodes, Int(new.nodes), by: holder, sessions)
-    if nodesInCommon, shares.mayBeCommon(.topicNameCells, Int(new.nameCells), by: holder, sessions) {
+    let nodesInCommon = shares.mayBeCommon(.topicNodes, new.levelCount, by: holder, sessions)
+    if nodesInCommon, shares.mayBeCommon(.topicNameCells, cellCount(of: new, at: node), by: holder, sessions) {
       return (node, holder == .board ? new : .common)
     }
-    let nodesAreSure = shares.isSure(
-      .topicNodes, Int(all.nodes), by: holder, free: gauge.free, sessions)
-    if nodesAreSure,
-      shares.isSure(.topicNameCells, Int(all.nameCells), by: holder, free: namesGauge.free, sessions)
-    {
+    let nodesAreSure = shares.isSure(.topicNodes, all.levelCount, by: holder, free: gauge.free, sessions)
+    let allCells = cellCount(of: all, at: node)
+    if nodesAreSure, shares.isSure(.topicNameCells, allCells, by: holder, free: namesGauge.free, sessions) {
       return (node, all)
     }
     prune(node)
@@ -31,16 +29,24 @@ extension TopicTree {
     var (all, new) = (TopicUse(), TopicUse())
     var node = node
     while node != rootHandle {
-      let cells = UInt16(cellCount(node))
-      all.nodes += 1
-      all.nameCells += cells
-      if self[node].commonCount == 0 {
-        new.nodes += 1
-        new.nameCells += cells
-      }
-      node = self[node].parent
+      all.levelCount += 1
+      if self[node].commonCount == 0 { new.levelCount += 1 }
+      node = parent(of: node)
     }
     return (all, new)
+  }
+
+  /// Cells of the names of the levels that are used, which are the deepest ones on the way to `node`.
+  func cellCount(of use: TopicUse, at node: Handle<TopicNode>) -> Int {
+    var count = 0
+    var node = node
+    var remaining = use.levelCount
+    while remaining > 0 {
+      count += cellCount(node)
+      node = parent(of: node)
+      remaining -= 1
+    }
+    return count
   }
 
   /// An entry of the holder's hangs on `node` from now on.
@@ -48,9 +54,9 @@ extension TopicTree {
     _ node: Handle<TopicNode>, _ use: TopicUse, by holder: Holder, _ shares: inout JointShares,
     _ sessions: borrowing SessionStore
   ) {
-    shares.change(.topicNodes, by: Int(use.nodes), of: holder, sessions)
-    shares.change(.topicNameCells, by: Int(use.nameCells), of: holder, sessions)
-    if use.nodes == 0 || holder == .board { takeInCommon(node, &shares) }
+    shares.change(.topicNodes, by: use.levelCount, of: holder, sessions)
+    shares.change(.topicNameCells, by: cellCount(of: use, at: node), of: holder, sessions)
+    if use.levelCount == 0 || holder == .board { takeInCommon(node, &shares) }
   }
 
   /// It does not any more. The caller prunes afterwards.
@@ -58,15 +64,15 @@ extension TopicTree {
     _ node: Handle<TopicNode>, _ use: TopicUse, by holder: Holder, _ shares: inout JointShares,
     _ sessions: borrowing SessionStore
   ) {
-    shares.change(.topicNodes, by: -Int(use.nodes), of: holder, sessions)
-    shares.change(.topicNameCells, by: -Int(use.nameCells), of: holder, sessions)
-    guard use.nodes == 0 || holder == .board else { return }
+    shares.change(.topicNodes, by: -use.levelCount, of: holder, sessions)
+    shares.change(.topicNameCells, by: -cellCount(of: use, at: node), of: holder, sessions)
+    guard use.levelCount == 0 || holder == .board else { return }
     var node = node
     while node != rootHandle {
       guard countCommon(node, -1) == 0 else { return }
       shares.addCommon(.topicNodes, -1)
       shares.addCommon(.topicNameCells, -cellCount(node))
-      node = self[node].parent
+      node = parent(of: node)
     }
   }
 
@@ -76,7 +82,7 @@ extension TopicTree {
       guard countCommon(node, 1) == 1 else { return }
       shares.addCommon(.topicNodes, 1)
       shares.addCommon(.topicNameCells, cellCount(node))
-      node = self[node].parent
+      node = parent(of: node)
     }
   }
 }

@@ -14,13 +14,30 @@ struct SureUse: BitwiseCopyable {
 }
 
 /// What one subscription or retained message uses of the topic tree: all levels from the root to its topic. Either it has
-/// them in common with others, or its holder's floor has room for each of them, whoever else uses them. Four bytes.
+/// them in common with others, or its holder's floor has room for each of them, whoever else uses them.
 struct TopicUse: BitwiseCopyable {
-  /// 0: it has them in common. Of the board: how many it has brought to what is in common.
-  var nodes: UInt16 = 0
-  var nameCells: UInt16 = 0
+  /// 0: it has them in common. Of the board: how many it has brought to what is in common, which are the deepest ones, as
+  /// a level is in common as long as one below it is.
+  var levelCount = 0
 
   static var common: TopicUse { TopicUse() }
+}
+
+/// Where a subscription or a retained message hangs, and what it uses of the topic tree. Four bytes.
+struct TopicPlace: BitwiseCopyable {
+  private let bits: UInt32  // levels (12 bits), index (20 bits)
+
+  /// - Parameters:
+  ///   - index: of a node, or of a shared group; it is lent as long as the entry hangs there.
+  ///   - use: a session's is within its floor, and the board's topics have few levels.
+  init(index: Int, use: TopicUse) {
+    precondition(index >= 0 && index < Limits.entriesMax)
+    precondition(use.levelCount >= 0 && use.levelCount < 1 << 12)
+    bits = UInt32(use.levelCount << 20 | index)
+  }
+
+  var index: Int { Int(bits & 0xF_FFFF) }
+  var use: TopicUse { TopicUse(levelCount: Int(bits >> 20)) }
 }
 
 /// In each of these pools every session is sure of a floor, as in those of `Shares`.

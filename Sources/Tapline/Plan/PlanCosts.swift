@@ -59,6 +59,9 @@ public struct PlanCost {
     limits.messagesMax = 65_536
     limits.pendingConnectionsMax = 1
     limits.retainedMax = 1
+    // A match has room for as many nodes as there are subscriptions, or nodes if these are fewer. With one subscription a
+    // further node takes the same whatever the file says.
+    limits.subscriptionsMax = 1
     set(&limits, count)
     // Room beside limits that are near the most that handles can name.
     guard limits.blockCount <= Limits.entriesMax else { return nil }
