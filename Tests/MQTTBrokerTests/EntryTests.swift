@@ -60,6 +60,21 @@ import Testing
     #expect(stores.messages.bodies.gauge.used == 0)
   }
 
+  /// The largest packet there is may be properties for the most part (§2.1.4): 1, 134 million and 268 million bytes of them.
+  @Test(arguments: [1, 1 << 27 - 1, 1 << 27, 1 << 27 + 1, 1 << 28 - 2]) func propertiesOfAnyLengthAreCounted(
+    byteCount: Int
+  ) {
+    let place = UnsafeRawPointer(bitPattern: 1 << 32)!  // it is not read
+    let message = Inbound(
+      topic: Bytes(UnsafeRawBufferPointer(start: place, count: 1)),
+      forwarded: Bytes(UnsafeRawBufferPointer(start: place, count: byteCount)), payload: .empty, qos: .exactlyOnce,
+      retain: true, expiresAt: .never, publisher: .null)
+    let body = Body(head: .max, length: UInt32(1 + byteCount))
+    let entry = Message(message, body: body)
+    #expect(entry.propertyByteCount == byteCount && entry.topicByteCount == 1 && entry.payloadByteCount == 0)
+    #expect(entry.body == body && entry.qos == .exactlyOnce && entry.retain && entry.owners == 1)
+  }
+
   private func isSame(_ message: Inbound, _ other: Inbound) {
     #expect(message.topic.count == other.topic.count && message.forwarded.count == other.forwarded.count)
     #expect(message.payload.count == other.payload.count)

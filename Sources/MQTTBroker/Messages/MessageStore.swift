@@ -20,32 +20,36 @@ struct Inbound {
 
 /// A message that is held for somebody: its body is topic, properties as forwarded, payload, in this order.
 ///
-/// bodyWord ┌─────────┬────────────┬──────────────────┬───────────┐ bits, from the highest; a body is much shorter
-///          │ QoS (2) │ RETAIN (1) │ body length (29) │ head (32) │ than its length allows
-/// counts   ├─────────┴───┬────────┴────────┬─────────┴───────────┤
-///          │ owners (21) │ properties (27) │ topic (16)          │ owners: every delivery, and three more
-///          └─────────────┴─────────────────┴─────────────────────┘
+/// bodyWord ┌─────────┬────────────┬────────────────┬──────────────────┬───────────┐ bits, from the highest
+///          │ QoS (2) │ RETAIN (1) │ properties (1) │ body length (28) │ head (32) │
+/// counts   ├─────────┴───┬────────┴────────┬───────┴──────────────────┴───────────┤
+///          │ owners (21) │ properties (27) │ topic (16)                           │
+///          └─────────────┴─────────────────┴──────────────────────────────────────┘
+///
+/// No packet has 2^28 bytes (§2.1.4). The count of the properties' bytes has its highest bit in `bodyWord`. Every delivery may
+/// own the message, and three more.
 struct Message: BitwiseCopyable {
   private var bodyWord: UInt64
   private var counts: UInt64
   /// Never: no expiry.
   fileprivate(set) var expiresAt: Instant
 
-  fileprivate init(_ message: Inbound, body: Body) {
-    precondition(body.byteCount < 1 << 29)
+  init(_ message: Inbound, body: Body) {
+    precondition(body.byteCount < 1 << 28)
     precondition(message.topic.count < 1 << 16)
-    precondition(message.forwarded.count < 1 << 27)
-    bodyWord = body.bits
-    counts = Message.oneOwner | UInt64(message.forwarded.count) << 16 | UInt64(message.topic.count)
+    precondition(message.forwarded.count <= body.byteCount)
+    let propertyByteCount = UInt64(message.forwarded.count)
+    bodyWord = body.bits | (propertyByteCount &>> 27) &<< 60
+    counts = Message.oneOwner | (propertyByteCount & 0x7FF_FFFF) << 16 | UInt64(message.topic.count)
     expiresAt = message.expiresAt
     setFlags(message)
   }
 
   fileprivate mutating func setFlags(_ message: Inbound) {
-    bodyWord = body.bits | UInt64(message.qos.rawValue) &<< 62 | (message.retain ? 1 &<< 61 : 0)
+    bodyWord = bodyWord & (1 << 61 - 1) | UInt64(message.qos.rawValue) &<< 62 | (message.retain ? 1 &<< 61 : 0)
   }
 
-  var body: Body { Body(bits: bodyWord & (1 << 61 - 1)) }
+  var body: Body { Body(bits: bodyWord & (1 << 60 - 1)) }
   var qos: QoS { QoS(rawValue: UInt8(bodyWord &>> 62))! }
   var retain: Bool { bodyWord & 1 << 61 != 0 }
 
@@ -56,7 +60,7 @@ struct Message: BitwiseCopyable {
   @inline(__always) fileprivate mutating func removeOwner() { counts -= Message.oneOwner }
 
   var topicByteCount: Int { Int(counts & 0xFFFF) }
-  var propertyByteCount: Int { Int(counts &>> 16 & 0x7FF_FFFF) }
+  var propertyByteCount: Int { Int((counts &>> 16 & 0x7FF_FFFF) | (bodyWord &>> 60 & 1) &<< 27) }
   var payloadStart: Int { topicByteCount &+ propertyByteCount }
   var payloadByteCount: Int { body.byteCount - payloadStart }
 }
