@@ -38,6 +38,7 @@ struct Subscription: BitwiseCopyable {
   }
 
   var isShared: Bool { identifierBits & Subscription.sharedBit != 0 }
+
   fileprivate(set) var options: SubscriptionOptions {
     @inline(__always) get { SubscriptionOptions(byte: UInt8(truncatingIfNeeded: replayBits)) }
     set { replayBits = replayBits & ~0xFF | UInt32(newValue.byte) }

@@ -53,7 +53,7 @@ struct TopicNode: BitwiseCopyable {
   var childCount: Int { Int(childWord / 8) }
   /// What is published there is the board's word; the node stays for good.
   var isOwned: Bool { childWord & 4 != 0 }
-  /// Whether a message's way may depend on it; else it only leads to its children.
+  /// Whether a match has to find it; otherwise it only leads to its children.
   @inline(__always) var isHung: Bool {
     subscriptions.bits | groups.bits | retained.bits | UInt32(taps) | childWord & 4 != 0
   }
