@@ -24,7 +24,9 @@ let package = Package(
   products: [
     .library(
       name: "Tapline",
-      targets: ["Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"]),
+      targets: [
+        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
+      ]),
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
   targets: [
@@ -44,6 +46,7 @@ let package = Package(
       swiftSettings: coldLibrary),
     .target(name: "Gateway", dependencies: ["Taps", "MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: coldLibrary),
+    .target(name: "Layers", dependencies: ["Bounded", "CDigest"], swiftSettings: strict),
     .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "MQTTBroker", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
     .target(name: "MQTTWire", dependencies: ["Bounded"], swiftSettings: strict),
@@ -51,6 +54,7 @@ let package = Package(
 
     .target(name: "CLinux", cSettings: strictC),
     .target(name: "CAllocations", cSettings: strictC),
+    .target(name: "CDigest", cSettings: strictC, linkerSettings: [.linkedLibrary("md")]),
     .target(name: "CGPIOD", cSettings: strictC, linkerSettings: [.linkedLibrary("gpiod")]),
     .target(name: "CYAML", cSettings: strictC, linkerSettings: [.linkedLibrary("yaml")]),
 
@@ -61,6 +65,7 @@ let package = Package(
     .testTarget(
       name: "GatewayTests", dependencies: ["Gateway", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: strict),
+    .testTarget(name: "LayersTests", dependencies: ["Layers", "Bounded", "CDigest"], swiftSettings: strict),
     .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "Bounded", "CLinux"], swiftSettings: strict),
     .testTarget(
       name: "TaplineConfigurationTests",

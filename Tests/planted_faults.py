@@ -195,6 +195,27 @@ FAULTS = [
         "starvation: a new subscription waits for the deliveries of those who are away",
     ),
     Fault(
+        "mask-key",
+        "Layers/WebSocket/WebSocketFramer.swift",
+        "part.count & 3) &* 8",
+        "part.count & 1) &* 8",
+        "wrong state: the mask of a payload in parts is turned by one byte at most",
+    ),
+    Fault(
+        "continued-message",
+        "Layers/WebSocket/WebSocketFramer.swift",
+        "case .binary: return isInMessage ? .protocolError : nil",
+        "case .binary: return nil",
+        "missing check: a message may begin inside another one",
+    ),
+    Fault(
+        "version-last",
+        "Layers/Upgrade/UpgradeHead.swift",
+        "hasVersion13 = !hasVersion && value == Bytes(\"13\")",
+        "hasVersion13 = value == Bytes(\"13\")",
+        "missing check: of two WebSocket versions the last one counts",
+    ),
+    Fault(
         "debounce-reset",
         "Taps/Inputs/InputDebounce.swift",
         "    self.level = level\n    deadline = .never\n",

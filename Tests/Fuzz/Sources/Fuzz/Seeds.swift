@@ -1,7 +1,8 @@
 import Foundation
 import MQTTWire
 
-/// Where the targets start from: every packet of the wire tables, a few scripts and the documented configurations.
+/// Where the targets start from: every packet of the wire tables, a few scripts, frames, heads and headers, and the
+/// documented configurations.
 /// And every input that once found something (`Findings`).
 func writeSeeds(to directory: String, repository: String) {
   let writer = SeedWriter(directory: directory)
@@ -24,6 +25,9 @@ func writeSeeds(to directory: String, repository: String) {
   writer.add("topics", [3, 9] + (0..<30).map { UInt8($0) })
   writer.add("topics", [8, 0, 17, 4, 7, 2, 11, 6, 7, 14, 5, 2, 9, 2, 20, 3, 7, 2, 0])
   for script in scripts { writer.add("broker", script) }
+  for stream in webSocketSeeds() { writer.add("websocket", stream) }
+  for head in upgradeSeeds() { writer.add("upgrade", head) }
+  for header in proxySeeds() { writer.add("proxy", header) }
   for (target, input) in findings { writer.add(target, input) }
   writeConfigurations(writer, repository)
 }

@@ -16,8 +16,11 @@ case "framer": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzFramer, byte
 case "decoders": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzDecoders, bytes, count) })
 case "topics": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzTopics, bytes, count) })
 case "broker": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzBroker, bytes, count) })
+case "websocket": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzWebSocket, bytes, count) })
+case "upgrade": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzUpgrade, bytes, count) })
+case "proxy": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzProxy, bytes, count) })
 case "configuration": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzConfiguration, bytes, count) })
 default:
-  print("usage: fuzz framer|decoders|topics|broker|configuration [libFuzzer's arguments]")
+  print("usage: fuzz framer|decoders|topics|broker|websocket|upgrade|proxy|configuration [libFuzzer's arguments]")
   exit(64)
 }
