@@ -31,7 +31,8 @@ let package = Package(
   ],
   targets: [
     .executableTarget(
-      name: "TaplineCommand", dependencies: ["Tapline", "TaplineConfiguration", "Taps", "CLinux", "CAllocations"],
+      name: "TaplineCommand",
+      dependencies: ["Tapline", "TaplineConfiguration", "LinuxIO", "Taps", "CLinux", "CAllocations"],
       swiftSettings: cold),
     .executableTarget(
       name: "TaplineExample",
@@ -42,7 +43,8 @@ let package = Package(
       dependencies: ["TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
       swiftSettings: coldLibrary),
     .target(
-      name: "TaplineConfiguration", dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
+      name: "TaplineConfiguration",
+      dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CDigest", "CYAML"],
       swiftSettings: coldLibrary),
     .target(name: "Gateway", dependencies: ["Taps", "MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: coldLibrary),
@@ -69,7 +71,9 @@ let package = Package(
     .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "Bounded", "CLinux"], swiftSettings: strict),
     .testTarget(
       name: "TaplineConfigurationTests",
-      dependencies: ["TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CYAML"],
+      dependencies: [
+        "TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CDigest", "CYAML",
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "TaplineTests",

@@ -316,6 +316,20 @@ FAULTS = [
         "lost place: a limit that does not go with others is not told where it stands",
     ),
     Fault(
+        "base64-rest",
+        "TaplineConfiguration/Users/Base64.swift",
+        "    guard bits == 0 else { return .malformed }\n",
+        "",
+        "missing check: bits behind the last byte of a hash may be anything",
+    ),
+    Fault(
+        "password-decoy",
+        "TaplineConfiguration/Users/PasswordTable.swift",
+        "user.entry.costsMore(than: rows[$0].entry) } ?? true",
+        "user.entry.costsMore(than: rows[$0].entry) } ?? false",
+        "timing: an unknown user takes less time than a known one",
+    ),
+    Fault(
         "stop-level",
         "Gateway/Commands.swift",
         "return isStopping ? stopping : commandReceived(level: index, message)",

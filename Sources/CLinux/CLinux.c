@@ -93,6 +93,23 @@ int32_t clinux_file_id(int32_t fd, uint64_t *device, uint64_t *inode) {
   return 0;
 }
 
+int32_t clinux_open_read_now(const char *path) {
+  return or_errno(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+}
+
+int32_t clinux_file_status(int32_t fd, struct clinux_file_status *status) {
+  struct stat found;
+  if (fstat(fd, &found) < 0) return -errno;
+  status->kind = S_ISREG(found.st_mode) ? CLINUX_REGULAR : S_ISDIR(found.st_mode) ? CLINUX_DIRECTORY : CLINUX_OTHER;
+  status->permissions = found.st_mode & 07777;
+  status->owner = found.st_uid;
+  status->group = found.st_gid;
+  return 0;
+}
+
+int32_t clinux_set_owner(int32_t fd, uint32_t owner, uint32_t group) { return or_errno(fchown(fd, owner, group)); }
+int32_t clinux_set_permissions(int32_t fd, uint32_t permissions) { return or_errno(fchmod(fd, (mode_t)permissions)); }
+
 int64_t clinux_writev(int32_t fd, const struct clinux_part *parts, int32_t count) {
   return or_errno64(writev(fd, (const struct iovec *)parts, count));
 }

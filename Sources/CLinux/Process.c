@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -42,6 +43,14 @@ int32_t clinux_random(void *bytes, size_t count) {
   }
   return 0;
 }
+
+void clinux_forget(void *bytes, size_t count) { explicit_bzero(bytes, count); }
+
+void clinux_forget_argument(int32_t index) {
+  if (index >= 0 && index < argument_count) explicit_bzero(arguments[index], strlen(arguments[index]));
+}
+
+int32_t clinux_refuse_core_dump(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0; }
 
 int32_t clinux_hostname(char *text, size_t capacity) {
   if (capacity == 0 || gethostname(text, capacity) < 0) return capacity == 0 ? -EINVAL : -errno;

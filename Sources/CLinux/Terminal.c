@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include <unistd.h>
 
 static int32_t or_errno(int result) { return result < 0 ? -errno : result; }
 
@@ -52,3 +53,13 @@ int32_t clinux_terminal_set(int32_t fd, int32_t baud, int32_t parity, int32_t re
 int32_t clinux_terminal_exclude(int32_t fd) { return or_errno(ioctl(fd, TIOCEXCL)); }
 
 int32_t clinux_terminal_discard(int32_t fd) { return or_errno(tcflush(fd, TCIOFLUSH)); }
+
+int32_t clinux_is_terminal(int32_t fd) { return isatty(fd); }
+
+int32_t clinux_terminal_echo(int32_t fd, int32_t shows) {
+  struct termios line;
+  if (tcgetattr(fd, &line) < 0) return -errno;
+  if (shows) line.c_lflag |= ECHO;
+  else line.c_lflag &= (tcflag_t)~ECHO;
+  return or_errno(tcsetattr(fd, shows ? TCSADRAIN : TCSAFLUSH, &line));
+}

@@ -48,7 +48,9 @@ enum Command {
           text.add(Version.text)
           text.endLine()
           return succeed(text)
-        case .configuration, .boards, .board, .json, .budget, .clients, .times, .on, .bias: break
+        case .configuration, .boards, .board, .json, .budget, .clients, .times, .on, .bias, .create, .batch, .delete,
+          .iterations:
+          break
         }
       }
       try options.end()
@@ -59,6 +61,7 @@ enum Command {
   }
 
   private static func run(_ subcommand: Subcommand) -> ExitStatus {
+    if subcommand.kind == .passwd { return changePassword(subcommand) }  // its words are files and users
     var arguments = Arguments()
     do throws(UsageError) {
       if try arguments.read(subcommand) { return succeed(subcommand.help) }
@@ -78,12 +81,23 @@ enum Command {
         return plan(try arguments.configuration(), json: arguments.json)
       case .lines: return lines(try arguments.boardProfile())
       case .safe: return safe(try arguments.configuration())
+      case .passwd: return changePassword(subcommand)
       case .blink, .watch: return lineTool(subcommand, arguments, try arguments.boardProfile())
       }
     } catch {
       write(error.text, to: standardError)
       return .configuration
     }
+  }
+
+  private static func changePassword(_ subcommand: Subcommand) -> ExitStatus {
+    var command = PasswordCommand()
+    do throws(UsageError) {
+      if try command.read(subcommand) { return succeed(subcommand.help) }
+    } catch {
+      return refuse(error.text)
+    }
+    return command.run { write($0, to: standardError) }
   }
 
   private static func check(_ configuration: Configuration) -> ExitStatus {

@@ -19,6 +19,10 @@ enum Option: UInt8 {
   case times
   case on
   case bias
+  case create
+  case batch
+  case delete
+  case iterations
   case help
   case version
 
@@ -34,6 +38,10 @@ enum Option: UInt8 {
     case .times: "--times"
     case .on: "--on"
     case .bias: "--bias"
+    case .create: "--create"
+    case .batch: "--batch"
+    case .delete: "--delete"
+    case .iterations: "--iterations"
     case .help: "--help"
     case .version: "--version"
     }
@@ -41,7 +49,11 @@ enum Option: UInt8 {
 
   var letter: UInt8? {
     switch self {
-    case .configuration: UInt8(ascii: "c")
+    // No command knows both.
+    case .configuration, .create: UInt8(ascii: "c")
+    case .batch: UInt8(ascii: "b")
+    case .delete: UInt8(ascii: "D")
+    case .iterations: UInt8(ascii: "I")
     case .help: UInt8(ascii: "h")
     case .version: UInt8(ascii: "V")
     case .times: UInt8(ascii: "n")
@@ -51,8 +63,8 @@ enum Option: UInt8 {
 
   var takesValue: Bool {
     switch self {
-    case .configuration, .boards, .board, .budget, .clients, .times, .on, .bias: true
-    case .json, .help, .version: false
+    case .configuration, .boards, .board, .budget, .clients, .times, .on, .bias, .iterations: true
+    case .json, .create, .batch, .delete, .help, .version: false
     }
   }
 
@@ -67,7 +79,7 @@ struct OptionReader {
   private let known: [Option]
   private let letters: [UInt8]
   /// Where the argument being read stands.
-  private var position: Int
+  private(set) var position: Int
 
   init(first: Int, name: StaticString, known: [Option]) {
     self.first = first
@@ -96,10 +108,10 @@ struct OptionReader {
   /// The value of the option just read.
   var value: [UInt8] { clinux_option_argument().map { bytes(of: $0) } ?? [] }
 
-  /// The words that follow the options.
-  func rest() -> [[UInt8]] {
+  /// The words that follow the options, the first `most` of them.
+  func rest(most: Int = .max) -> [[UInt8]] {
     var words: [[UInt8]] = []
-    while let word = argument(position + words.count) { words.append(word) }
+    while words.count < most, let word = argument(position + words.count) { words.append(word) }
     return words
   }
 
@@ -186,12 +198,12 @@ struct Arguments {
       case .board: board = options.value
       case .json: json = true
       case .budget: budget = try byteCount(options.value, subcommand)
-      case .clients: clients = try number(options.value, 1...65_536, subcommand, .clients)
-      case .times: times = try number(options.value, 1...1_000_000, subcommand, .times)
-      case .on: onMilliseconds = try number(options.value, 1...60_000, subcommand, .on)
+      case .clients: clients = try Arguments.number(options.value, 1...65_536, subcommand, .clients)
+      case .times: times = try Arguments.number(options.value, 1...1_000_000, subcommand, .times)
+      case .on: onMilliseconds = try Arguments.number(options.value, 1...60_000, subcommand, .on)
       case .bias: bias = try bias(options.value, subcommand)
       case .help: return true
-      case .version: break
+      case .create, .batch, .delete, .iterations, .version: break
       }
     }
     if subcommand.takesLines { words = options.rest() } else { try options.end() }
@@ -213,7 +225,7 @@ struct Arguments {
     return false
   }
 
-  private func number(
+  static func number(
     _ text: [UInt8], _ range: ClosedRange<Int>, _ subcommand: Subcommand, _ option: Option
   ) throws(UsageError) -> Int {
     var value = 0
@@ -221,7 +233,7 @@ struct Arguments {
       value = digit >= 48 && digit <= 57 ? value * 10 + Int(digit - 48) : .max - 1
     }
     if !text.isEmpty, range.contains(value) { return value }
-    var error = wrong(text, subcommand, option)
+    var error = Arguments.wrong(text, subcommand, option)
     error.add("a number from ")
     error.add(range.lowerBound)
     error.add(" to ")
@@ -232,7 +244,7 @@ struct Arguments {
 
   private func byteCount(_ text: [UInt8], _ subcommand: Subcommand) throws(UsageError) -> Int {
     if let byteCount = Values.byteCount(text), byteCount > 0 { return byteCount }
-    var error = wrong(text, subcommand, .budget)
+    var error = Arguments.wrong(text, subcommand, .budget)
     error.add("bytes such as 16M or 800k\n")
     throw UsageError(text: error)
   }
@@ -242,13 +254,13 @@ struct Arguments {
       ("as-is", .asIs), ("disabled", .disabled), ("pull-up", .pullUp), ("pull-down", .pullDown),
     ]
     for (word, bias) in words where Text(word).bytes == text { return bias }
-    var error = wrong(text, subcommand, .bias)
+    var error = Arguments.wrong(text, subcommand, .bias)
     error.add("as-is, disabled, pull-up or pull-down\n")
     throw UsageError(text: error)
   }
 
   /// `tapline blink: option --times is 'x'; expected `.
-  private func wrong(_ text: [UInt8], _ subcommand: Subcommand, _ option: Option) -> Text {
+  private static func wrong(_ text: [UInt8], _ subcommand: Subcommand, _ option: Option) -> Text {
     var error = Text(subcommand.fullName)
     error.add(": option ")
     error.add(option.longName)

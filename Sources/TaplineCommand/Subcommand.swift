@@ -2,7 +2,7 @@ import TaplineConfiguration
 
 /// A command of `tapline`.
 struct Subcommand {
-  enum Kind { case run, check, plan, lines, safe, blink, watch }
+  enum Kind { case run, check, plan, lines, safe, blink, watch, passwd }
 
   let kind: Kind
   let name: StaticString
@@ -35,6 +35,9 @@ struct Subcommand {
       Subcommand(
         kind: .watch, name: "watch", fullName: "tapline watch",
         options: [.configuration, .board, .boards, .times, .bias, .help], needsFile: false, help: Help.watch),
+      Subcommand(
+        kind: .passwd, name: "passwd", fullName: "tapline passwd",
+        options: [.create, .batch, .delete, .iterations, .help], needsFile: false, help: Help.passwd),
     ]
   }
 
@@ -42,7 +45,7 @@ struct Subcommand {
   var takesLines: Bool {
     switch kind {
     case .blink, .watch: true
-    case .run, .check, .plan, .lines, .safe: false
+    case .run, .check, .plan, .lines, .safe, .passwd: false
     }
   }
 
@@ -62,6 +65,7 @@ enum Help {
       safe -c FILE            bring outputs to their safe states after a crash
       blink LINE              switch a line to and fro, to find its wire
       watch [LINE]...         print the changes of lines
+      passwd FILE USER        set, or with -D delete, a user's password in a password file
 
     """
   }
@@ -80,6 +84,7 @@ enum Help {
       safe -c FILE            bring outputs to their safe states after a crash
       blink LINE              switch a line to and fro, to find its wire
       watch [LINE]...         print the changes of lines
+      passwd FILE USER        set, or with -D delete, a user's password in a password file
 
     Options:
       -h, --help              this text; after a command, about that command
@@ -162,6 +167,23 @@ enum Help {
       -c, --config FILE       a configuration, for its board
           --board NAME        a board profile; without it, what this machine's model says
           --boards DIR        where board profiles are
+      -h, --help              this text
+
+    """
+  }
+
+  static var passwd: StaticString {
+    """
+    Usage: tapline passwd [-c] [-I N] FILE USER
+           tapline passwd [-c] [-I N] -b FILE USER PASSWORD
+           tapline passwd -D FILE USER
+    Sets USER's password in FILE, whose format is mosquitto's; adds USER if there is no such user. Asks for the password
+    twice on a terminal, without showing it; otherwise reads one line from standard input.
+
+      -c, --create            make FILE, readable for you only; refused if it is there
+      -b, --batch             take PASSWORD from the command line, where other users and the shell's history see it
+      -D, --delete            remove USER
+      -I, --iterations N      how much a guess costs, 1 to 1000000; 20000 by default
       -h, --help              this text
 
     """

@@ -135,4 +135,19 @@ struct HashIndexTests {
       }
     }
   }
+
+  @Test(arguments: modelCapacities, Hashes.allCases) func afterRemoveAllItIsAsNew(capacity: Int, hashes: Hashes) {
+    var generator = SeededGenerator(seed: 7)
+    withReservation { reservation in
+      var index = HashIndex(capacity: capacity, name: "index", in: &reservation)
+      for _ in 0..<3 {
+        let drawn = (0..<capacity).map { _ in hashes.draw(&generator) }
+        for (entry, hash) in drawn.enumerated() { index.insert(entry, hash: hash) }
+        for (entry, hash) in drawn.enumerated() { #expect(index.find(hash: hash) { $0 == entry } == entry) }
+        index.removeAll()
+        #expect(index.count == 0)
+        for hash in drawn { #expect(index.find(hash: hash) { _ in true } == nil) }
+      }
+    }
+  }
 }

@@ -47,6 +47,9 @@ struct CommandTests {
     (["check", "-c", "a", "b"], "tapline check: unexpected argument 'b'"),
     (["check", "--json", "-c", "a"], "tapline check: unknown option '--json'"),
     (["plan", "--json=yes", "-c", "a"], "tapline plan: option '--json' takes no value"),
+    (["passwd", "a"], "tapline passwd: expected FILE USER after the options"),
+    (["passwd", "-b", "a", "b"], "tapline passwd: expected FILE USER PASSWORD after the options"),
+    (["passwd", "-D", "-c", "a", "b"], "tapline passwd: -c and -D do not go together"),
     (["lines", "-c", "a", "--board", "b"], "tapline lines: -c and --board do not go together"),
   ]
 
@@ -70,7 +73,7 @@ struct CommandTests {
     #expect(version.status == 0)
     #expect(version.output.hasPrefix("tapline "))
     #expect(try Self.tapline("--help").output.hasPrefix("Usage: tapline COMMAND"))
-    for command in ["run", "check", "plan", "lines", "blink", "watch"] {
+    for command in ["run", "check", "plan", "lines", "blink", "watch", "passwd"] {
       let help = try Self.tapline(command, "--help")
       #expect(help.status == 0)
       #expect(help.output.hasPrefix("Usage: tapline \(command) "))

@@ -23,7 +23,7 @@ def test_help(binary):
     assert done.returncode == 0 and not done.stderr
     assert done.stdout.startswith("Usage: tapline COMMAND")
     assert binary.run("-h").stdout == done.stdout
-    for command in ("run", "check", "plan", "lines", "safe", "blink", "watch"):
+    for command in ("run", "check", "plan", "lines", "safe", "blink", "watch", "passwd"):
         assert command in done.stdout
         own = binary.run(command, "--help")
         assert own.returncode == 0 and own.stdout.startswith(f"Usage: tapline {command}")
@@ -52,6 +52,12 @@ def test_version(binary):
     (["plan", "--budget", "lots"], "option --budget is 'lots'; expected bytes such as 16M or 800k"),
     (["plan", "--budget", "1M", "--clients", "0"], "option --clients is '0'; expected a number from 1 to 65536"),
     (["plan", "--clients", "9", "-c", "x"], "--clients goes with --budget"),
+    (["passwd"], "tapline passwd: expected FILE USER after the options"),
+    (["passwd", "-b", "f", "u"], "tapline passwd: expected FILE USER PASSWORD after the options"),
+    (["passwd", "f", "u", "p"], "tapline passwd: expected FILE USER after the options"),
+    (["passwd", "-c", "-D", "f", "u"], "-c and -D do not go together"),
+    (["passwd", "-I", "0", "f", "u"], "option --iterations is '0'; expected a number from 1 to 1000000"),
+    (["passwd", "--dleete", "f", "u"], "did you mean '--delete'?"),
     (["plan", "--budget", "1M", "--json"], "--budget and --json do not go together"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_wrong_usage(binary, arguments, said):

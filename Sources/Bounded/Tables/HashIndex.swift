@@ -44,6 +44,12 @@ public struct HashIndex: ~Copyable {
     used += 1
   }
 
+  /// Takes out all entries: for a table that is filled anew as a whole.
+  public mutating func removeAll() {
+    slots.update(repeating: 0, count: mask + 1)
+    used = 0
+  }
+
   /// Takes out an entry of `slab`, whose entries `hashOf` knows the hashes of.
   @inlinable public mutating func remove<Element: BitwiseCopyable>(
     _ entry: Int, hash: UInt32, from slab: borrowing Slab<Element>, hashOf: (Element) -> UInt32

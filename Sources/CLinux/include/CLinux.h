@@ -80,6 +80,22 @@ int32_t clinux_file_id(int32_t fd, uint64_t *device, uint64_t *inode);
 /// Opens /dev/null as each of the descriptors 0 to 2 that is closed. To be called before the process opens any other. 0 or
 /// -errno.
 int32_t clinux_fill_standard_descriptors(void);
+/// open(2) for reading, nonblocking, close-on-exec: a FIFO or a device does not hold it up. The descriptor, or -errno.
+int32_t clinux_open_read_now(const char *path);
+enum { CLINUX_REGULAR = 0, CLINUX_DIRECTORY = 1, CLINUX_OTHER = 2 };
+/// Of what fstat(2) says: which kind of file, its permission bits, and whose it is.
+struct clinux_file_status {
+  int32_t kind;
+  uint32_t permissions;
+  uint32_t owner;
+  uint32_t group;
+};
+/// fstat(2). 0 or -errno.
+int32_t clinux_file_status(int32_t fd, struct clinux_file_status *status);
+/// fchown(2). 0 or -errno.
+int32_t clinux_set_owner(int32_t fd, uint32_t owner, uint32_t group);
+/// fchmod(2), whatever the process's umask. 0 or -errno.
+int32_t clinux_set_permissions(int32_t fd, uint32_t permissions);
 /// fcntl(2) F_SETFL with O_NONBLOCK added. 0 or -errno.
 int32_t clinux_set_nonblocking(int32_t fd);
 /// unlink(2). 0 or -errno.
@@ -209,6 +225,11 @@ int32_t clinux_terminal_exclude(int32_t fd);
 /// tcflush(3): forgets what has come in and was not read, and what was written and is not sent. 0 or -errno.
 int32_t clinux_terminal_discard(int32_t fd);
 
+/// isatty(3): 1 when it is a terminal, else 0.
+int32_t clinux_is_terminal(int32_t fd);
+/// tcsetattr(3): whether the terminal shows what is typed. Hiding forgets what was typed before. 0 or -errno.
+int32_t clinux_terminal_echo(int32_t fd, int32_t shows);
+
 // Signals
 
 enum { CLINUX_SIGHUP = 1, CLINUX_SIGINT = 2, CLINUX_SIGUSR1 = 10, CLINUX_SIGPIPE = 13, CLINUX_SIGTERM = 15 };
@@ -260,6 +281,12 @@ int64_t clinux_raise_descriptor_limit(int64_t wanted);
 /// getrandom(2), `count` bytes, from the generator that is seeded: waits for that in the first second after power-on. 0 or
 /// -errno.
 int32_t clinux_random(void *bytes, size_t count);
+/// explicit_bzero(3).
+void clinux_forget(void *bytes, size_t count);
+/// Overwrites the argument at `index`, if there is one, so that ps(1) no longer shows it.
+void clinux_forget_argument(int32_t index);
+/// prctl(2) PR_SET_DUMPABLE: no core dump of this process, and no look into its memory by others. 0 or -errno.
+int32_t clinux_refuse_core_dump(void);
 /// gethostname(2), NUL-terminated. 0 or -errno.
 int32_t clinux_hostname(char *text, size_t capacity);
 /// exit(3).

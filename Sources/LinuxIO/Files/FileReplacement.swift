@@ -2,14 +2,29 @@ public import Bounded
 import CLinux
 
 extension Files {
+  /// Writes a file anew, whole or not at all: on an error the file is as it was. A crash may leave NAME.new behind.
+  /// - Parameter status: of the file that was there, whose permissions and owner the new one gets.
+  public static func replace(_ path: Bytes, with bytes: Bytes, keeping status: FileStatus) throws(LinuxError) {
+    try check(replace(path, with: bytes, status))
+  }
+
+  /// Makes a file that only its owner may read, whole or not at all. A file that is there already is replaced.
+  public static func createPrivate(_ path: Bytes, with bytes: Bytes) throws(LinuxError) {
+    try check(replace(path, with: bytes, nil, permissions: 0o600))
+  }
+
   /// Writes a file anew, whole or not at all. 0 or -errno; then the file is as it was.
-  static func replace(_ path: Bytes, with bytes: Bytes) -> Int32 {
+  static func replace(_ path: Bytes, with bytes: Bytes) -> Int32 { replace(path, with: bytes, nil) }
+
+  private static func replace(
+    _ path: Bytes, with bytes: Bytes, _ status: FileStatus?, permissions: UInt32 = 0o640
+  ) -> Int32 {
     var new = FixedText<512>(path)
     new.append(".new")
     let answer = new.withBytes { new in
       withPath(new) { new in
         _ = clinux_unlink(new)  // left over from a crash
-        let answer = create(new, bytes)
+        let answer = create(new, bytes, status, permissions)
         let renamed = answer < 0 ? answer : withPath(path) { clinux_rename(new, $0) }
         if renamed < 0 { _ = clinux_unlink(new) }
         return renamed
@@ -19,10 +34,13 @@ extension Files {
     return syncDirectory(of: path)
   }
 
-  private static func create(_ path: UnsafePointer<CChar>, _ bytes: Bytes) -> Int32 {
-    let fd = clinux_create(path, 0o640)
+  private static func create(
+    _ path: UnsafePointer<CChar>, _ bytes: Bytes, _ status: FileStatus?, _ permissions: UInt32
+  ) -> Int32 {
+    // Nobody else may read it before its owner is set.
+    let fd = clinux_create(path, status == nil ? permissions : 0o600)
     guard fd >= 0 else { return fd }
-    var answer: Int32 = 0
+    var answer = status.map { dress(fd, $0) } ?? 0
     var start = 0
     while start < bytes.count, answer >= 0 {
       let count = clinux_write(fd, bytes.buffer.baseAddress! + start, bytes.count - start)
@@ -37,10 +55,22 @@ extension Files {
     return answer < 0 ? answer : closed
   }
 
+  /// Gives a new file an old one's owner and permissions. Only the superuser may give files away.
+  private static func dress(_ fd: Int32, _ status: FileStatus) -> Int32 {
+    var own = clinux_file_status()
+    let answer = clinux_file_status(fd, &own)
+    guard answer >= 0 else { return answer }
+    if own.owner != status.owner || own.group != status.group {
+      let answer = clinux_set_owner(fd, status.owner, status.group)
+      guard answer >= 0 else { return answer }
+    }
+    return clinux_set_permissions(fd, status.permissions)
+  }
+
   private static func syncDirectory(of path: Bytes) -> Int32 {
-    var end = path.count - 1
-    while end > 0, path[end] != UInt8(ascii: "/") { end -= 1 }
-    let fd = withPath(path.first(max(end, 1))) { clinux_open_directory($0) }
+    var end = path.count
+    while end > 0, path[end - 1] != UInt8(ascii: "/") { end -= 1 }
+    let fd = withPath(end == 0 ? Bytes(".") : path.first(max(end - 1, 1))) { clinux_open_directory($0) }
     guard fd >= 0 else { return fd }
     defer { _ = clinux_close(fd) }
     let answer = clinux_sync(fd)

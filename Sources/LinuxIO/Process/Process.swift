@@ -51,5 +51,10 @@ public enum Process {
     return HashKey(low: words[0], high: words[1])
   }
 
+  /// Fills `bytes` from the same generator.
+  public static func fillRandom(_ bytes: inout [UInt8]) throws(LinuxError) {
+    try check(bytes.withUnsafeMutableBytes { clinux_random($0.baseAddress, $0.count) })
+  }
+
   public static func exit(_ status: Int32) -> Never { clinux_exit(status) }
 }

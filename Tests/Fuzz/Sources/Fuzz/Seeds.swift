@@ -29,8 +29,21 @@ func writeSeeds(to directory: String, repository: String) {
   for head in upgradeSeeds() { writer.add("upgrade", head) }
   for header in proxySeeds() { writer.add("proxy", header) }
   for (target, input) in findings { writer.add(target, input) }
+  for file in passwordFiles { writer.add("passwords", [UInt8](file.utf8)) }
   writeConfigurations(writer, repository)
 }
+
+/// Each scheme, lines of nobody, the ends that lines have, and what is refused.
+private let passwordFiles: [String] = {
+  let hash = String(repeating: "A", count: 86) + "=="
+  let bob = "bob:$7$101$ZUdACFCeTsn/dsVE$\(hash)"
+  let ann = "ann:$6$T+S2vwg5R2RX6Ic7$\(hash)"
+  return [
+    "# a house\n\n\(ann)\n\(bob)\n", "\(ann)\r\n\(bob)", "\(bob)\n\(bob)\n", "zoë:secret\n",
+    "x:$argon2id$v=19$m=1$a$b\n",
+    "a:$7$0$AAAA$\(hash)\nb:$7$1000001$AAAA$\(hash)\n:\n a:\n",
+  ]
+}()
 
 /// The first byte of a step.
 private func step(_ kind: UInt8, _ client: UInt8) -> UInt8 { kind << 2 | client }
