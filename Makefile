@@ -112,7 +112,7 @@ check: .build/needs/check .build/needs/build
 #:   make board-test   boot the device binaries on a QEMU board and test them there
 #:   make package-test the Debian package, without installing it
 #:   make image-test   the SD-card image, in short
-#:   make fuzz         packets, topics, the broker, WebSocket, PROXY headers, configuration, passwords; SECONDS=60 each
+#:   make fuzz         packets, topics, the broker, WebSocket, PROXY headers, configuration, ACL, passwords; SECONDS=60 each
 #:   make simulate     the broker and the gateway against their models, SEEDS=100 days of STEPS=10000 steps each
 #:   make tsan         threads, lanes and the loop under ThreadSanitizer
 #:   make asan         the unit tests and the daemon under AddressSanitizer

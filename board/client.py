@@ -1,6 +1,7 @@
 """An MQTT 5 client of the board's tests: paho's, remembering what came and when."""
 
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -33,8 +34,28 @@ class Ack:
     seconds: float  # since the PUBLISH was handed to the socket
 
 
+def connect_packet(user=None, password=None, name="a"):
+    """CONNECT of MQTT 3.1.1 (§3.1)."""
+    texts = [text.encode() for text in (name, user, password) if text is not None]
+    flags = 0x02 | (0x80 if user is not None else 0) | (0x40 if password is not None else 0)
+    body = b"\0\4MQTT\4" + bytes([flags]) + b"\0\x3c" + b"".join(len(text).to_bytes(2, "big") + text for text in texts)
+    assert len(body) < 128
+    return bytes([0x10, len(body)]) + body
+
+
+def answer_to_connect(port, user=None, password=None):
+    """The return code of CONNACK (§3.2.2.3): 4 for a wrong user name or password, 5 for who may not connect."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as stream:
+        stream.sendall(connect_packet(user, password))
+        answer = b""
+        while len(answer) < 4 and (more := stream.recv(4 - len(answer))):
+            answer += more
+    assert answer[:2] == b"\x20\2", answer
+    return answer[3]
+
+
 class Client:
-    def __init__(self, port, name):
+    def __init__(self, port, name, user=None, password=None):
         self.name = name
         self.asked = set()  # topics of ask() and settle()
         self.changed = threading.Condition()
@@ -49,6 +70,7 @@ class Client:
         self.paho.on_subscribe = self.on_subscribe
         self.paho.on_message = self.on_message
         self.paho.on_publish = self.on_publish
+        self.paho.username_pw_set(user, password)
         # No keep alive: a pause of this machine is no death of a client.
         self.paho.connect("127.0.0.1", port, keepalive=0)
         self.paho.loop_start()

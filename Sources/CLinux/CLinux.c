@@ -255,6 +255,10 @@ static int let_go_of_code(struct dl_phdr_info *object, size_t size, void *page) 
   return 0;
 }
 
+int32_t clinux_keep_out_of_dumps(void *memory, size_t count) {
+  return madvise(memory, count, MADV_DONTDUMP) < 0 ? -errno : 0;
+}
+
 void clinux_trim_memory(void) {
   malloc_trim(0);
   uintptr_t page = clinux_page_size();

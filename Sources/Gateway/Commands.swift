@@ -172,7 +172,9 @@ extension Gateway {
         if let correlation = properties.first(.correlationData)?.value {
           place.writeProperty(.correlationData, bytes: correlation)
         }
-      }, qos: message.qos, retain: false, runsTaps: false)  // a topic of the client's choice commands nothing
+      }, qos: message.qos, retain: false,
+      runsTaps: false,  // a topic of the client's choice commands nothing
+      asker: message.publisher)
     if !isKept { board.tell(.answerLost) }
   }
 }

@@ -53,13 +53,13 @@ public final class Gateway<TheBoard: Board> {
 
   /// Takes all memory from `reservation`. Call `prepare` before any other function.
   public init(
-    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, keys: BrokerKeys, board: TheBoard,
-    in reservation: inout Reservation
+    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, keys: BrokerKeys,
+    access: AccessSizes = .none, board: TheBoard, in reservation: inout Reservation
   ) {
     self.board = board
     self.limits = limits
     self.handlerLimits = handlerLimits
-    guardedBroker = Broker(limits: limits, keys: keys, in: &reservation)
+    guardedBroker = Broker(limits: limits, keys: keys, access: access, in: &reservation)
     taps = TapTable(settings, in: &reservation)
     rules = RuleTable(settings, in: &reservation)
     stash = PublicationStash(handlerLimits, in: &reservation)
@@ -69,9 +69,10 @@ public final class Gateway<TheBoard: Board> {
 
   /// Counts what `init` takes, for a plan.
   public static func count(
-    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, in reservation: inout Reservation
+    _ settings: TapSettings, limits: Limits, handlerLimits: HandlerLimits, access: AccessSizes = .none,
+    in reservation: inout Reservation
   ) {
-    _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 0), in: &reservation)
+    _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 0), access: access, in: &reservation)
     _ = TapTable(settings, in: &reservation)
     _ = RuleTable(settings, in: &reservation)
     _ = PublicationStash(handlerLimits, in: &reservation)
@@ -167,7 +168,7 @@ public final class Gateway<TheBoard: Board> {
         if !next.entry.runsTaps, broker.owns(topic: next.topic) { continue }
         _ = publishOwn(
           topic: next.topic, payload: next.payload, properties: next.properties, qos: next.entry.qos,
-          retain: next.entry.retain, runsTaps: next.entry.runsTaps, at: now)
+          retain: next.entry.retain, runsTaps: next.entry.runsTaps, asker: next.entry.asker, at: now)
       } else {
         return
       }
@@ -178,12 +179,12 @@ public final class Gateway<TheBoard: Board> {
   /// do not. What taps want because of it waits for `settle`.
   @discardableResult public func publishOwn(
     topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
-    expirySeconds: UInt32? = nil, runsTaps: Bool = true, at now: Instant
+    expirySeconds: UInt32? = nil, runsTaps: Bool = true, asker: Handle<Session> = .null, at now: Instant
   ) -> ReasonCode {
     let reason = callBroker {
       $0.publish(
         topic: topic, payload: payload, properties: properties, qos: qos, retain: retain, expirySeconds: expirySeconds,
-        runsTaps: runsTaps, at: now)
+        runsTaps: runsTaps, asker: asker, at: now)
     }
     drainOutboxes()
     return reason

@@ -1,4 +1,5 @@
 import Bounded
+import MQTTBroker
 import MQTTWire
 
 /// Publications that wait until the broker is free: what taps want published while it is in a turn. Emptied after each
@@ -12,6 +13,8 @@ struct PublicationStash: ~Copyable {
     var qos: QoS
     var retain: Bool
     var runsTaps: Bool
+    /// The client that has named the topic; null: it is the board's choice.
+    var asker: Handle<Session>
   }
   private let entries: FixedArray<Entry>
   private let memory: Scratch
@@ -29,7 +32,8 @@ struct PublicationStash: ~Copyable {
 
   /// Copies a publication; `false`, counted, when there is no room.
   mutating func push(
-    topic: Bytes, payload: Bytes, properties: (inout ByteWriter) -> Void, qos: QoS, retain: Bool, runsTaps: Bool
+    topic: Bytes, payload: Bytes, properties: (inout ByteWriter) -> Void, qos: QoS, retain: Bool, runsTaps: Bool,
+    asker: Handle<Session> = .null
   ) -> Bool {
     let place = UnsafeMutableRawBufferPointer(rebasing: memory.buffer[byteCount...])
     guard count < entries.count, !place.isEmpty else {
@@ -48,7 +52,8 @@ struct PublicationStash: ~Copyable {
     }
     entries[count] = Entry(
       start: byteCount, topicByteCount: propertyStart, propertyByteCount: payloadStart - propertyStart,
-      payloadByteCount: writer.count - payloadStart, qos: qos, retain: retain, runsTaps: runsTaps)
+      payloadByteCount: writer.count - payloadStart, qos: qos, retain: retain, runsTaps: runsTaps,
+      asker: asker)
     byteCount += writer.count
     count += 1
     return true

@@ -18,6 +18,7 @@ public import MQTTWire
 ///   what many use at once); verbs: BrokerConnect, Verdict, BrokerWill
 /// - Routing: `TopicTree`, `RecentMatches`, `SubscriptionStore`, `Receivers`; verbs: BrokerSubscribe, BrokerPublish,
 ///   BrokerRoute (reserve, then commit), BrokerAccepted, Tap, `RepeatedMessages`
+/// - Access: `AccessRules` (a compiled ACL), `Rights` (what it says of a topic); verbs: BrokerAccess
 /// - Messages: `MessageStore`, `RetainedStore`, `ExpirySweep`
 /// - Delivery: `DeliveryStore`, `IdentifierStore`; verbs: BrokerDeliver (queue to outbox), BrokerGiveWay (`Holders`:
 ///   who makes room), BrokerReplay (retained messages)
@@ -49,7 +50,9 @@ public struct Broker: ~Copyable {
   public var onPresence: (Presence) -> Void = { _ in }
   /// Called for every CONNECT that could be served. Without another one, a listener that takes anonymous clients takes
   /// all, and the others take none.
-  public var onCredentials: CredentialsHandler = { $0.allowsAnonymous ? .accept : .refuse(.notAuthorized) }
+  public var onCredentials: CredentialsHandler = {
+    $0.allowsAnonymous ? .accept(.anonymous) : .refuse(.notAuthorized)
+  }
   /// The longest keep alive that a client with this identifier is granted, in seconds, beside the limit; 1 or more. MQTT 3.1.1
   /// has no way to be told, so there it is the client's own. Must not call the broker.
   public var longestKeepAlive: (Bytes) -> UInt16 = { _ in .max }
@@ -74,6 +77,7 @@ public struct Broker: ~Copyable {
   var retained: RetainedStore
   var deliveries: DeliveryStore
   let holders: Holders
+  var rights: Rights
   var shares: Shares
   var outboxes: Outboxes
   var acks: AckGate
@@ -106,11 +110,14 @@ public struct Broker: ~Copyable {
   var pendingCount = 0
 
   /// Takes all memory from `reservation`. `keys` are drawn anew for every start.
-  @_optimize(size) public init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
+  /// - Parameter access: the room for an ACL and for user names.
+  @_optimize(size) public init(
+    limits: Limits, keys: BrokerKeys, access: AccessSizes = .none, in reservation: inout Reservation
+  ) {
     precondition(limits.problems.isEmpty)
     self.limits = limits
     connections = Slab(capacity: limits.connectionsMax, name: "connections", in: &reservation)
-    sessions = SessionStore(limits: limits, keys: keys, in: &reservation)
+    sessions = SessionStore(limits: limits, keys: keys, userNameBytes: access.userNameBytes, in: &reservation)
     packetIDs = PacketIDStore(limits: limits, in: &reservation)
     topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
     subscriptions = SubscriptionStore(limits: limits, key: keys.names, in: &reservation)
@@ -120,6 +127,7 @@ public struct Broker: ~Copyable {
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)
     holders = Holders(limits: limits, in: &reservation)
+    rights = Rights(limits: limits, sizes: access, in: &reservation)
     shares = Shares(limits: limits)
     outboxes = Outboxes(limits: limits, in: &reservation)
     acks = AckGate(capacity: limits.connectionsMax, chunkBytes: limits.outboxChunkBytes, in: &reservation)

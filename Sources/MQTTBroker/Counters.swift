@@ -26,6 +26,13 @@ public struct Counters: BitwiseCopyable, Sendable {
   /// PUBLISH packets that were answered with an error, or not at all because of their QoS; Wills that were refused, or
   /// that could not be retained.
   public internal(set) var publishesRefused: UInt64 = 0
+  /// Messages and Wills of clients that had no right to write to their topics, and answers to topics for which their askers
+  /// had none.
+  public internal(set) var publishesDenied: UInt64 = 0
+  /// Messages that a filter or a queue had for a client without the right to read them.
+  public internal(set) var deliveriesDenied: UInt64 = 0
+  /// Filters that were refused to clients for lack of a right.
+  public internal(set) var subscriptionsDenied: UInt64 = 0
   /// QoS 0 messages that a receiver's full outbox had no room for.
   public internal(set) var qos0Dropped: UInt64 = 0
   /// Messages refused because a receiving session's queue is full.
@@ -128,6 +135,8 @@ public struct Presence {
     case closed(ReasonCode)
   }
   public let clientID: Bytes
+  /// Empty: anonymous.
+  public let userName: Bytes
   /// The stream that carries the connection, as given to `Broker.attach`.
   public let transport: UInt32
   public let version: ProtocolVersion

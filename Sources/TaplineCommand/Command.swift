@@ -80,7 +80,7 @@ enum Command {
         }
         return plan(try arguments.configuration(), json: arguments.json)
       case .lines: return lines(try arguments.boardProfile())
-      case .safe: return safe(try arguments.configuration())
+      case .safe: return safe(try arguments.configurationWithoutUsers())
       case .passwd: return changePassword(subcommand)
       case .blink, .watch: return lineTool(subcommand, arguments, try arguments.boardProfile())
       }
@@ -106,6 +106,10 @@ enum Command {
     text.add(": ok (")
     text.add(counts.listeners, of: "listener")
     text.add(", ")
+    if let users = configuration.users {
+      text.add(users.passwordCount, of: "user")
+      text.add(", ")
+    }
     text.add(counts.outputs, of: "output")
     text.add(", ")
     text.add(counts.inputs, of: "input")

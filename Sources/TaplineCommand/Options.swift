@@ -274,6 +274,11 @@ struct Arguments {
     try Configuration(file: file ?? [], boards: boards)
   }
 
+  /// For what has nothing to do with users: a wrong password file keeps no output from its safe state.
+  func configurationWithoutUsers() throws(ConfigurationErrors) -> Configuration {
+    try Configuration(file: file ?? [], boards: boards, readsUserFiles: false)
+  }
+
   /// For how many clients `plan` proposes limits; as many as `profile: board` has, where it is not said.
   var clientCount: Int { clients ?? PlanBudget.clientsDefault }
 
@@ -285,7 +290,7 @@ struct Arguments {
 
   /// By name, by configuration, or by what this machine is; nil for neither.
   func boardProfile() throws(ConfigurationErrors) -> BoardProfile? {
-    if file != nil { return try configuration().board }
+    if file != nil { return try configurationWithoutUsers().board }
     let directories = BoardDirectories(option: boards)
     guard let board else { return try directories.detected() }
     if let profile = try directories.profile(named: board) { return profile }

@@ -42,18 +42,31 @@ public struct Configuration: Sendable {
   /// What the taps need of the limits.
   public var limitNeeds = LimitNeeds()
   public var loopLimits = LoopLimits()
+  /// As the file has them; what they come to with its users is in `users`.
+  public var userLimits = UserLimits()
   public var taps: TapSettings
   public var log = LogSettings()
+  /// Who may connect, and who may do what; nil: whoever a listener lets in, and everything.
+  public var users: UserSettings?
   /// What stands in place of `/sys`.
   public var sysfsRoot: [UInt8] = [UInt8](ascii: "/sys")
   /// Only with a simulated board.
   public var presses: [SimulatedPress] = []
+  /// `--boards DIR`, with which it is read again.
+  package var boardsOption: [UInt8]?
+  package let fingerprints: [SectionFingerprint]
 
-  static var keys: [StaticString] { ["listeners", "board", "limits", "taps", "log", "sysfs_root", "simulation"] }
+  static var keys: [StaticString] {
+    ["listeners", "users", "board", "limits", "taps", "log", "sysfs_root", "simulation"]
+  }
 
   /// Reads a file. Throws everything that is wrong with it, or with the board profile that it names.
-  /// - Parameter boards: `--boards DIR`.
-  public init(file: [UInt8], boards: [UInt8]? = nil) throws(ConfigurationErrors) {
+  /// - Parameters:
+  ///   - boards: `--boards DIR`.
+  ///   - readsUserFiles: whether the files that `users` names are read, so that an error in them is one of the configuration.
+  public init(
+    file: [UInt8], boards: [UInt8]? = nil, readsUserFiles: Bool = true
+  ) throws(ConfigurationErrors) {
     let yaml: [UInt8]
     do throws(LinuxError) {
       yaml = try FileText.read(file)
@@ -63,21 +76,32 @@ public struct Configuration: Sendable {
     let directories = BoardDirectories(option: boards, configurationFile: file)
     try self.init(
       yaml: yaml, file: file, boards: directories, model: BoardDirectories.machineModel(),
-      hostName: Process.hostName().withBytes { $0.array() })
+      hostName: Process.hostName().withBytes { $0.array() }, readsUserFiles: readsUserFiles)
+    boardsOption = boards
   }
 
   /// - Parameters:
   ///   - file: as errors name it.
   ///   - model: this machine's, which decides the profile where none is named; empty when it says none.
   ///   - hostName: for the default base topic.
+  ///   - readsUserFiles: whether the files that `users` names are read.
   public init(
-    yaml: [UInt8], file: [UInt8], boards: BoardDirectories, model: [UInt8] = [], hostName: [UInt8]
+    yaml: [UInt8], file: [UInt8], boards: BoardDirectories, model: [UInt8] = [], hostName: [UInt8],
+    readsUserFiles: Bool = true
   ) throws(ConfigurationErrors) {
     self.file = file
     let errors = ErrorList(file: file)
     let document = try ConfigurationDocument(yaml, errors: errors)
     let top = Section(document.root, "the configuration", keys: Configuration.keys, errors: errors)
-    listeners = ListenerSettings.readList(top)
+    var fingerprints: [SectionFingerprint] = []
+    for entry in document.root.entries { fingerprints.append(SectionFingerprint(entry)) }
+    self.fingerprints = fingerprints
+    let limitReader = LimitReader(top)
+    var userReader = UserReader(top, nameBytesMax: limitReader.users.userNameBytesMax)
+    listeners = ListenerSettings.readList(
+      top, hasPasswordFile: userReader.hasPasswordFile, hasUnixUsers: userReader.hasUnixUsers)
+    userLimits = limitReader.users
+    users = userReader.finish(limitReader.users, limitReader, readsFiles: readsUserFiles)
     let boardErrors: ConfigurationErrors?
     do throws(ConfigurationErrors) {
       board = try Configuration.readBoard(top, boards, model: model)
@@ -85,7 +109,6 @@ public struct Configuration: Sendable {
     } catch {
       boardErrors = error
     }
-    let limitReader = LimitReader(top)
     let base = [UInt8](ascii: "tap/") + (hostName.isEmpty ? [UInt8](ascii: "board") : hostName)
     let tapsRead = TapsReader.read(top, limits: limitReader.withoutTaps, board: board, defaultBase: base)
     taps = tapsRead.settings
@@ -98,7 +121,7 @@ public struct Configuration: Sendable {
     log = LogReader.read(top)
     if let root = top.path("sysfs_root", byteCountMax: 200) { sysfsRoot = root }
     presses = Configuration.readSimulation(top, board)
-    try errors.check()
+    try ErrorList.check([errors] + userReader.fileErrors)
     // A profile's errors are of another file; this one's come first.
     if let boardErrors { throw boardErrors }
   }

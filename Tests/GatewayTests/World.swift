@@ -29,20 +29,21 @@ final class World {
   ///   - prepare: adds handlers, before anything is opened.
   init(
     _ settings: TapSettings, limits: Limits = .forTests, handlerLimits: HandlerLimits = HandlerLimits(),
-    seed: UInt64 = 1, at now: Instant = Instant(nanoseconds: 1_000_000_000), previous: [String] = [],
+    access: AccessSizes = .none, seed: UInt64 = 1, at now: Instant = Instant(nanoseconds: 1_000_000_000),
+    previous: [String] = [],
     prepare: (World) -> Void = { _ in }
   ) {
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     var plan = Reservation.counting()
-    Gateway<ModelBoard>.count(settings, limits: limits, handlerLimits: handlerLimits, in: &plan)
+    Gateway<ModelBoard>.count(settings, limits: limits, handlerLimits: handlerLimits, access: access, in: &plan)
     region = .zeroed(plan.byteCount)
     var reservation = Reservation(region: region)
     board = ModelBoard(
       lineCount: settings.outputs.count + settings.inputs.count + settings.counters.count,
       levelCount: settings.levels.count, at: now)
     gateway = Gateway(
-      settings, limits: limits, handlerLimits: handlerLimits, keys: BrokerKeys(repeatable: seed), board: board,
-      in: &reservation)
+      settings, limits: limits, handlerLimits: handlerLimits, keys: BrokerKeys(repeatable: seed), access: access,
+      board: board, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
     let isPrepared = gateway.prepare(at: now) { [unowned self] presence in
       self.presence.append((presence.isHere ? "+" : "-") + plainText(presence.clientID))

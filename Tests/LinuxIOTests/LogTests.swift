@@ -24,6 +24,21 @@ import Testing
         == "client ?[31m?<0>forged?\n")
   }
 
+  @Test func otherSettingsHoldFromThenOn() {
+    var settings = LogSettings()
+    settings[.mqtt] = .info
+    settings.burst = 2
+    let lines = logged { log in
+      log.write(.info, .mqtt, "before")
+      log.adopt(settings)
+      #expect(log.shows(.info, .mqtt) && !log.shows(.info, .server))
+      for index in 0..<4 { log.line(.info, .mqtt) { $0.writeDecimal(UInt64(index)) } }
+      log.adopt(LogSettings())
+      log.write(.info, .mqtt, "after")
+    }
+    #expect(lines == "0\n1\n")
+  }
+
   @Test func aLongLineIsCut() {
     let long = String(repeating: "x", count: 2000)
     let line = logged(marksPriority: true) { log in

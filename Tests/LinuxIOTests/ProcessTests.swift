@@ -112,8 +112,11 @@ import Testing
       #expect(manager.isPresent && manager.watchdogNanoseconds == 5_000_000_000)
       manager.ready()
       manager.keepAlive()
+      manager.reloading(monotonicMicroseconds: 1_234_567)
       #expect(manager.notify(Bytes("STATUS=3 clients")))
-      for expected in ["READY=1", "WATCHDOG=1", "STATUS=3 clients"] { #expect(readText(receiver) == expected) }
+      for expected in ["READY=1", "WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=1234567", "STATUS=3 clients"] {
+        #expect(readText(receiver) == expected)
+      }
       Transport.close(receiver)
     }
   }

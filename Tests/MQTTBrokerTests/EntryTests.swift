@@ -42,7 +42,7 @@ import Testing
                 let message = Inbound(
                   topic: Bytes(bytes).first(topicByteCount), forwarded: Bytes(bytes).first(propertyByteCount),
                   payload: Bytes(bytes).first(payloadByteCount), qos: qos, retain: retain, expiresAt: expiresAt,
-                  publisher: .null)
+                  author: .board)
                 let stored = stores.messages.store(message, keepingFree: 0)!
                 isSame(message, stores.messages.inbound(from: stored, in: scratch))
                 #expect(stores.messages[stored].owners == 1)
@@ -68,7 +68,7 @@ import Testing
     let message = Inbound(
       topic: Bytes(UnsafeRawBufferPointer(start: place, count: 1)),
       forwarded: Bytes(UnsafeRawBufferPointer(start: place, count: byteCount)), payload: .empty, qos: .exactlyOnce,
-      retain: true, expiresAt: .never, publisher: .null)
+      retain: true, expiresAt: .never, author: .board)
     let body = Body(head: .max, length: UInt32(1 + byteCount))
     let entry = Message(message, body: body)
     #expect(entry.propertyByteCount == byteCount && entry.topicByteCount == 1 && entry.payloadByteCount == 0)

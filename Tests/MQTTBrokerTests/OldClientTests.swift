@@ -138,7 +138,7 @@ import Testing
     world.broker.onCredentials = { credentials in
       seen.append(
         "\(credentials.userName.map { plainText($0) } ?? "-") \(credentials.password.map { plainText($0) } ?? "-")")
-      return .accept
+      return .accept(.anonymous)
     }
     let rows: [(flags: UInt8, fields: [UInt8])] = [
       (0x82, []), (0xC2, []), (0xC2, string("ann")), (0xC2, string("ann") + string("secret")),

@@ -86,6 +86,7 @@ struct ConnectFields: Equatable {
   var properties: [Prop] = []
   var will: WillFields?
   var userName: String?
+  var password: String?
 }
 
 // MARK: - To bytes
@@ -130,7 +131,7 @@ extension Packet {
 
 extension ConnectFields {
   fileprivate var bytes: [UInt8] {
-    var flags: UInt8 = (cleanStart ? 0x02 : 0) | (userName == nil ? 0 : 0x80)
+    var flags: UInt8 = (cleanStart ? 0x02 : 0) | (userName == nil ? 0 : 0x80) | (password == nil ? 0 : 0x40)
     if let will { flags |= 0x04 | will.qos << 3 | (will.retain ? 0x20 : 0) }
     let level = version.rawValue | (isBridge ? 0x80 : 0)
     var body =
@@ -139,6 +140,7 @@ extension ConnectFields {
     body += string(clientID)
     if let will { body += block(version, will.properties) + string(will.topic) + string(will.payload) }
     if let userName { body += string(userName) }
+    if let password { body += string(password) }
     return packet(0x10, body)
   }
 }

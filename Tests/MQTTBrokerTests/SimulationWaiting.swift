@@ -35,7 +35,7 @@ final class SimulatedWaiting {
   }
 
   func verdict(allowsAnonymous: Bool) -> Verdict {
-    allowsAnonymous ? .accept : .refuse(random.oneIn(2) ? .notAuthorized : .badUserNameOrPassword)
+    allowsAnonymous ? .accept(.anonymous) : .refuse(random.oneIn(2) ? .notAuthorized : .badUserNameOrPassword)
   }
 
   func park(_ line: Line, _ connect: Connect, _ limits: Limits) {
@@ -60,7 +60,7 @@ extension Simulation {
     if !waiting.parked.isEmpty, waiting.random.oneIn(3) { answer(waiting.random.below(waiting.parked.count)) }
     if !waiting.old.isEmpty, waiting.random.oneIn(9) {
       let serial = waiting.old[waiting.random.below(waiting.old.count)]
-      event(.other) { broker.answered(serial, .accept, at: now) }
+      event(.other) { broker.answered(serial, .accept(.anonymous), at: now) }
       audit()
     }
   }
@@ -86,7 +86,7 @@ extension Simulation {
   /// Nobody waits any more, and nobody will.
   func endWaiting() {
     while failure == nil, !waiting.parked.isEmpty { answer(0) }
-    broker.onCredentials = { $0.allowsAnonymous ? .accept : .refuse(.notAuthorized) }
+    broker.onCredentials = { $0.allowsAnonymous ? .accept(.anonymous) : .refuse(.notAuthorized) }
     if waiting.keepsJournal, failure == nil { store(upTo: waiting.written) }
   }
 

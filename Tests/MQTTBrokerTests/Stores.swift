@@ -11,6 +11,7 @@ final class Stores {
   var topics: TopicTree
   var subscriptions: SubscriptionStore
   var receivers: Receivers
+  var rights: Rights
   var messages: MessageStore
   var retained: RetainedStore
   var deliveries: DeliveryStore
@@ -33,6 +34,7 @@ final class Stores {
     topics = TopicTree(limits: limits, key: keys.names, in: &reservation)
     subscriptions = SubscriptionStore(limits: limits, key: keys.names, in: &reservation)
     receivers = Receivers(limits: limits, in: &reservation)
+    rights = Rights(limits: limits, sizes: .none, in: &reservation)
     messages = MessageStore(limits: limits, in: &reservation)
     retained = RetainedStore(limits: limits, in: &reservation)
     deliveries = DeliveryStore(limits: limits, in: &reservation)
@@ -103,7 +105,7 @@ final class Stores {
   /// Who gets a message of this topic.
   func collect(_ topic: String) -> [Receiver] {
     lent(topic) { topics.match($0) }
-    receivers.collect(publisher: .null, topics, subscriptions, sessions)
+    receivers.collect(publisher: .null, topics, subscriptions, sessions, &rights)
     return (0..<receivers.count).map { receivers[$0] }
   }
 
@@ -133,7 +135,7 @@ func withInbound<Answer>(
       body(
         Inbound(
           topic: topic, forwarded: .empty, payload: payload, qos: .atLeastOnce, retain: false, expiresAt: expiresAt,
-          publisher: .null))
+          author: .board))
     }
   }
 }

@@ -53,7 +53,7 @@ import Testing
     #expect(world.pool("partial_blocks").used == 2)
     world.advance(seconds: 5)
     world.answer(judge.asked[1], .refuse(.badUserNameOrPassword))
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     expectWelcome(world, "in")
     #expect(world.wantsInput("in"))
     world.expectClosed("out", .connAck(.badUserNameOrPassword))
@@ -65,7 +65,7 @@ import Testing
 
   @Test func whoKnowsAnswersAtOnce() {
     let (world, judge) = judged()
-    judge.known = ["in": .accept, "out": .refuse(.banned)]
+    judge.known = ["in": .accept(.anonymous), "out": .refuse(.banned)]
     world.connect("in")
     world.connect("out", reason: .banned)
     #expect(!world.isOpen("out"))
@@ -79,7 +79,7 @@ import Testing
     park(world, "b")
     #expect(judge.seen[0] == ("ann", .v311, false))
     #expect(judge.seen[1] == (nil, .v5, true))
-    world.answer(judge.asked[0], .accept)  // a verdict stands above the listener's rule
+    world.answer(judge.asked[0], .accept(.anonymous))  // a verdict stands above the listener's rule
     expectWelcome(world, "a")
     world.lose("b")
     world.finish()
@@ -96,10 +96,11 @@ import Testing
       let (world, judge) = judged()
       world.attach("c")
       world.send("c", bytes: Array(bytes[..<cut]))
-      if cut % 2 == 0, let serial = judge.asked.first { world.answer(serial, .accept) }  // between the two parts
+      // Between the two parts.
+      if cut % 2 == 0, let serial = judge.asked.first { world.answer(serial, .accept(.anonymous)) }
       world.send("c", bytes: Array(bytes[cut...]))
       #expect(judge.asked.count == 1)
-      world.answer(judge.asked[0], .accept)  // after the first one it is ignored
+      world.answer(judge.asked[0], .accept(.anonymous))  // after the first one it is ignored
       expectWelcome(world, "c")
       world.expect(
         "c", .subAck(1, [.success]), .publish(topic: "a", payload: "1"), .pubAck(2),
@@ -113,7 +114,7 @@ import Testing
     let (world, judge) = judged()
     world.attach("c")
     world.send("c", .connect(ConnectFields(clientID: "c")), .auth)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     expectWelcome(world, "c")
     world.expectClosed("c", .disconnect(.protocolError))
     world.finish()
@@ -125,7 +126,7 @@ import Testing
     world.attach("c")
     world.send("c", .connect(ConnectFields(clientID: "c", keepAliveSeconds: 2)))
     world.advance(seconds: 9)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     expectWelcome(world, "c")
     world.advance(seconds: 2.9)
     world.expectNothing("c")
@@ -138,14 +139,14 @@ import Testing
 
   @Test func nothingIsDecidedBeforeTheVerdict() {
     let (world, judge) = judged()
-    judge.known["first"] = .accept
+    judge.known["first"] = .accept(.anonymous)
     world.connect("first", clientID: "first", sessionExpiry: 100)
     judge.known = [:]
     park(world, "second", clientID: "first", cleanStart: false, will: WillFields(topic: "w", retain: true))
     #expect(world.pool("messages").used == 0)  // its Will is not stored
     #expect(world.pool("sessions").used == 1)
     world.expectNothing("first")  // and nobody is taken over
-    world.answer(judge.asked[1], .accept)
+    world.answer(judge.asked[1], .accept(.anonymous))
     world.expectClosed("first", .disconnect(.sessionTakenOver))
     expectWelcome(world, "second", sessionPresent: true)
     #expect(world.pool("messages").used == 1)
@@ -157,9 +158,9 @@ import Testing
     let (world, judge) = judged()
     park(world, "a", clientID: "same")
     park(world, "b", clientID: "same")
-    world.answer(judge.asked[1], .accept)
+    world.answer(judge.asked[1], .accept(.anonymous))
     expectWelcome(world, "b")
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     world.expectClosed("b", .disconnect(.sessionTakenOver))
     expectWelcome(world, "a")
     world.finish()
@@ -171,11 +172,11 @@ import Testing
     let (world, judge) = judged(limits: limits)
     park(world, "late")
     for index in 0..<limits.sessionsMax {  // every session is taken meanwhile, by clients that are away
-      judge.known["c\(index)"] = .accept
+      judge.known["c\(index)"] = .accept(.anonymous)
       world.connect("c\(index)", sessionExpiry: 100)
       world.lose("c\(index)")
     }
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     expectWelcome(world, "late")
     #expect(world.broker.counters.sessionsGivenWay == 1)
     world.finish()
@@ -192,7 +193,7 @@ import Testing
     world.expectClosed("c")
     #expect(world.broker.counters.keepAliveClosed == 1)
     #expect(world.pool("partial_blocks").used == 0)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     #expect(world.pool("sessions").used == 0)
     world.finish()
   }
@@ -203,16 +204,16 @@ import Testing
     let gone = world.client("gone").id
     world.lose("gone")
     #expect(world.pool("partial_blocks").used == 0)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     #expect(world.pool("sessions").used == 0)
 
     park(world, "next")  // in the same place
     #expect(world.broker.connection(at: gone.index) == world.client("next").id)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     world.expectNothing("next")
     world.answer(judge.asked[1], .refuse(.notAuthorized))
     world.expectClosed("next", .connAck(.notAuthorized))
-    world.answer(judge.asked[1], .accept)  // it has had its verdict
+    world.answer(judge.asked[1], .accept(.anonymous))  // it has had its verdict
     world.finish()
   }
 
@@ -228,10 +229,10 @@ import Testing
     }
     park(world, "next")
     #expect(world.client("next").id == gone)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     world.expectNothing("next")
     #expect(world.pool("sessions").used == 0)
-    world.answer(judge.asked[1], .accept)
+    world.answer(judge.asked[1], .accept(.anonymous))
     expectWelcome(world, "next")
     world.finish()
   }
@@ -239,7 +240,7 @@ import Testing
   @Test func aVerdictForOneThatHasItsVerdictChangesNothing() {
     let (world, judge) = judged()
     park(world, "c")
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     expectWelcome(world, "c")
     world.answer(judge.asked[0], .refuse(.banned))
     world.expectNothing("c")
@@ -262,7 +263,7 @@ import Testing
     // 3.1.1: Server unavailable, code 3
     world.expectClosed("second", .connAck(version == .v5 ? .quotaExceeded : .serverUnavailable))
     #expect(world.pool("partial_blocks").dropped == 1)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     expectWelcome(world, "first")
     world.finish()
   }
@@ -276,7 +277,7 @@ import Testing
     world.send("c", .connect(ConnectFields(clientID: "c")), publish, publish)
     world.expectClosed("c", .connAck(.quotaExceeded))
     #expect(world.pool("partial_blocks").used == 0)
-    world.answer(judge.asked[0], .accept)
+    world.answer(judge.asked[0], .accept(.anonymous))
     #expect(world.pool("sessions").used == 0)
     world.finish()
   }

@@ -49,16 +49,16 @@ final class World {
   /// `clients` are connected with MQTT 5, `old` with MQTT 3.1.1; both with Clean Start.
   init(
     clients: [String] = [], old: [String] = [], limits: Limits = .forTests,
-    keys: BrokerKeys = BrokerKeys(repeatable: 1),
+    keys: BrokerKeys = BrokerKeys(repeatable: 1), access: AccessSizes = .none,
     sourceLocation: SourceLocation = #_sourceLocation
   ) {
     if let problem = limits.problem { preconditionFailure("\(problem)") }
     var plan = Reservation.counting()
-    _ = Broker(limits: limits, keys: keys, in: &plan)
+    _ = Broker(limits: limits, keys: keys, access: access, in: &plan)
     _ = Arrivals(limits, in: &plan)
     region = .zeroed(plan.byteCount)
     var reservation = Reservation(region: region)
-    broker = Broker(limits: limits, keys: keys, in: &reservation)
+    broker = Broker(limits: limits, keys: keys, access: access, in: &reservation)
     arrivals = Arrivals(limits, in: &reservation)
     #expect(reservation.byteCount == plan.byteCount, sourceLocation: sourceLocation)
     for name in clients { connect(name, sourceLocation: sourceLocation) }
@@ -90,6 +90,7 @@ final class World {
   /// which is to say `reason`. Answers whether a session was present, and the CONNACK's properties.
   @discardableResult func connect(
     _ name: String, _ version: ProtocolVersion = .v5, isBridge: Bool = false, clientID: String? = nil,
+    userName: String? = nil,
     cleanStart: Bool = true, keepAliveSeconds: UInt16 = 0, sessionExpiry: UInt32? = nil, receiveMaximum: UInt32? = nil,
     maximumPacketSize: UInt32? = nil, properties: [Prop] = [], will: WillFields? = nil,
     reason: ReasonCode = .success, sourceLocation: SourceLocation = #_sourceLocation
@@ -105,7 +106,7 @@ final class World {
     let fields = ConnectFields(
       version: version, isBridge: isBridge, clientID: clientID ?? name, cleanStart: cleanStart,
       keepAliveSeconds: keepAliveSeconds,
-      properties: all, will: will)
+      properties: all, will: will, userName: userName)
     if let will, will.retain { retainedTopics.insert(will.topic) }
     send(name, .connect(fields))
     guard case .connAck(let answer, let sessionPresent, let granted)? = takeFirst(name), answer == reason else {

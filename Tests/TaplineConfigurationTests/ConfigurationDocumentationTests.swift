@@ -17,11 +17,16 @@ struct ConfigurationDocumentationTests {
     try text(page).components(separatedBy: "```yaml\n").dropFirst().map { $0.components(separatedBy: "```")[0] }
   }
 
-  @Test(arguments: [("docs/configuration.md", 4), ("docs/gpio.md", 20), ("docs/serial.md", 1), ("README.md", 1)])
+  @Test(arguments: [
+    ("docs/configuration.md", 4), ("docs/gpio.md", 20), ("docs/serial.md", 1), ("README.md", 1),
+    ("docs/security.md", 4),
+  ])
   func everyExampleIsAccepted(_ page: String, _ count: Int) throws {
     let examples = try Self.examples(page)
     #expect(examples.count >= count)
-    for example in examples { #expect(errorLines([UInt8](example.utf8)) == [], "\(example)") }
+    for example in examples {
+      #expect(errorLines([UInt8](example.utf8), readsUserFiles: false) == [], "\(example)")
+    }
   }
 
   @Test func theExampleFileIsShownWhole() throws {
@@ -49,7 +54,8 @@ struct ConfigurationDocumentationTests {
   }
 
   @Test func theCompleteExampleSaysWhatItSeems() throws {
-    let configuration = try readConfiguration(try #require(try Self.examples().first))
+    let configuration = try readConfiguration(
+      try #require(try Self.examples().first), readsUserFiles: false)
     #expect(
       configuration.counts
         == Configuration.Counts(listeners: 4, outputs: 6, inputs: 3, counters: 1, sensors: 9, levels: 3, rules: 6))
@@ -71,7 +77,7 @@ struct ConfigurationDocumentationTests {
       TapsReader.publishKeys, TapsReader.ruleKeys, TapsReader.ruleMessageKeys, TapsReader.sensorKeys,
       TapsReader.pinKeys, TapsReader.pwmKeys, TapsReader.ledKeys,
       TapsReader.discoveryKeys, TapsReader.homeAssistantKeys, ["presses", "line", "every", "for"],
-      LogReader.keys,
+      LogReader.keys, UserReader.keys, UserReader.userRuleKeys,
     ].flatMap { $0 }
     for key in shown { #expect(examples.contains("\(key):"), "an example of \(key)") }
     for key in shown + BoardProfile.keys

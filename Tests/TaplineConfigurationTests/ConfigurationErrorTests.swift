@@ -7,15 +7,15 @@ struct ConfigurationErrorTests {
   static let keys = [
     WrongCase(
       "listners: []",
-      "t.yaml:1:1: unknown key 'listners' in the configuration; expected listeners, board, limits, taps, log, sysfs_root or "
+      "t.yaml:1:1: unknown key 'listners' in the configuration; expected listeners, users, board, limits, taps, log, sysfs_root or "
         + "simulation; did you mean 'listeners'?"),
     WrongCase(
       "# nothing like it\ncolour: red",
-      "t.yaml:2:1: unknown key 'colour' in the configuration; expected listeners, board, limits, taps, log, sysfs_root or "
+      "t.yaml:2:1: unknown key 'colour' in the configuration; expected listeners, users, board, limits, taps, log, sysfs_root or "
         + "simulation"),
     WrongCase(
       "- taps",
-      "t.yaml:1:1: the configuration is a list; expected keys and values: listeners, board, limits, taps, log, sysfs_root or "
+      "t.yaml:1:1: the configuration is a list; expected keys and values: listeners, users, board, limits, taps, log, sysfs_root or "
         + "simulation"),
     WrongCase("sysfs_root: sys", "t.yaml:1:13: 'sysfs_root' is 'sys'; expected a path that begins with /"),
     WrongCase("sysfs_root:", "t.yaml:1:1: 'sysfs_root' has no value; expected a path that begins with /"),

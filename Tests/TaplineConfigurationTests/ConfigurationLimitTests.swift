@@ -44,6 +44,7 @@ import Testing
         var read = LimitSettings()
         read.broker = configuration.limits
         read.loop = configuration.loopLimits
+        read.users = configuration.userLimits
         #expect(key.get(read) == key.get(expected), "\(profile.name): \(key.name)")
         #expect(key.range.contains(key.get(expected)), "\(profile.name): \(key.name)")
       }
@@ -83,6 +84,7 @@ import Testing
         var read = LimitSettings()
         read.broker = configuration.limits
         read.loop = configuration.loopLimits
+        read.users = configuration.userLimits
         #expect("\(key.get(read))" == mended[1].value, "\(key.name) \(value)")
         for other in LimitKey.all {
           #expect(other.range.contains(other.get(read)), "\(key.name) \(value): \(other.name) \(other.get(read))")

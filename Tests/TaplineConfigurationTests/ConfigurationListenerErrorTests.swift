@@ -28,16 +28,16 @@ struct ConfigurationListenerErrorTests {
     ),
     WrongCase(
       "listeners:\n  - {address: 192.0.2.1}",
-      "t.yaml:2:15: a listener on 192.0.2.1 lets everyone on the network in, as this version has no password files yet; "
-        + "expected 'anonymous: true' beside it if that is wanted, or address 127.0.0.1"),
+      "t.yaml:2:15: a listener on 192.0.2.1 lets everyone on the network in; expected 'users: {password_file: FILE}' in the "
+        + "file, 'anonymous: true' beside it if that is wanted, or address 127.0.0.1"),
     WrongCase(
       "listeners:\n  - {address: '::'}",
-      "t.yaml:2:15: a listener on :: lets everyone on the network in, as this version has no password files yet; "
-        + "expected 'anonymous: true' beside it if that is wanted, or address 127.0.0.1"),
+      "t.yaml:2:15: a listener on :: lets everyone on the network in; expected 'users: {password_file: FILE}' in the file, "
+        + "'anonymous: true' beside it if that is wanted, or address 127.0.0.1"),
     WrongCase(
       "listeners:\n  - {address: 127.0.0.1, anonymous: no}",
-      "t.yaml:2:37: 'anonymous: false' would let nobody in: this version has no password files yet; leave the listener out"
-    ),
+      "t.yaml:2:37: 'anonymous: false' would let nobody in; expected 'users: {password_file: FILE}' in the file, or no such "
+        + "listener"),
     WrongCase(
       "listeners:\n  - {address: 127.0.0.1, anonymous: maybe}",
       "t.yaml:2:37: 'anonymous' is 'maybe'; expected true or false"),

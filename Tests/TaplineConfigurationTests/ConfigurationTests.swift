@@ -290,7 +290,9 @@ struct ConfigurationTests {
         #expect(other.get(limits) == other.get(LimitSettings()), "\(key.name) changes \(other.name)")
       }
     }
-    let stored = Mirror(reflecting: Limits()).children.count + Mirror(reflecting: LoopLimits()).children.count
+    let stored =
+      Mirror(reflecting: Limits()).children.count + Mirror(reflecting: LoopLimits()).children.count
+      + Mirror(reflecting: UserLimits()).children.count
     #expect(LimitKey.all.count + 1 == stored, "every field has a key; queue_full is no number")
     #expect(try readConfiguration("limits: {queue_full: drop-newest}").limits.queueFull == .dropNewest)
     #expect(try readConfiguration("limits: {queue_full: refuse}").limits.queueFull == .refuse)

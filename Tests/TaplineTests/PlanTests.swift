@@ -152,7 +152,8 @@ struct PlanTests {
     let row = try #require(plan.rows.first { Bytes($0.name) == Bytes("state file") })
     #expect(row.entryCount == SavedState.byteCountMax(settings))
     let without = try Server.plan(readConfiguration(yaml.replacing("persist: /x", with: "base: x")))
-    #expect(without.threadStackBytes == Server.stackBytes + 64 * 1024)  // the loop's own, and the LED's
+    // The loop's own, the reload's, and the LED's.
+    #expect(without.threadStackBytes == Server.stackBytes + ReloadDesk.stackBytes + 64 * 1024)
     #expect(plan.threadStackBytes == without.threadStackBytes + 128 * 1024)
     #expect(without.byteCount < plan.byteCount)
 

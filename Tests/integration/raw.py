@@ -81,7 +81,7 @@ def properties(version, values):
     return number(len(out)) + out
 
 
-def connect(name, version=5, clean=True, keep_alive=0, will=None, expiry=0, props=()):
+def connect(name, version=5, clean=True, keep_alive=0, will=None, expiry=0, props=(), user=None, password=None):
     """`will`: (topic, payload, qos, retain) or with properties as a fifth."""
     props = [*props, *([(SESSION_EXPIRY, expiry)] if expiry else [])]
     flags = 0x02 if clean else 0
@@ -89,6 +89,10 @@ def connect(name, version=5, clean=True, keep_alive=0, will=None, expiry=0, prop
     if will:
         flags |= 0x04 | will[2] << 3 | (0x20 if will[3] else 0)
         body += properties(version, will[4] if len(will) > 4 else ()) + text(will[0]) + text(will[1])
+    for value, flag in ((user, 0x80), (password, 0x40)):
+        if value is not None:
+            flags |= flag
+            body += text(value)
     head = text("MQTT") + bytes([version, flags]) + struct.pack("!H", keep_alive) + properties(version, props)
     return packet(0x10, head + body)
 

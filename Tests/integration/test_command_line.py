@@ -248,7 +248,7 @@ def test_sighup_and_sigusr1(make_daemon):
     with daemon.connect("stays") as client:
         daemon.process.send_signal(signal.SIGHUP)
         daemon.process.send_signal(signal.SIGUSR1)
-        wait(lambda: 'pool connections {"capacity":64,"used":1,' in daemon.log and "SIGHUP" in daemon.log, "log lines")
+        wait(lambda: 'pool connections {"capacity":64,"used":1,' in daemon.log and "reloaded: " in daemon.log, "log lines")
         client.ping()
 
 

@@ -27,7 +27,9 @@ taps:
   leds:
     lamp: {led: "input0::capslock"}
 """
-CONNECT = r"\020\015\000\004MQTT\004\002\000\074\000\001a"
+# As a first installation has it.
+SECURED = EDITED.replace(", anonymous: true", "") + "users: {password_file: /etc/tapline/passwd, unix: {0: tapline}}\n"
+PASSWORD = r"[a-hjkmnp-z]{6}(?:-[a-hjkmnp-z]{6}){2}"
 PATIENCE_SECONDS = 300
 APT_SECONDS = 3600
 
@@ -57,12 +59,31 @@ def journal(debian):
     return debian.sh("journalctl -u tapline.service -o cat --no-pager")
 
 
-def answers(debian, address="127.0.0.1"):
-    """Whether a broker accepts a client there."""
+def octal(packet):
+    return "".join(f"\\{byte:03o}" for byte in packet)
+
+
+def answer(debian, address="127.0.0.1", user=None, password=None):
+    """The return code of CONNACK there; None where nobody answers."""
     # Ends with the answer, or at once where nobody listens.
-    talk = f"exec 3<>/dev/tcp/{address}/1883 && printf '{CONNECT}' >&3 && head -c 4 <&3 | od -An -tx1"
-    said = debian.sh(f'bash -c "{talk}" 2>/dev/null || true')
-    return said.split() == ["20", "02", "00", "00"]
+    talk = f"exec 3<>/dev/tcp/{address}/1883 && printf '{octal(client.connect_packet(user, password))}' >&3 && head -c 4 <&3 | od -An -tx1"
+    said = debian.sh(f'bash -c "{talk}" 2>/dev/null || true').split()
+    return int(said[3], 16) if said[:2] == ["20", "02"] else None
+
+
+def noted(debian):
+    """The password that the owner reads, or None."""
+    found = re.search(rf"^tapline = ({PASSWORD})$", debian.sh("cat /etc/tapline/password.txt 2>/dev/null || true"), re.MULTILINE)
+    return found and found[1]
+
+
+def said_at_first_starts(debian):
+    return debian.sh("journalctl -t first-start -o cat --no-pager").splitlines()
+
+
+def answers(debian, address="127.0.0.1"):
+    """Whether a broker accepts user tapline there."""
+    return answer(debian, address, "tapline", noted(debian)) == 0
 
 
 def apt(debian, command):
@@ -100,10 +121,60 @@ def test_it_installs_and_serves(debian):
     assert debian.sh("stat -c %U /proc/$(systemctl show -P MainPID tapline)") == "tapline"
     assert answers(debian)
     assert debian.sh("tapline --version") == "tapline 0.1.0"
+    # The limit of memory is there at once.
+    assert int(show(debian, "MemoryMax")) // 4096 == pages_of_plan(debian)
+    # Where it is, and not what it is: apt has a log of its own.
+    assert "sudo cat /etc/tapline/password.txt" in said
+    assert not re.search(PASSWORD, said)
 
 
-def test_it_is_open_to_this_machine_only(debian):
-    assert not answers(debian, "10.0.2.15")
+def test_the_first_start_made_a_password(debian):
+    password = noted(debian)
+    assert said_at_first_starts(debian) == [f"clients connect as user 'tapline' with the password {password}, which /etc/tapline/password.txt has too"]
+    assert debian.sh(f"journalctl --no-pager | grep -c {password}") == "1"
+    assert debian.sh("stat -c '%U %G %a' /etc/tapline/password.txt /etc/tapline/passwd").splitlines() == ["root root 600", "root tapline 640"]
+    assert password not in debian.sh("cat /etc/tapline/passwd")
+    debian.sh("systemctl restart tapline.service")
+    assert noted(debian) == password and len(said_at_first_starts(debian)) == 1 and answers(debian)
+
+
+def test_nobody_is_let_in_without_the_password(debian):
+    for address in ("127.0.0.1", "10.0.2.15"):
+        assert answer(debian, address) == 5
+        assert answer(debian, address, "tapline") == 4
+        assert answer(debian, address, "tapline", noted(debian)[:-1]) == 4
+        assert answer(debian, address, "anna", noted(debian)) == 4
+        assert answers(debian, address)
+
+
+def test_programs_of_root_need_no_password_on_the_socket_file(debian):
+    assert debian.sh("stat -c '%U %G %a' /run/tapline/mqtt.sock") == "tapline tapline 660"
+    packet = "".join(f"\\x{byte:02x}" for byte in client.connect_packet())
+    talk = 'socket(S, PF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un("/run/tapline/mqtt.sock")) or die; '
+    talk += f'syswrite(S, "{packet}"); sysread(S, $a, 4); print unpack("H*", $a)'
+    assert debian.sh(f"perl -MSocket -e '{talk}'") == "20020000"
+
+
+def test_users_are_added_and_passwords_changed(debian):
+    debian.sh("echo hers | tapline passwd /etc/tapline/passwd anna && systemctl reload tapline.service")
+    wait(lambda: answer(debian, user="anna", password="hers") == 0, "user that was added")
+    assert debian.sh("stat -c '%U %G %a' /etc/tapline/passwd") == "root tapline 640"
+    debian.sh("tapline passwd -D /etc/tapline/passwd anna && systemctl reload tapline.service")
+    wait(lambda: answer(debian, user="anna", password="hers") == 4, "user that was removed")
+    assert answers(debian)
+
+
+def test_a_power_cut_at_the_first_start(debian):
+    """Between the note and the password file, as its tests on the host do at every step: it goes on with the same password."""
+    password = noted(debian)
+    debian.sh("systemctl stop tapline.service && rm /etc/tapline/passwd && echo half > /etc/tapline/passwd.new && systemctl start tapline.service")
+    assert noted(debian) == password and answers(debian)
+    assert said_at_first_starts(debian)[-1] == "users and their passwords are those of /etc/tapline/password.txt"
+    assert "users and their passwords are those of" in journal(debian)
+    # How an owner gets another one.
+    debian.sh("rm /etc/tapline/passwd* /etc/tapline/password.txt && systemctl restart tapline.service")
+    assert noted(debian) not in (None, password) and answers(debian)
+    assert answer(debian, user="tapline", password=password) == 4
 
 
 def test_the_configuration_is_the_boards(debian):
@@ -202,6 +273,8 @@ def test_stop_leaves_outputs_safe(debian, mqtt):
 
 
 def test_an_upgrade_keeps_the_configuration_and_held_outputs(debian, mqtt):
+    # One that knows of no users, as those before there were any: nobody is locked out, and no password is made.
+    debian.sh("rm /etc/tapline/passwd /etc/tapline/password.txt")
     mqtt.publish("board/held/set", "ON")
     before, pid = debian.sh(f"md5sum {CONFIGURATION}"), show(debian, "MainPID")
     debian.trace_lines()
@@ -213,8 +286,26 @@ def test_an_upgrade_keeps_the_configuration_and_held_outputs(debian, mqtt):
     assert is_active(debian) == "active" and show(debian, "MainPID") != pid
     assert level(debian, 18) == 1
     assert [level for _, level in debian.traced_levels(18) if level == 0] == []
+    assert answer(debian, "10.0.2.15") == 0
+    assert debian.sh("ls /etc/tapline") == "tapline.yaml"
     # Nothing is left running or looking as the old one.
     assert "(deleted)" not in debian.sh("readlink /proc/$(systemctl show -P MainPID tapline)/exe")
+
+
+def test_an_upgrade_keeps_the_address_of_an_enabled_socket_unit(debian):
+    """The socket unit of before was for 127.0.0.1, as the configuration was."""
+    kept = "/etc/systemd/system/tapline.socket.d/00-loopback.conf"
+    upgrade = "systemctl reset-failed tapline.service; DPKG_MAINTSCRIPT_PACKAGE=tapline /var/lib/dpkg/info/tapline.postinst configure 0.0.8-1"
+    debian.sh("systemctl enable tapline.socket")
+    debian.sh(upgrade)
+    assert debian.sh(f"test -e {kept}; echo $?") == "1"  # its configuration has 0.0.0.0
+    assert "0.0.0.0:1883" in show(debian, "Listen", "tapline.socket") and "[::]:1883" in show(debian, "Listen", "tapline.socket")
+    debian.write_file(CONFIGURATION, EDITED.replace("address: 0.0.0.0", "address: 127.0.0.1"))
+    debian.sh(upgrade)
+    assert show(debian, "Listen", "tapline.socket") == "127.0.0.1:1883 (Stream)"
+    debian.sh(f"systemctl disable tapline.socket; rm -r {kept.rpartition('/')[0]}; systemctl daemon-reload")
+    debian.write_file(CONFIGURATION, EDITED)
+    debian.sh("systemctl restart tapline.service")
 
 
 def test_a_configuration_that_is_refused_stays_with_the_old_daemon(debian):
@@ -249,7 +340,10 @@ def test_it_comes_back_with_the_same_configuration(debian):
 
 def test_a_reboot_brings_it_back_with_its_outputs(debian):
     debian.sh("mkdir -p /var/log/journal && journalctl --flush")
-    with client.Client(debian.mqtt_port, "before") as mqtt:
+    debian.write_file(CONFIGURATION, SECURED)
+    debian.sh("systemctl daemon-reload && systemctl restart tapline.service")
+    password = noted(debian)
+    with client.Client(debian.mqtt_port, "before", "tapline", password) as mqtt:
         for tap, payload in (("relay", "ON"), ("held", "ON"), ("fan", "OFF")):
             wait(lambda: mqtt.publish(f"board/{tap}/set", payload).reason == 0, f"{tap} that can be set")
     debian.reboot()
@@ -258,7 +352,8 @@ def test_a_reboot_brings_it_back_with_its_outputs(debian):
     assert [level(debian, line) for line in (17, 18, 19)] == [0, 1, 1]
     assert int(show(debian, "MemoryMax")) // 4096 == pages_of_plan(debian)
     assert "tapline.service: Deactivated successfully" in debian.sh("journalctl -b -1 --no-pager | grep tapline")
-    with client.Client(debian.mqtt_port, "after") as mqtt:
+    assert noted(debian) == password and client.answer_to_connect(debian.mqtt_port) == 5
+    with client.Client(debian.mqtt_port, "after", "tapline", password) as mqtt:
         wait(lambda: mqtt.publish("board/relay/set", "ON").reason == 0, "relay that can be set")
     assert level(debian, 17) == 1
 
@@ -281,7 +376,8 @@ def test_purging_leaves_nothing(debian):
 def test_the_tarball_installs_itself_and_goes_again(debian):
     folder = f"/opt/board/tapline-{NEW}"
     debian.sh(f"cd /opt/board && tar xzf {folder}-aarch64.tar.gz")
-    debian.agent.ask(f"sh {folder}/install.sh", seconds=APT_SECONDS)
+    said = debian.agent.ask(f"sh {folder}/install.sh", seconds=APT_SECONDS)
+    assert said.count(noted(debian)) == 1
     assert is_active(debian) == "active" and debian.sh("systemctl is-enabled tapline.service") == "enabled"
     assert answers(debian)
     debian.agent.ask(f"sh {folder}/install.sh --remove", seconds=APT_SECONDS)

@@ -61,11 +61,11 @@ def power_on(card, request):
 
 @pytest.fixture
 def connect():
-    """connect(board, name): a client of its broker."""
+    """connect(board, name, user, password): a client of its broker."""
     clients = []
 
-    def make(board, name="test"):
-        clients.append(client.Client(board.mqtt_port, name))
+    def make(board, name="test", user=None, password=None):
+        clients.append(client.Client(board.mqtt_port, name, user, password))
         return clients[-1]
 
     yield make

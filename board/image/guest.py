@@ -54,6 +54,12 @@ def put_in(image, name, text):
     mtools("mcopy", image, "-o", "-", f"::{name}", input=text.encode())
 
 
+def noted_password(card):
+    """The password of user tapline in password.txt, as its owner reads it with the card in another computer; or None."""
+    text = mtools("mtype", card, "::password.txt").stdout.decode()
+    return next((line.split(" = ")[1] for line in text.splitlines() if line.startswith("tapline = ")), None)
+
+
 def make_card(image, to, size=512 << 20):
     """A card of `size` bytes, a power of two, with the image written to it."""
     shutil.copyfile(image, to)
@@ -135,6 +141,10 @@ class Board(rig.Guest):
     def wait_until_ready(self):
         """Seconds from the start of QEMU to the daemon's word that it serves."""
         return self.wait_for_line("tapline: ready")[0]
+
+    def new_password(self):
+        """The password of user tapline that this start has made, as the console says it."""
+        return self.wait_for_line(r"image: .*clients connect as user 'tapline' with the password (\S+), which password.txt has too")[1][1]
 
     def wait_for_network(self):
         self.wait_for_line("image: .*10.0.2.15")

@@ -5,11 +5,13 @@ On QEMU's generic board, with the image's own kernel and initramfs. Its daemon s
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
 import struct
 import threading
+import time
 
 import client
 import guest
@@ -26,6 +28,8 @@ taps:
   base: t
 """
 PLAIN = HEAD + "  outputs: {relay: {pin: GPIO17, initial: off}}\n"
+# As the image's own: users of password.txt, and nobody else.
+SECURED = PLAIN.replace(", anonymous: true", "") + "users: {password_file: /run/tapline/passwd, unix: {0: tapline}}\n"
 COUNTING = HEAD + "  persist: {file: /data/tapline/taps, interval: 1s}\n  outputs:\n" + "".join(
     f"    bit{bit}: {{pin: GPIO{bit}, initial: restore}}\n" for bit in range(BITS)
 )
@@ -126,6 +130,92 @@ def test_a_wrong_configuration_is_told_and_the_last_good_one_served(card, power_
     board.wait_until_ready()
     board.wait_for_network()
     connect(board).subscribe("t/relay").expect("t/relay", "OFF")
+
+
+def test_the_first_start_makes_a_password(card, power_on, connect):
+    guest.put_in(card, "tapline.yaml", SECURED)
+    before = {name: guest.mtools("mtype", card, f"::{name}").stdout for name in ("config.txt", "wifi.txt", "tapline.yaml")}
+    board = power_on("virt")
+    password = board.new_password()
+    board.wait_until_ready()
+    board.wait_for_network()
+    assert client.answer_to_connect(board.mqtt_port) == 5
+    assert client.answer_to_connect(board.mqtt_port, "tapline", password[:-1]) == 4
+    connect(board, "owner", "tapline", password).subscribe("t/relay").expect("t/relay", "OFF")
+    # Told once, and the card at rest again.
+    assert sum(password in text for _, text in board.lines) == 1
+    assert board.sh(f"grep -c {password} /run/messages || true") == "0"
+    assert " ro," in board.sh("grep ' /card ' /proc/mounts")
+    assert board.sh("stat -c '%U %a' /run/tapline/passwd /card/password.txt").split("\n") == ["tapline 600", "root 750"]
+    board.cut_power()
+    assert guest.noted_password(card) == password
+    assert {name: guest.mtools("mtype", card, f"::{name}").stdout for name in before} == before
+
+    board = power_on("virt")
+    board.wait_for_line("image: .*users and their passwords are those of password.txt")
+    board.wait_until_ready()
+    board.wait_for_network()
+    assert client.answer_to_connect(board.mqtt_port) == 5
+    connect(board, "owner", "tapline", password)
+    assert not any(password in text for _, text in board.lines)
+
+
+def test_the_users_of_the_card(card, power_on, connect):
+    guest.put_in(card, "tapline.yaml", SECURED)
+    guest.put_in(card, "password.txt", "\ufeff# ours\r\nanna = a b=c\r\nbert his\r\n")
+    board = power_on("virt")
+    board.wait_for_line("image: .*password.txt:3: expected 'user = password'")
+    board.wait_until_ready()
+    board.wait_for_network()
+    connect(board, "anna", "anna", "a b=c")
+    for user, password in (("anna", "a b"), ("bert", "his"), ("tapline", "")):
+        assert client.answer_to_connect(board.mqtt_port, user, password) == 4
+    board.power_off()
+    assert guest.noted_password(card) is None
+
+
+def test_nobody_is_let_in_by_the_images_own_configuration(card, power_on, connect):
+    guest.put_in(card, "tapline.yaml", "taps: nonsense\n")
+    board = power_on("virt")
+    password = board.new_password()
+    board.wait_for_line("image: .*the image's own configuration")
+    board.wait_until_ready()
+    board.wait_for_network()
+    assert client.answer_to_connect(board.mqtt_port) == 5
+    connect(board, "owner", "tapline", password)
+
+
+def test_power_cuts_at_the_first_start(image, card, power_on, connect, note):
+    """Whenever it is, the next start serves a password that is on the card, and that which was told is the one."""
+    guest.put_in(card, "tapline.yaml", SECURED)
+    fresh = card.with_name("fresh.img")
+    shutil.copyfile(card, fresh)
+    chance = random.Random(SEED)
+    seconds = kept = 0
+    for cut in range(max(2, CUTS // 4)):
+        shutil.copyfile(fresh, card)
+        board = power_on("virt")
+        if cut == 0:
+            # At the moment at which it is told; the others at a moment of chance before that.
+            board.new_password()
+            seconds = time.monotonic() - board.started
+        else:
+            time.sleep(chance.uniform(0, seconds))
+        board.cut_power()
+        board.reader.join()
+        told = [found[1] for _, text in board.lines if (found := re.search(r"with the password (\S+), which", text))]
+        board = power_on("virt")
+        board.wait_until_ready()
+        board.wait_for_network()
+        password = guest.noted_password(card)
+        assert told in ([], [password])
+        kept += len(told)
+        assert client.answer_to_connect(board.mqtt_port) == 5
+        connect(board, f"owner{cut}", "tapline", password)
+        board.cut_power()
+    fresh.unlink()
+    assert kept >= 1
+    note(f"seed {SEED}: {cut + 1} cuts, {kept} of them behind the moment at which the password was told")
 
 
 def test_settings_name_key_and_line(card, power_on):

@@ -8,7 +8,7 @@ import guest
 # What a user may look for, or the firmware.
 FILES = """bootcode.bin start.elf fixup.dat start4.elf fixup4.dat kernel8.img initrd.img config.txt cmdline.txt
     bcm2837-rpi-zero-2-w.dtb bcm2837-rpi-3-b.dtb bcm2837-rpi-3-b-plus.dtb bcm2711-rpi-4-b.dtb
-    tapline.yaml network.txt wifi.txt ssh-keys.txt""".split()
+    tapline.yaml password.txt network.txt wifi.txt ssh-keys.txt""".split()
 FAT32 = 0x0C
 
 
@@ -43,11 +43,24 @@ def test_the_configurations_are_right(image, tmp_path):
     """With the device binary itself."""
     build = guest.BOARD.parent
     sysroot = subprocess.run([build / "cross/build-device", "--sysroot", "gpiod2"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    tapline = ["qemu-aarch64-static", "-L", sysroot, build / ".build/device/tapline-gpiod2"]
+    # What the board makes at each start.
+    passwords = tmp_path / "passwd"
+    subprocess.run([*tapline, "passwd", "-c", passwords, "tapline"], input="any\n", text=True, check=True)
     ours = guest.take_out(image, "tapline.yaml", tmp_path / "tapline.yaml")
     for path in (ours, guest.BOARD / "image/system/default.yaml"):
-        command = ["qemu-aarch64-static", "-L", sysroot, build / ".build/device/tapline-gpiod2", "check", "-c", path]
-        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        text = path.read_text()
+        # Nobody is let in without a password.
+        assert "  password_file: /run/tapline/passwd\n" in text and "anonymous" not in text
+        changed = tmp_path / "checked.yaml"
+        changed.write_text(text.replace("/run/tapline/passwd", str(passwords)))
+        run = subprocess.run([*tapline, "check", "-c", changed], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert run.returncode == 0, run.stdout
+
+
+def test_the_image_has_no_password(image):
+    """One that all have is none."""
+    assert guest.noted_password(image) is None
 
 
 def test_the_scripts_are_shell(image):

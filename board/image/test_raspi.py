@@ -24,7 +24,7 @@ def switch_gpio17(board, connect):
     """A client switches the relay, seen at the pin; degrees of the processor as another message tells them."""
     board.wait_for_network()
     board.sh("mount -t debugfs debugfs /sys/kernel/debug")
-    mqtt = connect(board).subscribe("home/cellar/#")
+    mqtt = connect(board, user="tapline", password=board.new_password()).subscribe("home/cellar/#")
     assert mqtt.expect("home/cellar/relay", "OFF").retain
     assert pin(board, 17).endswith("tapline:relay out lo")
     assert mqtt.publish("home/cellar/relay/set", "ON").reason == 0

@@ -13,7 +13,7 @@ _tapline() {
     -n | --times | --on | --budget | --clients) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W 'run check plan lines safe blink watch --help --version' -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W 'run check plan lines safe blink watch passwd --help --version' -- "$word")
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -22,6 +22,10 @@ _tapline() {
     lines) options='--config --board --boards' ;;
     blink) options='--config --board --boards --times --on' ;;
     watch) options='--config --board --boards --times --bias' ;;
+    passwd)
+      mapfile -t COMPREPLY < <(compgen -W '--create --batch --delete --iterations --help' -- "$word"; compgen -f -- "$word")
+      return
+      ;;
     *) return ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$word")

@@ -28,6 +28,8 @@ udevadm control --reload
 udevadm trigger --action=change --subsystem-match=gpio --subsystem-match=pwm --subsystem-match=leds --settle
 mkdir -p /etc/tapline
 [ -e /etc/tapline/tapline.yaml ] || /usr/lib/tapline/write-configuration /etc/tapline/tapline.yaml
+# As the service would at its first start, but where whoever installs it sees the password.
+/usr/lib/tapline/first-start
 tapline check -c /etc/tapline/tapline.yaml
 systemctl daemon-reload
 systemctl enable tapline.service

@@ -250,6 +250,8 @@ int32_t clinux_signal_self(int32_t signal);
 int32_t clinux_map(size_t count, void **memory);
 /// munmap(2). 0 or -errno.
 int32_t clinux_unmap(void *memory, size_t count);
+/// madvise(2) MADV_DONTDUMP of whole pages: they are in no core dump. 0 or -errno.
+int32_t clinux_keep_out_of_dumps(void *memory, size_t count);
 /// Touches this much of the calling thread's stack, below what it uses.
 void clinux_touch_stack(size_t count);
 /// Gives the kernel back what was freed, and the process's share of code that only the start has used.

@@ -48,7 +48,7 @@ public final class Log {
   /// Bytes of a line with prefix and newline; what is longer is cut and ends in `...`.
   public static var lineBytesMax: Int { 512 }
 
-  public let settings: LogSettings
+  public private(set) var settings: LogSettings
   public private(set) var counters = Counters()
   /// When `advance` has something to say.
   public private(set) var nextDeadline = Instant.never
@@ -79,6 +79,12 @@ public final class Log {
     text.append(":")
     text.append(decimal: inode)
     return text == stream
+  }
+
+  /// Goes by other settings from here on.
+  public func adopt(_ settings: LogSettings) {
+    self.settings = settings
+    gate.adopt(settings)
   }
 
   /// Whether such a line would be written.

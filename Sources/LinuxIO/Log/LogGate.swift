@@ -15,8 +15,8 @@ struct LogGate {
   /// From the last line, or from what was said of its repeats, on; what is the same later is written anew.
   static var repeatSeconds: Int64 { 10 }
 
-  private let nanosecondsPerLine: Int64
-  private let burst: Int64
+  private var nanosecondsPerLine: Int64
+  private var burst: Int64
   private var budgets = InlineArray<5, Budget>(repeating: Budget())
   private var last = FixedText<512>()
   private var lastPriority = Log.Priority.notice
@@ -24,6 +24,12 @@ struct LogGate {
   private var repeats: UInt64 = 0
 
   init(_ settings: LogSettings) {
+    nanosecondsPerLine = 1_000_000_000 / Int64(settings.linesPerSecond)
+    burst = Int64(settings.burst)
+  }
+
+  /// Other budgets from here on; what was taken of the old ones still counts.
+  mutating func adopt(_ settings: LogSettings) {
     nanosecondsPerLine = 1_000_000_000 / Int64(settings.linesPerSecond)
     burst = Int64(settings.burst)
   }

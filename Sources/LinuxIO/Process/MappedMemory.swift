@@ -30,5 +30,8 @@ public struct MappedMemory: @unchecked Sendable {
   /// code used so far. Pages that are still needed are read from the file again.
   public static func trim() { clinux_trim_memory() }
 
+  /// Leaves it out of core dumps; false where the kernel does not.
+  @discardableResult public func keepOutOfDumps() -> Bool { clinux_keep_out_of_dumps(base, byteCount) == 0 }
+
   public func release() { _ = clinux_unmap(base, byteCount) }
 }

@@ -34,6 +34,13 @@ public struct ServiceManager: Sendable {
   public var isPresent: Bool { fd >= 0 }
 
   public func ready() { notify(Bytes("READY=1")) }
+  /// The configuration is being read again; `ready` follows. Types `notify-reload` and `notify` know it.
+  public func reloading(monotonicMicroseconds: Int64) {
+    var lines = FixedText<64>()
+    lines.append("RELOADING=1\nMONOTONIC_USEC=")
+    lines.append(decimal: UInt64(monotonicMicroseconds))
+    lines.withBytes { _ = notify($0) }
+  }
   public func stopping() { notify(Bytes("STOPPING=1")) }
   public func keepAlive() { notify(Bytes("WATCHDOG=1")) }
 

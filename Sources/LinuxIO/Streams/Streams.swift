@@ -135,6 +135,15 @@ public struct Streams: ~Copyable {
   /// Where a stream comes from; of one that is closed nil once its place is taken again.
   public func peer(of id: StreamID) -> PeerAddress? { streams.latest(id)?.peer }
 
+  /// Where a connection came in: this machine's address and port; nil where it is no TCP connection.
+  public func localAddress(of id: StreamID) -> PeerAddress? {
+    var address = clinux_address()
+    guard streams.isLent(id), clinux_local_address(streams[id].fd, &address) >= 0,
+      address.family == Int32(CLINUX_IPV4) || address.family == Int32(CLINUX_IPV6)
+    else { return nil }
+    return PeerAddress(address, uid: nil)
+  }
+
   // MARK: Reading
 
   /// Whether something is left to be read by the next turn.

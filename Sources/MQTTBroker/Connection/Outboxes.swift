@@ -215,6 +215,18 @@ struct Outboxes: ~Copyable {
 
   private func row(of alias: UInt16) -> Int { aliasMax + Int(alias) - 1 }
 
+  /// The alias, which came with a PUBLISH that is refused, is nobody's topic from here on, until it is set again.
+  mutating func spoil(_ alias: UInt16, of outbox: Outbox) {
+    let row = Int(alias) - 1
+    if !aliases.set(row, of: outbox.aliases, to: Outboxes.noTopic) { aliases.clear(row, of: outbox.aliases) }
+  }
+
+  /// Whether what `resolve` has answered is no topic, because the PUBLISH that set the alias was refused.
+  static func isSpoilt(_ topic: Bytes) -> Bool { topic[0] == 0 }
+
+  /// U+0000, which no topic holds (§4.7.3-2).
+  private static var noTopic: Bytes { Bytes("\0") }
+
   /// The topic that a client's alias stands for. A topic that comes with the alias is stored first.
   mutating func resolve(_ alias: UInt16, _ topic: Bytes, of outbox: Outbox) throws(WireError) -> Bytes {
     let set = outbox.aliases

@@ -91,6 +91,10 @@ extension Broker {
         counters.expired &+= 1
         continue
       }
+      guard mayRead(session, deliveries[delivery].message) else {
+        deliveries.dropQueued(session, sessions, &messages)
+        continue
+      }
       deliveries.assignPacketID(session, sessions)
       switch send(delivery, on: id, at: now) {
       case .noRoom:
@@ -122,6 +126,10 @@ extension Broker {
       if deliveries[delivery].state == .awaitingPubComp {
         guard sendRelease(deliveries[delivery].packetID, on: id) else { return waitForRoom(id) }
       } else {
+        guard mayRead(session, deliveries[delivery].message) else {
+          deliveries.finish(delivery, of: session, sessions, &messages)
+          continue
+        }
         guard sentHereCount < sessions[session].window else { return false }
         deliveries.markDuplicate(delivery)
         switch send(delivery, on: id, at: now) {

@@ -75,7 +75,8 @@ extension Broker {
       counters.expired &+= 1
       return true
     }
-    guard let receiver = Receivers.single(subscription, subscriptions) else { return true }
+    guard mayRead(session, message) else { return true }
+    let receiver = Receivers.single(subscription, subscriptions)
     let qos = min(receiver.qos, messages[message].qos)
     if qos != .atMostOnce {
       // One at a time through the queue: the next follows when this one has left it.

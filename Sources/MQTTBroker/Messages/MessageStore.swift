@@ -10,9 +10,10 @@ struct Inbound {
   var qos: QoS
   var retain: Bool
   var expiresAt: Instant
-  /// Null: the board itself.
-  var publisher: Handle<Session>
+  var author: Author
 
+  /// Null: the board itself.
+  var publisher: Handle<Session> { @inline(__always) get { author.session } }
   var isBoards: Bool { @inline(__always) get { publisher.isNull } }
 
   var byteCount: Int { topic.count + forwarded.count + payload.count }
@@ -155,7 +156,7 @@ struct MessageStore: ~Copyable {
     return Inbound(
       topic: bytes.first(topicEnd), forwarded: bytes[topicEnd..<entry.payloadStart],
       payload: bytes.from(entry.payloadStart), qos: entry.qos, retain: entry.retain, expiresAt: entry.expiresAt,
-      publisher: .null)
+      author: .board)
   }
 
   // MARK: Bodies in outboxes

@@ -21,6 +21,11 @@ extension Broker {
         aliasHit(error, alias, on: id)
         throw error
       }
+      if Outboxes.isSpoilt(topic) {
+        counters.publishesDenied &+= 1
+        refusePublish(packet, .notAuthorized, .empty, on: id, at: now)
+        return
+      }
     }
     if packet.qos == .exactlyOnce {
       if packetIDs.contains(packet.packetID, of: session, sessions) {
@@ -40,6 +45,11 @@ extension Broker {
       refusePublish(packet, reason, .empty, on: id, at: now)
       return
     }
+    guard let author = author(session, of: topic) else {
+      if let alias = packet.topicAlias, !packet.topic.isEmpty { outboxes.spoil(alias, of: connections[id].outbox) }
+      refusePublish(packet, .notAuthorized, .empty, on: id, at: now)
+      return
+    }
     var forwarded = Bytes.empty
     if !packet.properties.isEmpty {
       forwarded = packet.properties.bytes
@@ -51,7 +61,7 @@ extension Broker {
     }
     var message = Inbound(
       topic: topic, forwarded: forwarded, payload: packet.payload, qos: packet.qos, retain: packet.retain,
-      expiresAt: .never, publisher: session)
+      expiresAt: .never, author: author)
     if let seconds = packet.messageExpirySeconds { message.expiresAt = now.adding(seconds: Int64(seconds)) }
 
     let ran = counters.tapsRun
@@ -88,12 +98,12 @@ extension Broker {
     guard topic.count <= limits.topicBytesMax, Topic.levelCount(topic) <= limits.topicLevelsMax else {
       return .topicNameInvalid
     }
-    return mayWrite(topic) ? nil : .notAuthorized
+    return isClients(topic) ? nil : .notAuthorized
   }
 
-  /// Whether a client may publish on `topic`. Topics under `$SYS` are the broker's, except a bridge's state:
-  /// mosquitto's bridges publish it with `notifications`, as a Will and after CONNACK.
-  private func mayWrite(_ topic: Bytes) -> Bool {
+  /// Whether `topic` is not the broker's own. Topics under `$SYS` are, except a bridge's state: mosquitto's bridges publish it
+  /// with `notifications`, as a Will and after CONNACK.
+  private func isClients(_ topic: Bytes) -> Bool {
     !Topic.isSys(topic) || Topic.matches(filter: Bytes("$SYS/broker/connection/+/state"), name: topic)
   }
 
@@ -147,15 +157,18 @@ extension Broker {
   /// - Parameters:
   ///   - properties: an encoded property block without its length, of properties that may be forwarded.
   ///   - runsTaps: taps see it as a client's; one that refuses it says so in the answer.
+  ///   - asker: the client that has named the topic, `TapMessage.publisher`: the message goes only where it may write itself.
+  ///     Null: the board has named it.
   public mutating func publish(
     topic: Bytes, payload: Bytes, properties: Bytes = .empty, qos: QoS = .atMostOnce, retain: Bool,
-    expirySeconds: UInt32? = nil, runsTaps: Bool = false, at now: Instant
+    expirySeconds: UInt32? = nil, runsTaps: Bool = false, asker: Handle<Session> = .null, at now: Instant
   ) -> ReasonCode {
     precondition(topic.count <= limits.topicBytesMax)
+    guard mayAnswer(asker, on: topic) else { return .notAuthorized }
     let expiresAt = expirySeconds.map { now.adding(seconds: Int64($0)) } ?? .never
     let message = Inbound(
       topic: topic, forwarded: properties, payload: payload, qos: qos, retain: retain, expiresAt: expiresAt,
-      publisher: .null)
+      author: .board)
     let reason = runsTaps ? publish(message, at: now).reason : route(message, at: now)
     if reason == .quotaExceeded { counters.internalDropped &+= 1 }
     return reason
@@ -198,7 +211,9 @@ extension Broker {
       TapMessage(
         topic: message.topic, payload: message.payload, qos: message.qos, retain: message.retain,
         forwardedProperties: message.forwarded,
-        clientID: message.isBoards ? .empty : sessions.clientID(message.publisher), now: now))
+        clientID: message.isBoards ? .empty : sessions.clientID(message.publisher),
+        userName: message.isBoards ? .empty : sessions.userName(message.publisher), publisher: message.publisher,
+        now: now))
   }
 
   // MARK: Acknowledgements

@@ -40,7 +40,14 @@ extension Broker {
   @inline(__always) mutating func collectReceivers(
     of message: Inbound, mayRefuse: Bool, at now: Instant
   ) -> Int? {
-    receivers.collect(publisher: message.publisher, topics, subscriptions, sessions)
+    if rights.isInForce {
+      rights.match(message.topic)
+      receivers.collectJudged(publisher: message.publisher, topics, subscriptions, sessions, &rights)
+      counters.deliveriesDenied &+= UInt64(receivers.deniedCount)
+      work.did(rights.takeLookedCount())
+    } else {
+      receivers.collect(publisher: message.publisher, topics, subscriptions, sessions, &rights)
+    }
     work.did(topics.visitedCount &+ receivers.lookedCount &+ receivers.count)
     return makeRoom(forDeliveriesOf: message, mayRefuse: mayRefuse, at: now)
   }

@@ -84,7 +84,12 @@ extension Broker {
       limitHit(limit, by: session, size: size)
       return .quotaExceeded
     }
-    if let existing = subscriptions.find(session, filter, groupName, topics) {
+    let known = subscriptions.find(session, filter, groupName, topics)
+    guard maySubscribe(session, to: filter) else {
+      if let known { subscriptions.remove(known, &topics, sessions, &shares) }
+      return .notAuthorized
+    }
+    if let existing = known {
       subscriptions.change(existing, options, identifier: identifier)
       if groupName.isEmpty, options.retainHandling == 0 {
         subscriptions.beginReplay(existing, upTo: retained.age, sessions)

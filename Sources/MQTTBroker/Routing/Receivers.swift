@@ -13,9 +13,9 @@ struct Receiver: BitwiseCopyable {
   fileprivate(set) var retainAsPublished: Bool
   fileprivate(set) var hasIdentifier: Bool
 
-  /// The only maker of receivers: whoever gets a message, live or retained, by a filter of its own or a shared one, is
-  /// let through here. A right to read is asked here: `nil` keeps the message from this session.
-  @inline(__always) fileprivate init?(_ subscription: Handle<Subscription>, _ entry: Subscription, isAlone: Bool) {
+  /// The only maker of receivers: whoever gets a message, live or retained, by a filter of its own or a shared one, was
+  /// let through by `Receivers`.
+  @inline(__always) fileprivate init(_ subscription: Handle<Subscription>, _ entry: Subscription, isAlone: Bool) {
     session = entry.session
     self.isAlone = isAlone
     matched = subscription
@@ -47,6 +47,8 @@ struct Receivers: ~Copyable {
   private(set) var count = 0
   /// Subscriptions that the last collection has looked at.
   private(set) var lookedCount = 0
+  /// Receivers that the last collection has left out for lack of the right to read.
+  private(set) var deniedCount = 0
   private var serial: UInt32 = 0
 
   init(limits: Limits, in reservation: inout Reservation) {
@@ -63,7 +65,24 @@ struct Receivers: ~Copyable {
   /// - Parameter publisher: its own subscriptions with No Local are left out (§3.8.3.1-3).
   mutating func collect(
     publisher: Handle<Session>, _ topics: borrowing TopicTree, _ subscriptions: borrowing SubscriptionStore,
-    _ sessions: borrowing SessionStore
+    _ sessions: borrowing SessionStore, _ rights: inout Rights
+  ) {
+    collect(judges: false, publisher: publisher, topics, subscriptions, sessions, &rights)
+  }
+
+  /// The same, without those that may not read the topic that `rights` have matched last.
+  @inline(never) mutating func collectJudged(
+    publisher: Handle<Session>, _ topics: borrowing TopicTree, _ subscriptions: borrowing SubscriptionStore,
+    _ sessions: borrowing SessionStore, _ rights: inout Rights
+  ) {
+    deniedCount = 0
+    collect(judges: true, publisher: publisher, topics, subscriptions, sessions, &rights)
+  }
+
+  /// The compiler makes two of it, so that where nothing is judged nobody asks whether to.
+  @inline(__always) private mutating func collect(
+    judges: Bool, publisher: Handle<Session>, _ topics: borrowing TopicTree,
+    _ subscriptions: borrowing SubscriptionStore, _ sessions: borrowing SessionStore, _ rights: inout Rights
   ) {
     count = 0
     lookedCount = 0
@@ -75,12 +94,12 @@ struct Receivers: ~Copyable {
       var subscription = topics[node].subscriptions
       while !subscription.isNull {
         lookedCount &+= 1
-        add(subscription, publisher: publisher, subscriptions, sessions)
+        add(judges: judges, subscription, publisher: publisher, subscriptions, sessions, &rights)
         subscription = subscriptions[subscription].nextInNode
       }
       var group = topics[node].groups
       while !group.isNull {
-        addMember(of: group, subscriptions, sessions)
+        addMember(judges: judges, of: group, subscriptions, sessions, &rights)
         group = subscriptions[group].next
       }
       position += 1
@@ -94,14 +113,20 @@ struct Receivers: ~Copyable {
   }
 
   @inline(__always) private mutating func add(
-    _ subscription: Handle<Subscription>, publisher: Handle<Session>, _ subscriptions: borrowing SubscriptionStore,
-    _ sessions: borrowing SessionStore
+    judges: Bool, _ subscription: Handle<Subscription>, publisher: Handle<Session>,
+    _ subscriptions: borrowing SubscriptionStore, _ sessions: borrowing SessionStore, _ rights: inout Rights
   ) {
     let entry = subscriptions.address(subscription)
     if entry.pointee.options.noLocal, entry.pointee.session == publisher { return }  // §3.8.3.1-3
-    guard let receiver = Receiver(subscription, entry.pointee, isAlone: false) else { return }
+    let receiver = Receiver(subscription, entry.pointee, isAlone: false)
     let receiving = sessions.address(receiver.session)
     guard receiving.pointee.match.serial == serial else {
+      if judges, !rights.mayRead(receiver.session, sessions) {
+        receiving.pointee.match.serial = serial
+        receiving.pointee.match.place = Receivers.noPlace
+        deniedCount &+= 1
+        return
+      }
       receiving.pointee.match.serial = serial
       receiving.pointee.match.place = UInt32(truncatingIfNeeded: count)
       entry.pointee.match.next = .null
@@ -109,6 +134,7 @@ struct Receivers: ~Copyable {
       count += 1
       return
     }
+    if judges, receiving.pointee.match.place == Receivers.noPlace { return }
     // Overlapping filters: one copy with the highest QoS and all identifiers (§3.3.4-2, §3.3.4-3).
     let position = Int(receiving.pointee.match.place)
     entry.pointee.match.next = list[position].matched
@@ -118,14 +144,19 @@ struct Receivers: ~Copyable {
     if receiver.hasIdentifier { list[position].hasIdentifier = true }
   }
 
+  /// The place of a session that may not read the message.
+  private static var noPlace: UInt32 { .max }
+
   /// One member of a shared group, in turn: a connected one with an open window, else a connected one, else
-  /// one whose session waits (§4.8.2).
+  /// one whose session waits (§4.8.2). A member that may not read the message does not take the turn of one that may.
   private mutating func addMember(
-    of group: Handle<SharedGroup>, _ subscriptions: borrowing SubscriptionStore, _ sessions: borrowing SessionStore
+    judges: Bool, of group: Handle<SharedGroup>, _ subscriptions: borrowing SubscriptionStore,
+    _ sessions: borrowing SessionStore, _ rights: inout Rights
   ) {
     let entry = subscriptions[group]
     var best = Handle<Subscription>.null
     var bestScore = 0
+    var isDenied = false
     var member = entry.turn.isNull ? entry.members : entry.turn
     var remaining = 2  // to the end of the list, then from its start
     let first = member
@@ -133,7 +164,9 @@ struct Receivers: ~Copyable {
       while !member.isNull {
         lookedCount &+= 1
         let score = sessions.readiness(subscriptions[member].session)
-        if score > bestScore {
+        if judges, score > bestScore, !rights.mayRead(subscriptions[member].session, sessions) {
+          isDenied = true
+        } else if score > bestScore {
           best = member
           bestScore = score
         }
@@ -144,14 +177,18 @@ struct Receivers: ~Copyable {
       member = entry.members
       remaining -= 1
     }
-    guard !best.isNull, let receiver = Receiver(best, subscriptions[best], isAlone: true) else { return }
+    guard !best.isNull else {
+      if isDenied { deniedCount &+= 1 }
+      return
+    }
+    let receiver = Receiver(best, subscriptions[best], isAlone: true)
     subscriptions.passTurn(of: group, behind: best)
     list[count] = receiver
     count += 1
   }
 
-  /// One session that gets a retained message through one subscription.
-  static func single(_ subscription: Handle<Subscription>, _ subscriptions: borrowing SubscriptionStore) -> Receiver? {
+  /// One session that gets a retained message through one subscription; its right to read was judged.
+  static func single(_ subscription: Handle<Subscription>, _ subscriptions: borrowing SubscriptionStore) -> Receiver {
     Receiver(subscription, subscriptions[subscription], isAlone: true)
   }
 }

@@ -33,6 +33,10 @@ public struct TapMessage {
   public let forwardedProperties: Bytes
   /// The publisher's client identifier; empty for the board itself, as no client has an empty one (§3.1.3.1).
   public let clientID: Bytes
+  /// The publisher's user name; empty: anonymous, or the board.
+  public let userName: Bytes
+  /// The publisher's session, by whose rights the topic of an answer is judged; null: the board's message.
+  public let publisher: Handle<Session>
   public let now: Instant
 
   /// Whether the board itself has published it, not a client.

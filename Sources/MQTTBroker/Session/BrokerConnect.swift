@@ -41,22 +41,27 @@ extension Broker {
 
   /// Everything that may be missing is reserved before anything is changed.
   @_optimize(size) mutating func decide(_ connect: Connect, _ verdict: Verdict, on id: ConnectionID, at now: Instant) {
-    if let reason = objection(to: connect, verdict) {
-      if reason == .topicNameInvalid, let (limit, size) = connect.will.flatMap({ excess(of: $0.topic) }) {
-        limitHit(limit, on: id, size: size)
-      }
-      refuse(id, reason, at: now)
-      return
+    let identity: Identity
+    switch verdict {
+    case .accept(let known) where known.userName.count <= sessions.userNameBytes: identity = known
+    case .accept: return refuse(id, .notAuthorized, at: now)
+    case .refuse(let reason): return refuse(id, reason, at: now)
     }
     var assigned = topicScratch.writer()
     if connect.clientID.isEmpty { sessions.assignClientID(into: &assigned) }
     var clientID = connect.clientID.isEmpty ? assigned.written : connect.clientID
+    let existing = sessions.find(clientID)
+    // Before anything else is said or done: a client learns nothing of another's session, and touches nothing of it.
+    if let existing, !sessions.isOf(identity, existing) { return refuse(id, .notAuthorized, at: now) }
+    if let will = connect.will, let reason = objection(to: will, of: identity, clientID: clientID) {
+      if reason == .topicNameInvalid, let (limit, size) = excess(of: will.topic) { limitHit(limit, on: id, size: size) }
+      return refuse(id, reason, at: now)
+    }
     let answer = answer(to: connect, clientID)
     guard answer.byteCount(version: connect.version) <= Int(connect.maximumPacketSize) else {
       refuse(id, .packetTooLarge, at: now)  // §3.1.2-24: it could not even be told that it is welcome
       return
     }
-    let existing = sessions.find(clientID)
     if let existing, !mayTakeOver(existing, at: now) {
       refuse(id, .connectionRateExceeded, notice: takeoverNotice(existing), at: now)
       return
@@ -98,6 +103,7 @@ extension Broker {
       refuse(id, .quotaExceeded, at: now)
       return
     }
+    sessions.setIdentity(session, identity)
     dropWill(session)  // its delay has not passed (§3.1.3-9)
     sessions[session].takeovers = takeovers
     welcome(connect, to: session, isResumed: resumed != nil, will, answer, on: id, at: now)
@@ -181,11 +187,12 @@ extension Broker {
     return connect.clientID.count > limits.clientIDBytesMax ? .clientIdentifierNotValid : nil
   }
 
-  /// The verdict, then the Will, which only a client that may connect is told about.
-  @_optimize(size) private func objection(to connect: Connect, _ verdict: Verdict) -> ReasonCode? {
-    if case .refuse(let reason) = verdict { return reason }
-    guard let will = connect.will else { return nil }
+  /// Only a client that may connect is told about its Will.
+  @_optimize(size) private mutating func objection(
+    to will: Will, of identity: Identity, clientID: Bytes
+  ) -> ReasonCode? {
     if let reason = objection(to: will.topic) { return reason }
+    guard mayWrite(identity, clientID: clientID, will: will.topic) else { return .notAuthorized }
     return will.retain && limits.retainedMax == 0 ? .retainNotSupported : nil  // §3.2.2-13
   }
 
@@ -266,7 +273,8 @@ extension Broker {
   ) {
     onPresence(
       Presence(
-        clientID: sessions.clientID(session), transport: connections[id].transport, version: connections[id].version,
+        clientID: sessions.clientID(session), userName: sessions.userName(session),
+        transport: connections[id].transport, version: connections[id].version,
         isBridge: connections[id].isBridge, keepAliveSeconds: connections[id].keepAliveSeconds, change: change, now: now
       ))
   }

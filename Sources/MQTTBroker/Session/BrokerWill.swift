@@ -13,7 +13,7 @@ extension Broker {
     if let seconds = will.messageExpirySeconds { expiresAt = Instant(nanoseconds: 0).adding(seconds: Int64(seconds)) }
     let message = Inbound(
       topic: will.topic, forwarded: writer.written, payload: will.payload, qos: will.qos, retain: will.retain,
-      expiresAt: expiresAt, publisher: .null)
+      expiresAt: expiresAt, author: .board)  // until it is published
     // Wills lie there for as long as their clients are connected, so most of what is kept for QoS stays free of them.
     let isSmall = message.byteCount <= 2 * limits.blockBytes
     let keepingFree = limits.blocksKeptForRetained + (isSmall ? limits.blocksKeptForQoS / 8 : limits.blocksKeptForQoS)
@@ -31,14 +31,17 @@ extension Broker {
   }
 
   /// It goes on as it is stored, so what others have filled since its CONNECT keeps it from nobody. Nobody can be told of a
-  /// Will that is refused, by a tap or as the topic is the board's: it is counted.
+  /// Will that is refused, by a tap, for a right or as the topic is the board's: it is counted.
   @_optimize(size) mutating func publishWill(_ session: Handle<Session>, at now: Instant) {
     let will = sessions.takeWill(session)
     var message = messages.inbound(from: will, in: messageScratch)
     if message.expiresAt != .never { message.expiresAt = now.adding(nanoseconds: message.expiresAt.nanoseconds) }
-    message.publisher = session
     topics.match(message.topic)
-    let verdict = isForeignWrite(message) ? TapVerdict(reason: .notAuthorized) : runTaps(message, at: now)
+    var verdict = TapVerdict(reason: .notAuthorized)
+    if let author = author(session, of: message.topic) {  // its client may have lost the right since CONNECT
+      message.author = author
+      if !isForeignWrite(message) { verdict = runTaps(message, at: now) }
+    }
     guard !verdict.reason.isError else {
       counters.publishesRefused &+= 1
       messages.release(will)

@@ -22,6 +22,11 @@ public struct Session: BitwiseCopyable {
   var takeovers = Takeovers()
   fileprivate(set) var droppedCount: UInt32 = 0
   fileprivate(set) var version: ProtocolVersion
+  /// Whose the session is, for as long as it lasts: its user's role, the bytes of the user's name, and whether the user is
+  /// gone.
+  fileprivate var role: Role = 0
+  fileprivate var userNameByteCount: UInt8 = 0
+  fileprivate var isRevoked = false
 
   fileprivate init(hash: UInt32, clientID: Body, version: ProtocolVersion) {
     self.hash = hash
@@ -50,7 +55,7 @@ public struct Session: BitwiseCopyable {
 /// Sessions by client identifier.
 ///
 /// Invariant: a session is in the index under its identifier, which no other session has; it owns the identifier's cells
-/// and its Will; free identifier cells are at least the sessions that are not lent; a session has a connection or a moment
+/// and its Will, and has a place for its user's name; free identifier cells are at least the sessions that are not lent; a session has a connection or a moment
 /// at which it lost it.
 struct SessionStore: ~Copyable {
   private var sessions: Slab<Session>
@@ -58,16 +63,24 @@ struct SessionStore: ~Copyable {
   private(set) var clientIDs: BlockPool  // each session is sure of one cell
   private let clientIDScratch: Scratch  // one that does not lie in one piece
   private let keys: BrokerKeys
+  /// A place for each session, none without users.
+  private let userNames: Scratch
+  let userNameBytes: Int
   private var assignedCount: UInt64 = 0
 
-  @_optimize(size) init(limits: Limits, keys: BrokerKeys, in reservation: inout Reservation) {
+  @_optimize(size) init(
+    limits: Limits, keys: BrokerKeys, userNameBytes: Int = 0, in reservation: inout Reservation
+  ) {
+    precondition((0...255).contains(userNameBytes))
     sessions = Slab(capacity: limits.sessionsMax, name: "sessions", in: &reservation)
     index = HashIndex(capacity: limits.sessionsMax, name: "  index", in: &reservation)
     clientIDs = BlockPool(
       blockCount: limits.sessionsMax + limits.clientIDCellsMax, blockBytes: 32, name: "client id cells",
       in: &reservation)
     clientIDScratch = Scratch(byteCount: limits.clientIDBytesMax, name: "scratch: client id", in: &reservation)
+    userNames = Scratch(byteCount: limits.sessionsMax * userNameBytes, name: "user names", in: &reservation)
     self.keys = keys
+    self.userNameBytes = userNameBytes
   }
 
   /// Changed from outside only in a store's own part of it.
@@ -194,6 +207,48 @@ struct SessionStore: ~Copyable {
     index.remove(session.index, hash: entry.hash, from: sessions) { $0.hash }
     clientIDs.release(entry.clientID)
     sessions.giveBack(session)
+  }
+
+  // MARK: Identity
+
+  /// The name of the session's user; empty: anonymous.
+  @inline(__always) func userName(_ session: Handle<Session>) -> Bytes {
+    let byteCount = Int(sessions[session].userNameByteCount)
+    return byteCount == 0 ? .empty : userNamePlace(session).first(byteCount)
+  }
+
+  private func userNamePlace(_ session: Handle<Session>) -> Bytes {
+    let start = session.index * userNameBytes
+    return Bytes(UnsafeRawBufferPointer(userNames.buffer))[start..<start + userNameBytes]
+  }
+
+  /// What rules go by.
+  func member(_ session: Handle<Session>) -> Member {
+    let entry = sessions.address(session)
+    return Member(
+      role: entry.pointee.role, isAnonymous: entry.pointee.userNameByteCount == 0, isRevoked: entry.pointee.isRevoked)
+  }
+
+  /// Whether the session is this client's: nobody else may resume it, take it over, or end it.
+  func isOf(_ identity: Identity, _ session: Handle<Session>) -> Bool { userName(session) == identity.userName }
+
+  /// Its client has connected with this identity, of which the name is no longer than there is room for.
+  func setIdentity(_ session: Handle<Session>, _ identity: Identity) {
+    let byteCount = identity.userName.count
+    precondition(byteCount <= userNameBytes)
+    if byteCount > 0 {
+      let start = session.index * userNameBytes
+      UnsafeMutableRawBufferPointer(rebasing: userNames.buffer[start..<start + byteCount])
+        .copyMemory(from: identity.userName.buffer)
+    }
+    sessions[session].userNameByteCount = UInt8(byteCount)
+    setRole(session, identity.role)
+  }
+
+  /// - Parameter role: nil: the user is gone.
+  func setRole(_ session: Handle<Session>, _ role: Role?) {
+    sessions[session].role = role ?? 0
+    sessions[session].isRevoked = role == nil
   }
 
   // MARK: The connection

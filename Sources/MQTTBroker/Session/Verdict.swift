@@ -12,12 +12,15 @@ public struct Credentials {
   public let allowsAnonymous: Bool
   /// Names the connection for a verdict that comes later.
   public let serial: LinkSerial
+  /// What carries the connection, as `Broker.attach` was told.
+  public let transport: UInt32
   public let now: Instant
 }
 
 /// Whether a client may connect.
 public enum Verdict: BitwiseCopyable {
-  case accept
+  /// Whose a session it begins is, or may resume or take over.
+  case accept(Identity)
   /// The CONNACK says this (§3.2.2.2).
   case refuse(ReasonCode)
 }
@@ -59,7 +62,8 @@ extension Broker {
     onCredentials(
       Credentials(
         clientID: connect.clientID, userName: connect.userName, password: connect.password, version: connect.version,
-        allowsAnonymous: connections[id].allowsAnonymous, serial: connections[id].serial, now: now))
+        allowsAnonymous: connections[id].allowsAnonymous, serial: connections[id].serial,
+        transport: connections[id].transport, now: now))
   }
 
   /// Keeps a CONNECT until its verdict comes; without blocks for it, it is refused.

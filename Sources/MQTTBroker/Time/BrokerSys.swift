@@ -41,7 +41,7 @@ extension Broker {
       &+ counters.perAddressRefused
   }
 
-  public static var figureCount: Int { 33 }
+  public static var figureCount: Int { 36 }
 
   /// Topic and value of each of the broker's own numbers, 0..<figureCount. mosquitto's names where it has the
   /// number, so that what reads them there reads them here.
@@ -80,7 +80,10 @@ extension Broker {
     case 29: ("$SYS/tapline/closed/packet_too_large", counters.tooLargeClosed)
     case 30: ("$SYS/tapline/closed/quota", counters.quotaClosed)
     case 31: ("$SYS/tapline/closed/timeout", counters.keepAliveClosed)
-    default: ("$SYS/tapline/clients/refused_per_address", counters.perAddressRefused)
+    case 32: ("$SYS/tapline/clients/refused_per_address", counters.perAddressRefused)
+    case 33: ("$SYS/tapline/publish/denied", counters.publishesDenied)
+    case 34: ("$SYS/tapline/deliveries/denied", counters.deliveriesDenied)
+    default: ("$SYS/tapline/subscriptions/denied", counters.subscriptionsDenied)
     }
   }
 

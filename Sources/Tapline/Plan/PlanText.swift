@@ -32,7 +32,7 @@ extension Plan {
     var text = Text()
     text.add("POOL", width: Plan.nameWidth)
     text.add("      ENTRIES   BYTES EACH          BYTES\n")
-    for row in rows {
+    for row in rows where row.byteCount > 0 {
       text.add(row.name, width: Plan.nameWidth)
       text.add(row.entryCount, width: 13)
       text.add(row.entryBytes, width: 13)

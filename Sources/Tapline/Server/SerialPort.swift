@@ -10,6 +10,8 @@ import TaplineConfiguration
 final class SerialPort {
   let path: [UInt8]
   let line: SerialSettings
+  /// A client without a user name is let in.
+  let allowsAnonymous: Bool
   /// How long the line is quiet between bursts.
   let gapNanoseconds: Int64
   var framer: BurstFramer
@@ -37,9 +39,12 @@ final class SerialPort {
   private static var gapNanosecondsMin: Int64 { 30_000_000 }
   private static var gapBytes: Int64 { 20 }
 
-  init(path: [UInt8], _ line: SerialSettings, _ limits: Limits, in reservation: inout Reservation) {
+  init(
+    path: [UInt8], _ line: SerialSettings, allowsAnonymous: Bool, _ limits: Limits, in reservation: inout Reservation
+  ) {
     self.path = path
     self.line = line
+    self.allowsAnonymous = allowsAnonymous
     gapNanoseconds = max(SerialPort.gapNanosecondsMin, SerialPort.gapBytes * line.nanosecondsPerByte)
     framer = BurstFramer(packetBytesMax: limits.packetBytesMax, name: "serial line", in: &reservation)
   }
@@ -49,7 +54,8 @@ final class SerialPort {
     var ports: [SerialPort] = []
     for settings in listeners {
       guard case .serial(let path, let line) = settings.endpoint else { continue }
-      ports.append(SerialPort(path: path, line, limits, in: &reservation))
+      ports.append(
+        SerialPort(path: path, line, allowsAnonymous: settings.isAnonymousAllowed, limits, in: &reservation))
     }
     return ports
   }

@@ -2,6 +2,7 @@
 //
 //   Server/  the loop, and what it does with streams, lines, lanes, the state file and the log
 //   Board/   `KernelBoard`: what the gateway asks of lines and levels, done by the kernel
+//   Users/   who may connect: names, passwords, roles; what a reload reads
 //   Plan/    what a configuration takes of memory, by the code that takes it
 //   Tools/   listing, setting and watching lines
 //
@@ -25,8 +26,8 @@ import Taps
 /// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams), Speaker
 /// (who speaks on them), ServerConnections, ServerListeners, ServerSerial and SerialPort (serial lines), ServerHandlers
 /// (the embedding program's), ServerLines (lines), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM
-/// channels and LEDs), ServerState and StateKeeper (the state file), ServerFigures ($SYS), ServerLog, ServerStop (the
-/// orderly end). What the gateway asks of the kernel is `KernelBoard`'s.
+/// channels and LEDs), ServerState and StateKeeper (the state file), ServerLogins (users), ServerReload, ServerFigures
+/// ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks of the kernel is `KernelBoard`'s.
 public final class Server {
   let configuration: Configuration
   let log: Log
@@ -46,6 +47,9 @@ public final class Server {
   let poller: Poller
   let signals: Signals
   let slowLanes: SlowLanes
+
+  /// Who may connect, and the reload.
+  let doors: Doors
 
   var presses: [Press]
   /// By the handler's place; nil: an inline one.
@@ -113,9 +117,10 @@ public final class Server {
     }
     var reservation = Reservation(region: memory.buffer)
     let now = Clock.now()
+    let keys = try Server.drawKeys()
     gateway = Gateway(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
-      keys: try Server.drawKeys(), board: board, in: &reservation)
+      keys: keys, access: configuration.accessSizes, board: board, in: &reservation)
     loop = LoopMemory(in: &reservation)
     admission = Admission(
       configuration.limits, serialCount: configuration.listeners.count { $0.isSerial }, in: &reservation)
@@ -123,11 +128,18 @@ public final class Server {
     socketListeners = configuration.listeners.filter { !$0.isSerial }
     ports = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     let stateRoom = StateRoom(configuration.taps, in: &reservation)
+    let rooms = DoorRooms(configuration, key: keys.names, in: &reservation)
     precondition(reservation.byteCount == plan.byteCount)
+    do throws(LinuxError) {
+      doors = try Doors(rooms, configuration)
+    } catch {
+      throw StartError(text: Server.text("cannot start: ", error))
+    }
     presses = configuration.presses.map { Press($0, from: now) }
     guard gateway.prepare(at: now, onPresence: { [unowned(unsafe) self] presence in self.tell(presence) }) else {
       throw StartError(text: Text("no room for all taps; raise limits: taps, topic_nodes or topic_bytes"))
     }
+    try admitUsers()
     gateway.onOutboxesFill = { [unowned(unsafe) self] in self.flushReady(at: self.board.moment.at) }
     do throws(LinuxError) {
       board.stateKeeper = try StateKeeper.open(taps, stateRoom, log: log)
@@ -138,6 +150,8 @@ public final class Server {
     poll(signals.fd, .signals, 0)
     for (index, lane) in slowLanes.lanes.enumerated() { poll(lane.fd, .slowLane, index) }
     if let keeper = board.stateKeeper { poll(keeper.fd, .stateFile, 0) }
+    if let lane = doors.passwordLane { poll(lane.fd, .passwords, 0) }
+    poll(doors.reload.lane.fd, .reload, 0)
     for index in 0..<board.levelLanes.count { poll(board.levelLanes[index].fd, .level, index) }
   }
 
@@ -157,7 +171,7 @@ public final class Server {
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: kernelSocketBytes(configuration.limits),
       threadStackBytes: stackBytes + laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
-        + configuration.taps.levels.count * LevelLane.stackBytes,
+        + configuration.taps.levels.count * LevelLane.stackBytes + Doors.stackBytes(configuration),
       taps: PlanTaps.list(configuration.taps), costs: PlanCost.list(configuration.limits),
       profiles: PlanProfile.list(configuration))
   }
@@ -167,12 +181,13 @@ public final class Server {
     var reservation = Reservation.counting()
     Gateway<KernelBoard>.count(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
-      in: &reservation)
+      access: configuration.accessSizes, in: &reservation)
     _ = LoopMemory(in: &reservation)
     _ = Admission(configuration.limits, in: &reservation)
     _ = streams(configuration.limits, configuration.loopLimits, nil, in: &reservation)
     _ = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
+    _ = DoorRooms(configuration, key: BrokerKeys(repeatable: 0).names, in: &reservation)
     return reservation
   }
 

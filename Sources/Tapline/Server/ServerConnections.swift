@@ -14,13 +14,14 @@ extension Server {
   ///
   /// To be called on the loop's thread only: before `run`, between turns, or from an inline handler.
   /// - Parameters:
-  ///   - allowsAnonymous: lets a client in that says no user name.
+  ///   - allowsAnonymous: lets a client in that says no user name; nil: unless there is a password file.
   ///   - framing: what becomes of bytes that are no packet.
   /// - Returns: `false` where there is no place, which is counted as any other refusal, or where the descriptor cannot be
   ///   polled. It has been closed then.
   public func serve(
-    connection fd: Int32, allowsAnonymous: Bool = true, framing: FramerPolicy = .disconnect
+    connection fd: Int32, allowsAnonymous: Bool? = nil, framing: FramerPolicy = .disconnect
   ) -> Bool {
+    let allowsAnonymous = allowsAnonymous ?? (configuration.users?.passwordFile == nil)
     let speaker = Speaker.none(allowsAnonymous: allowsAnonymous, policy: framing)
     let peer = PeerAddress(of: fd)
     try? Transport.noticeDeadPeer(fd, withinSeconds: configuration.loopLimits.deadPeerSeconds)  // where it is TCP

@@ -27,6 +27,7 @@ extension Server {
     visit("$SYS/tapline/log/repeated", log.counters.repeated)
     visit("$SYS/tapline/log/suppressed", log.counters.suppressed)
     visit("$SYS/tapline/log/lost", log.counters.lost)
+    users?.visitFigures(visit)
   }
 
   /// Figures that are told once they are not 0 any more have their room from the start.

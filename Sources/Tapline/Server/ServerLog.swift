@@ -65,7 +65,7 @@ extension Server {
   /// After each turn.
   @inline(never) func tellNotices(at now: Instant) {
     while let notice = callBroker({ $0.nextNotice() }) {
-      if notice.isOfClient { continue }
+      if notice.isOfClient || isToldAlready(notice) { continue }
       if notice.kind == .limitHit {
         tellHits(notice, at: now)
         continue
@@ -96,6 +96,12 @@ extension Server {
         }
       }
     }
+  }
+
+  /// A login that was refused was told of with its user's name.
+  private func isToldAlready(_ notice: Notice) -> Bool {
+    guard users != nil, case .connectRefused = notice.kind else { return false }
+    return notice.reason == .badUserNameOrPassword
   }
 
   /// `connections (64) are all in use; 192.0.2.7 was refused, and 3 others before; see limits: connections`.

@@ -15,6 +15,8 @@ enum TokenKind: UInt32 {
   case slowLane
   case stateFile
   case level
+  case passwords
+  case reload
 
   func token(_ low: Int) -> UInt64 { UInt64(rawValue) << 32 | UInt64(UInt32(low)) }
 }
@@ -128,20 +130,21 @@ extension Server {
     switch TokenKind(rawValue: UInt32(event.token >> 32)) {
     case .stream, .listener: if let stream = streams.take(event) { flush(stream, at: moment.at) }
     case .line: readEdges(line: low, at: moment)
-    case .signals: takeSignals()
+    case .signals: takeSignals(at: moment.at)
     case .slowLane: takeReadings(lane: low, at: moment)
     case .stateFile: takeStateOutcome(at: moment.at)
     case .level: takeLevelResult(low, at: moment)
+    case .passwords: takeCheckedPassword(at: moment.at)
+    case .reload: takeReload(at: moment.at)
     case nil: break
     }
   }
 
-  @inline(never) private func takeSignals() {
+  @inline(never) private func takeSignals(at now: Instant) {
     while let signal = signals.next() {
       switch signal {
       case .stop: isStopping = true
-      case .reload:
-        log.write(.notice, .server, "tapline: SIGHUP: nothing of this configuration can be changed without a restart")
+      case .reload: reloadWanted(at: now)
       case .report: reportPools()
       }
     }

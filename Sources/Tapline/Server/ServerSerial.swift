@@ -111,7 +111,9 @@ extension Server {
       if packet[0] == PacketType.connect.rawValue << 4 {
         // The far side has begun anew, whatever was there before.
         endConnection(of: port, at: now)
-        port.connection = callBroker { $0.attach(allowsAnonymous: true, transport: stream.bits, at: now) }
+        port.connection = callBroker {
+          $0.attach(allowsAnonymous: port.allowsAnonymous, transport: stream.bits, at: now)
+        }
       }
       guard let id = port.connection, !broker.isClosing(id) else {
         port.framer.countUnwanted(packet)

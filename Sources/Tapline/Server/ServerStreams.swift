@@ -128,7 +128,7 @@ extension Server {
   }
 
   /// Input that has used up the steps of the turn before.
-  @inline(never) private func goOn(with id: ConnectionID, at now: Instant) {
+  @inline(never) func goOn(with id: ConnectionID, at now: Instant) {
     let stream = StreamID(bits: broker.transport(of: id))
     take(.empty, on: id, stream, lends: false, at: now)
     if broker.isAttached(id), streams.isOpen(stream), broker.wantsInput(id) { streams.hold(stream, false) }

@@ -28,11 +28,24 @@ public struct ConfigurationErrors: Error, Sendable {
   public let list: [ConfigurationError]
   /// Errors beyond the list.
   public let moreCount: Int
+  /// What is wrong with other files that this one names.
+  public var others: [ConfigurationErrors] = []
 
   /// One line an error, `FILE:LINE:COLUMN: text`, and one for how many more there are.
   public var text: Text {
     var text = Text()
+    for line in lines {
+      text.add(line)
+      text.endLine()
+    }
+    return text
+  }
+
+  /// The lines of `text`, without their ends.
+  public var lines: [Text] {
+    var lines: [Text] = []
     for error in list {
+      var text = Text()
       text.add(file)
       if let place = error.place {
         text.add(":")
@@ -42,15 +55,17 @@ public struct ConfigurationErrors: Error, Sendable {
       }
       text.add(": ")
       text.add(error.text)
-      text.endLine()
+      lines.append(text)
     }
     if moreCount > 0 {
+      var text = Text()
       text.add(file)
       text.add(": and ")
       text.add(moreCount, of: "more error")
-      text.endLine()
+      lines.append(text)
     }
-    return text
+    for other in others { lines += other.lines }
+    return lines
   }
 }
 
@@ -84,6 +99,19 @@ final class ErrorList {
     }
     let shown = sorted.prefix(ConfigurationErrors.listMax)
     throw ConfigurationErrors(file: file, list: [ConfigurationError](shown), moreCount: list.count - shown.count)
+  }
+
+  /// Throws what was added to any of them, file by file.
+  static func check(_ lists: [ErrorList]) throws(ConfigurationErrors) {
+    var thrown: ConfigurationErrors?
+    for list in lists {
+      do throws(ConfigurationErrors) {
+        try list.check()
+      } catch {
+        if thrown == nil { thrown = error } else { thrown!.others.append(error) }
+      }
+    }
+    if let thrown { throw thrown }
   }
 
   private static func place(of error: ConfigurationError) -> Place { error.place ?? Place(line: 0, column: 0) }

@@ -8,6 +8,7 @@ struct LimitSettings {
   var isProfileChanged = false
   var broker = Limits()
   var loop = LoopLimits()
+  var users = UserLimits()
 }
 
 /// One key under `limits:`: a field of `LimitSettings`, its unit and its range.
@@ -53,6 +54,15 @@ extension LimitKey {
         "connects_per_second", .count, 1...1_000_000, { $0.broker.connectsPerSecond },
         { $0.broker.connectsPerSecond = $1 }),
       LimitKey("connect_burst", .count, 1...65_536, { $0.broker.connectBurst }, { $0.broker.connectBurst = $1 }),
+      LimitKey("logins", .count, 1...1024, { $0.users.loginsMax }, { $0.users.loginsMax = $1 }),
+      LimitKey(
+        "logins_per_address", .count, 1...1024, { $0.users.loginsPerAddressMax }, { $0.users.loginsPerAddressMax = $1 }),
+      LimitKey("users", .count, 0...65_536, { $0.users.usersMax }, { $0.users.usersMax = $1 }),
+      LimitKey(
+        "user_name_bytes", .bytes, 1...255, { $0.users.userNameBytesMax }, { $0.users.userNameBytesMax = $1 }),
+      LimitKey("acl_rules", .count, 0...65_536, { $0.users.aclRulesMax }, { $0.users.aclRulesMax = $1 }),
+      LimitKey("acl_levels", .count, none, { $0.users.aclLevelsMax }, { $0.users.aclLevelsMax = $1 }),
+      LimitKey("acl_name_bytes", .bytes, none, { $0.users.aclNameBytesMax }, { $0.users.aclNameBytesMax = $1 }),
       LimitKey("takeovers", .count, 1...65_536, { $0.broker.takeoversMax }, { $0.broker.takeoversMax = $1 }),
       LimitKey(
         "takeover_seconds", .seconds, 1...86_400, { $0.broker.takeoverSeconds }, { $0.broker.takeoverSeconds = $1 }),

@@ -71,6 +71,15 @@ struct LimitReader {
     return all
   }
 
+  /// Limits of users, which follow from the files that are read later.
+  var users: UserLimits { settings.users }
+
+  /// Complains about a limit that the file names.
+  func complain(_ name: StaticString, _ text: Text) {
+    guard let section else { return }
+    section.errors.add(section.place(of: name), text)
+  }
+
   private func isNamed(_ name: StaticString) -> Bool { named.contains { Bytes($0) == Bytes(name) } }
 }
 

@@ -33,13 +33,17 @@ extension ListenerSettings {
   static var countMax: Int { 16 }
 
   /// `listeners:` as a whole.
-  static func readList(_ top: Section) -> [ListenerSettings] {
+  /// - Parameters:
+  ///   - hasPasswordFile: from then on nobody is anonymous unless a listener says so.
+  ///   - hasUnixUsers: unix sockets know users by themselves.
+  static func readList(_ top: Section, hasPasswordFile: Bool, hasUnixUsers: Bool) -> [ListenerSettings] {
+    let users = Users(hasPasswordFile: hasPasswordFile, hasUnixUsers: hasUnixUsers)
     let nodes = top.items("listeners", "a list of listeners such as '- {address: 127.0.0.1, port: 1883}'")
     if nodes.count > countMax { top.errors.add(nodes[countMax].place, "more than 16 listeners") }
     var listeners: [ListenerSettings] = []
     var places: [Place] = []
     for node in nodes {
-      guard let listener = read(Section(node, "a listener", keys: keys, errors: top.errors)) else { continue }
+      guard let listener = read(Section(node, "a listener", keys: keys, errors: top.errors), users) else { continue }
       for (index, other) in listeners.enumerated() where other.isSamePlace(as: listener) {
         var text = Text("a second listener on the same address; the first is at line ")
         text.add(places[index].line)
@@ -48,20 +52,31 @@ extension ListenerSettings {
       listeners.append(listener)
       places.append(node.place)
     }
-    return nodes.isEmpty ? [.default] : listeners
+    guard nodes.isEmpty else { return listeners }
+    var listener = ListenerSettings.default
+    listener.isAnonymousAllowed = !hasPasswordFile
+    return [listener]
   }
 
-  private static func read(_ section: Section) -> ListenerSettings? {
+  /// By what clients may be known.
+  private struct Users {
+    let hasPasswordFile: Bool
+    let hasUnixUsers: Bool
+  }
+
+  private static func read(_ section: Section, _ users: Users) -> ListenerSettings? {
     let anonymous = section.boolean("anonymous")
-    if anonymous == false {
+    let isAnonymousAllowed = anonymous ?? !users.hasPasswordFile
+    if anonymous == false, !users.hasPasswordFile, !users.hasUnixUsers || !section.has("unix") {
       section.errors.add(
         section.place(of: "anonymous"),
-        "'anonymous: false' would let nobody in: this version has no password files yet; leave the listener out")
+        "'anonymous: false' would let nobody in; expected 'users: {password_file: FILE}' in the file, or no such listener"
+      )
     }
     if section.has("serial") {
       guard let endpoint = serial(section) else { return nil }
       let framing = section.choice("framing", [Choice("resync", FramerPolicy.resync)], default: .resync)
-      return ListenerSettings(endpoint: endpoint, isAnonymousAllowed: true, framerPolicy: framing)
+      return ListenerSettings(endpoint: endpoint, isAnonymousAllowed: isAnonymousAllowed, framerPolicy: framing)
     }
     for key: StaticString in ["baud", "parity", "flow"] where section.has(key) {
       var text = Text()
@@ -71,8 +86,8 @@ extension ListenerSettings {
     }
     let framing = section.choice(
       "framing", [Choice("disconnect", FramerPolicy.disconnect), Choice("resync", .resync)], default: .disconnect)
-    guard let endpoint = endpoint(section, isOpen: anonymous == true) else { return nil }
-    return ListenerSettings(endpoint: endpoint, isAnonymousAllowed: true, framerPolicy: framing)
+    guard let endpoint = endpoint(section, isOpen: anonymous == true || users.hasPasswordFile) else { return nil }
+    return ListenerSettings(endpoint: endpoint, isAnonymousAllowed: isAnonymousAllowed, framerPolicy: framing)
   }
 
   private static func serial(_ section: Section) -> Endpoint? {
@@ -164,8 +179,8 @@ extension ListenerSettings {
     if !address.isLoopback && !isOpen && section.boolean("anonymous") != false {
       var problem = Text("a listener on ")
       problem.add(text)
-      problem.add(" lets everyone on the network in, as this version has no password files yet; ")
-      problem.add("expected 'anonymous: true' beside it if that is wanted, or address 127.0.0.1")
+      problem.add(" lets everyone on the network in; expected 'users: {password_file: FILE}' in the file, ")
+      problem.add("'anonymous: true' beside it if that is wanted, or address 127.0.0.1")
       section.errors.add(section.place(of: "address"), problem)
     }
     return .tcp(address: text, port: UInt16(port))

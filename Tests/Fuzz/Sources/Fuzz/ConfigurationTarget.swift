@@ -13,7 +13,8 @@ func fuzzConfiguration(_ input: inout Input) {
   let file = [UInt8]("t.yaml".utf8)
   do throws(ConfigurationErrors) {
     let configuration = try Configuration(
-      yaml: yaml, file: file, boards: BoardDirectories(option: boardProfiles), hostName: [UInt8]("pi".utf8))
+      yaml: yaml, file: file, boards: BoardDirectories(option: boardProfiles), hostName: [UInt8]("pi".utf8),
+      readsUserFiles: false)
     check(configuration.limits.problem == nil, "limits")
     check(configuration.taps.problem() == nil, "taps")
     check(!configuration.listeners.isEmpty, "no listener")

@@ -29,9 +29,16 @@ func writeSeeds(to directory: String, repository: String) {
   for head in upgradeSeeds() { writer.add("upgrade", head) }
   for header in proxySeeds() { writer.add("proxy", header) }
   for (target, input) in findings { writer.add(target, input) }
+  for file in accessFiles { writer.add("access", [UInt8](file.utf8)) }
   for file in passwordFiles { writer.add("passwords", [UInt8](file.utf8)) }
   writeConfigurations(writer, repository)
 }
+
+/// Each word of an ACL file, the ends that lines have, and what is refused.
+private let accessFiles: [String] = [
+  "# a house\n\ntopic read status\nuser home assistant\ntopic readwrite home/#\r\ntopic deny home/safe/+\n",
+  "pattern write %u/%c/#\npattern read a b\ntopic $SYS/#", "user\ntopic\ntopic raed x\ntopics x\ntopic a/#/b\n",
+]
 
 /// Each scheme, lines of nobody, the ends that lines have, and what is refused.
 private let passwordFiles: [String] = {

@@ -20,8 +20,10 @@ case "websocket": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzWebSocket
 case "upgrade": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzUpgrade, bytes, count) })
 case "proxy": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzProxy, bytes, count) })
 case "configuration": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzConfiguration, bytes, count) })
+case "access": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzAccess, bytes, count) })
 case "passwords": exit(cfuzz_run(argc, argv) { bytes, count in run(fuzzPasswords, bytes, count) })
 default:
-  print("usage: fuzz framer|decoders|topics|broker|websocket|upgrade|proxy|configuration|passwords [libFuzzer's arguments]")
+  print("usage: fuzz framer|decoders|topics|broker|websocket|upgrade|proxy|configuration|access|passwords")
+  print("       and libFuzzer's arguments")
   exit(64)
 }

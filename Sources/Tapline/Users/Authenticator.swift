@@ -1,0 +1,158 @@
+import Bounded
+import LinuxIO
+import MQTTBroker
+import MQTTWire
+import TaplineConfiguration
+
+/// Decides who a client is. It has no thread, no descriptor and no clock: passwords are checked by whoever asks for the next
+/// login, on a lane or in a test.
+final class Authenticator {
+  let sizes: UserSizes
+  let hasPasswords: Bool
+  /// In force.
+  var tables: UserTables
+  let queue: LoginQueue
+  private var rates: LoginRates
+  private(set) var figures = LoginFigures()
+  /// Counts changes of `tables`.
+  private(set) var epoch: UInt32 = 0
+  /// After a reload sessions are judged again. Until all are, no password is checked: a client that came in with the new one
+  /// would be taken for one that came in with the old one.
+  var isPaused = false
+  private var told = LoginsTold()
+
+  private struct LoginsTold {
+    var refused: UInt64 = 0
+    var quietUntil = Instant(nanoseconds: 0)
+  }
+
+  init(_ users: UserSettings, key: HashKey, in reservation: inout Reservation) {
+    sizes = users.sizes
+    hasPasswords = users.passwordFile != nil
+    tables = UserTables(sizes, in: &reservation)
+    queue = LoginQueue(sizes, in: &reservation)
+    rates = LoginRates(isUsed: hasPasswords, key: key, in: &reservation)
+  }
+
+  /// What a client is told, and why, for the log.
+  enum Decision {
+    case verdict(Verdict)
+    case refused(ReasonCode, Cause)
+    /// Its password is checked first.
+    case later
+  }
+
+  enum Cause { case noPassword, badName, badPassword, tooOften, noRoom, addressNoRoom }
+
+  /// Judges a CONNECT. The identity in the verdict is valid until the tables change.
+  /// - Parameters:
+  ///   - uid: who connected a unix socket; nil for other streams.
+  ///   - isOpen: whether a transport is still there; logins of others make room.
+  func judge(
+    _ credentials: Credentials, uid: UInt32?, from source: SourceAddress, isOpen: (UInt32) -> Bool
+  ) -> Decision {
+    if let uid {
+      let name = tables.name(ofUser: uid)
+      if !name.isEmpty { return accept(name) }
+    }
+    guard let name = credentials.userName else {
+      guard credentials.password == nil else { return refuse(.badUserNameOrPassword, .badName) }
+      if credentials.allowsAnonymous { return accept(.empty) }
+      figures.denied &+= 1
+      return .verdict(.refuse(.notAuthorized))
+    }
+    guard !name.isEmpty, name.count <= sizes.nameBytes else { return refuse(.badUserNameOrPassword, .badName) }
+    guard hasPasswords, let password = credentials.password else { return refuse(.badUserNameOrPassword, .noPassword) }
+    guard password.count <= LoginQueue.passwordBytesMax else { return refuse(.badUserNameOrPassword, .badPassword) }
+    guard rates.allows(name, from: source, at: credentials.now) else {
+      return refuse(.connectionRateExceeded, .tooOften)
+    }
+    if queue.count == queue.capacity { dropEnded(isOpen) }
+    switch queue.add(
+      credentials.serial, transport: credentials.transport, from: source, name: name, password: password)
+    {
+    case nil: return .later
+    case .full?: return refuse(.quotaExceeded, .noRoom)
+    case .addressFull?: return refuse(.quotaExceeded, .addressNoRoom)
+    }
+  }
+
+  private func accept(_ name: Bytes) -> Decision {
+    .verdict(.accept(Identity(userName: name, role: tables.role(of: name))))
+  }
+
+  private func refuse(_ reason: ReasonCode, _ cause: Cause) -> Decision {
+    switch cause {
+    case .noPassword, .badName, .badPassword: figures.denied &+= 1
+    case .tooOften, .noRoom, .addressNoRoom: figures.refused &+= 1
+    }
+    return .refused(reason, cause)
+  }
+
+  // MARK: Passwords
+
+  /// The login whose password is to be checked now; nil: none.
+  func nextCheck(isOpen: (UInt32) -> Bool) -> Int? {
+    guard !isPaused else { return nil }
+    while let place = queue.next() {
+      guard isOpen(queue[place].transport) else {
+        queue.end(place)
+        continue
+      }
+      queue.begin(place, tables.entry(of: queue.name(at: place)), epoch: epoch)
+      return place
+    }
+    return nil
+  }
+
+  /// A login's password was checked. nil: not against what is in force now, so it waits again. After any other answer, tell
+  /// the broker and call `queue.end`.
+  func checked(_ place: Int, isRight: Bool, at now: Instant) -> Verdict? {
+    guard queue[place].epoch == epoch else {
+      queue.wait(place)
+      return nil
+    }
+    let name = queue.name(at: place)
+    guard isRight else {
+      rates.failed(name, from: queue[place].source, at: now)
+      figures.denied &+= 1
+      return .refuse(.badUserNameOrPassword)
+    }
+    figures.accepted &+= 1
+    return .accept(Identity(userName: name, role: tables.role(of: name)))
+  }
+
+  /// Other tables are in force from here on.
+  func tablesChanged() { epoch &+= 1 }
+
+  private func dropEnded(_ isOpen: (UInt32) -> Bool) {
+    for place in 0..<queue.capacity where queue.isWaiting(place) && !isOpen(queue[place].transport) { queue.end(place) }
+  }
+
+  // MARK: Figures
+
+  /// Visits the numbers of logins: topic under $SYS, and value.
+  func visitFigures(_ visit: (StaticString, UInt64) -> Void) {
+    visit("$SYS/tapline/logins/waiting", UInt64(queue.count))
+    visit("$SYS/tapline/logins/accepted", figures.accepted)
+    visit("$SYS/tapline/logins/denied", figures.denied)
+    visit("$SYS/tapline/logins/refused", figures.refused)
+  }
+
+  /// How many were refused for lack of room since the log was told, if it is time to tell: once a minute.
+  func takeRefused(at now: Instant) -> UInt64? {
+    guard told.quietUntil <= now, figures.refused != told.refused else { return nil }
+    let count = figures.refused &- told.refused
+    told = LoginsTold(refused: figures.refused, quietUntil: now.adding(seconds: 60))
+    return count
+  }
+}
+
+/// Logins with a password since the start, and anonymous clients that were denied.
+struct LoginFigures: BitwiseCopyable {
+  var accepted: UInt64 = 0
+  /// By their name or password, or for having none.
+  var denied: UInt64 = 0
+  /// For lack of room, or as their password was wrong too often.
+  var refused: UInt64 = 0
+}
