@@ -40,7 +40,9 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "Tapline",
-      dependencies: ["TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded"],
+      dependencies: [
+        "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
+      ],
       swiftSettings: coldLibrary),
     .target(
       name: "TaplineConfiguration",
@@ -48,7 +50,7 @@ let package = Package(
       swiftSettings: coldLibrary),
     .target(name: "Gateway", dependencies: ["Taps", "MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: coldLibrary),
-    .target(name: "Layers", dependencies: ["Bounded", "CDigest"], swiftSettings: strict),
+    .target(name: "Layers", dependencies: ["Bounded", "CDigest"], swiftSettings: coldLibrary),
     .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "MQTTBroker", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
     .target(name: "MQTTWire", dependencies: ["Bounded"], swiftSettings: strict),
@@ -78,7 +80,7 @@ let package = Package(
     .testTarget(
       name: "TaplineTests",
       dependencies: [
-        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
+        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
       ],
       swiftSettings: strict),
   ]

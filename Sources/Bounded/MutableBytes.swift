@@ -42,6 +42,19 @@ public struct MutableBytes: BitwiseCopyable, @unchecked Sendable {
   @inlinable public func from(_ start: Int) -> MutableBytes { self[start..<count] }
   @inlinable public func first(_ length: Int) -> MutableBytes { self[0..<length] }
 
+  /// Copies the part `range` to where `start` is; the two may overlap. Traps outside 0...count.
+  @inlinable public func move(_ range: Range<Int>, to start: Int) {
+    let part = self[range]
+    let place = self[start..<start &+ part.count]
+    place.base.copyMemory(from: part.base, byteCount: part.count)
+  }
+
+  /// Copies `bytes` to where `start` is; traps where they do not fit.
+  @inlinable public func copy(_ bytes: Bytes, to start: Int) {
+    let place = self[start..<start &+ bytes.count]
+    if let source = bytes.buffer.baseAddress { place.base.copyMemory(from: source, byteCount: bytes.count) }
+  }
+
   /// Combines the bytes with the four of `key` by exclusive or, again and again, the lowest byte of `key` first. Eight
   /// bytes at a time, wherever they lie. A second call with the same key restores the bytes.
   @inlinable public func mask(with key: UInt32) {

@@ -17,6 +17,30 @@ import Testing
     #expect(array == [UInt8]("senSor/1".utf8))
   }
 
+  /// Every part to every place of ten bytes, whether the two overlap or not.
+  @Test func movesParts() {
+    for from in 0...10 {
+      for count in 0...10 - from {
+        for to in 0...10 - count {
+          var array = [UInt8](0..<10)
+          var expected = array
+          expected.replaceSubrange(to..<to + count, with: array[from..<from + count])
+          array.withUnsafeMutableBytes { MutableBytes($0).move(from..<from + count, to: to) }
+          check(array == expected, "\(count) bytes from \(from) to \(to)")
+        }
+      }
+    }
+  }
+
+  @Test func takesCopies() {
+    var array = [UInt8]("sensor/1".utf8)
+    array.withUnsafeMutableBytes { memory in
+      MutableBytes(memory).copy(Bytes("in"), to: 6)
+      MutableBytes(memory).copy(.empty, to: 8)
+    }
+    #expect(array == [UInt8]("sensorin".utf8))
+  }
+
   /// Every length around the eight bytes that are masked at once, at every alignment; the neighbours stay.
   @Test(arguments: [0x0403_0201, 0xFF00_0080, 0] as [UInt32]) func masksEachByteWithItsOwn(key: UInt32) {
     let keyBytes = (0..<4).map { UInt8(truncatingIfNeeded: key >> UInt32(8 * $0)) }

@@ -67,6 +67,43 @@ import Testing
     for stream: UInt32 in 10..<14 { #expect(control.admit(stream, from: .local, at: start) == nil) }
   }
 
+  /// A proxy's own address is not limited; its clients' are, from the time at which it says who they are.
+  @Test func aProxysClientsCountThemselves() {
+    let control = Control {
+      $0.pendingPerAddressMax = 1
+      $0.connectionsPerAddressMax = 2
+      $0.connectsPerSecond = 1000
+    }
+    func admit(_ stream: UInt32) -> Admission.Refusal? {
+      control.admission.admit(from: here, isProxy: true, at: start) { stream }
+    }
+    for stream: UInt32 in 1...4 { #expect(admit(stream) == nil) }
+    #expect(control.admission.distantCount == 4 && control.admission.countsOfAddresses.all == 0)
+    #expect(control.admission.setSource(there, of: 1, at: start) == nil)
+    #expect(control.admission.setSource(here, of: 1, at: start) == nil)  // it has one
+    #expect(control.admission.countsOfAddresses.all == 1 && control.admission.countsOfAddresses.pending == 1)
+    #expect(control.admission.setSource(there, of: 2, at: start) == .ofAddress(.tooManyPending, isNews: true))
+    control.admission.leave(1)
+    #expect(control.admission.setSource(there, of: 2, at: start) == nil)
+    control.admission.leave(2)
+    #expect(control.admission.setSource(there, of: 3, at: start) == .ofAddress(.tooMany, isNews: false))
+    for stream: UInt32 in 1...4 { control.admission.end(stream) }
+    #expect(control.admission.distantCount == 0 && control.admission.pendingCount == 0)
+    #expect(control.admission.countsOfAddresses.all == 0)
+  }
+
+  /// A proxy on a unix socket: the stream is local until its client is known.
+  @Test func aLocalProxysClientsAreDistant() {
+    let control = Control { $0.pendingPerAddressMax = 2 }
+    #expect(control.admission.admit(from: .local, isProxy: true, at: start) { 1 } == nil)
+    #expect(control.admission.distantCount == 0)
+    #expect(control.admission.setSource(.local, of: 1, at: start) == nil)
+    #expect(control.admission.setSource(here, of: 1, at: start) == nil)
+    #expect(control.admission.distantCount == 1 && control.admission.countsOfAddresses.all == 1)
+    control.admission.end(1)
+    #expect(control.admission.distantCount == 0 && control.admission.countsOfAddresses.all == 0)
+  }
+
   /// A stream that cannot be made leaves nothing behind.
   @Test func withoutAStreamItIsRefused() {
     let control = Control { $0.pendingPerAddressMax = 1 }

@@ -57,6 +57,26 @@ struct ConfigurationTests {
       ])
   }
 
+  @Test func layers() throws {
+    let layers = try readConfiguration(
+      """
+      listeners:
+        - {address: 127.0.0.1}
+        - {address: 127.0.0.1, port: 9001, protocols: [mqtt, websocket]}
+        - {address: 127.0.0.1, port: 9002, protocols: [websocket], path: /, origins: ["https://ha.example", "http://b:80"]}
+        - {address: 127.0.0.1, port: 9003, protocols: [websocket], origins: ["*"], proxies: [10.0.0.0/8, "::1"]}
+        - {address: 127.0.0.1, port: 9004, protocols: [mqtt], proxies: [127.0.0.1], proxy_protocol: true}
+        - {unix: /run/mqtt.sock, proxy_protocol: true}
+      """
+    ).listeners.map(\.layers)
+    #expect(layers.map(\.isNone) == [true, false, false, false, false, false])
+    #expect(layers.map(\.protocols) == [.mqtt, [.mqtt, .webSocket], .webSocket, .webSocket, .mqtt, .mqtt])
+    #expect(layers.map { string($0.path) } == ["/mqtt", "/mqtt", "/", "/mqtt", "/mqtt", "/mqtt"])
+    #expect(layers.map { string($0.origins) } == ["", "", "https://ha.example http://b:80", "*", "", ""])
+    #expect(layers.map { $0.proxies.map(\.prefixBitCount) } == [[], [], [], [8, 128], [32], []])
+    #expect(layers.map(\.hasProxyHeader) == [false, false, false, false, true, true])
+  }
+
   @Test func outputs() throws {
     let outputs = try readConfiguration(
       """

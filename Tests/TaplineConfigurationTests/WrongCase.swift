@@ -6,7 +6,9 @@ struct WrongCase: Sendable, CustomTestStringConvertible {
   let yaml: String
   let errors: [String]
 
-  init(_ yaml: String, _ errors: String...) {
+  init(_ yaml: String, _ errors: String...) { self.init(yaml, list: errors) }
+
+  init(_ yaml: String, list errors: [String]) {
     self.yaml = yaml
     self.errors = errors
   }

@@ -19,7 +19,11 @@ final class ServerWorld {
   /// - Parameters:
   ///   - taps: YAML under `taps:`, each line indented by two spaces at least.
   ///   - leds: names of LEDs that `/sys` has; each is off.
-  init(taps: String, leds: [String] = [], limits: String = "", prepare: (Server) throws -> Void = { _ in }) throws {
+  ///   - listener: further keys of the socket's listener.
+  init(
+    taps: String, leds: [String] = [], limits: String = "", listener: String = "",
+    prepare: (Server) throws -> Void = { _ in }
+  ) throws {
     folder = FileManager.default.temporaryDirectory.appendingPathComponent("tapline-\(UUID().uuidString)")
     for led in leds {
       let led = folder.appendingPathComponent("class/leds/\(led)")
@@ -34,7 +38,7 @@ final class ServerWorld {
       """
       board: simulated
       sysfs_root: \(folder.path)
-      listeners: [{unix: \(socketPath)}]
+      listeners: [{unix: \(socketPath)\(listener.isEmpty ? "" : ", " + listener)}]
       log: {level: error, server: error, mqtt: error, taps: error, sensors: error, state: error}
       limits: {sys_interval_seconds: 1\(limits.isEmpty ? "" : ", " + limits)}
       taps:
@@ -156,6 +160,18 @@ final class ServerClient {
   }
   private var hasEnded = false
 
+  /// The server's side of a WebSocket; nil: MQTT comes as it is.
+  var webSocket: WebSocketAnswers?
+
+  private func take(_ more: ArraySlice<UInt8>) {
+    guard var answers = webSocket else {
+      bytes += more
+      return
+    }
+    bytes += answers.take(more)
+    webSocket = answers
+  }
+
   private func takeAll() {
     guard !isClosed else { return }
     var buffer = [UInt8](repeating: 0, count: 65_536)
@@ -163,7 +179,7 @@ final class ServerClient {
       let count = recv(fd, &buffer, buffer.count, Int32(MSG_DONTWAIT))
       if count == 0 || count < 0 && errno == ECONNRESET { hasEnded = true }
       guard count > 0 else { break }
-      bytes += buffer[..<count]
+      take(buffer[..<count])
     }
     while let packet = try? Packet.takeFirst(from: &bytes, .v5) { packets.append(packet) }
   }

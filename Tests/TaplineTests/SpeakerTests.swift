@@ -28,6 +28,15 @@ import Testing
     }
   }
 
+  @Test func aLayer() {
+    guard case .layer = Speaker(bits: Speaker.layer.bits) else {
+      Issue.record("\(Speaker.layer.bits)")
+      return
+    }
+    #expect(!Speaker.isPlain(Speaker.layer.bits) && !Speaker.isPlain(Speaker.port(3).bits))
+    #expect(Speaker.isPlain(1 << 20))
+  }
+
   /// Of any index and generation that a handle may have.
   @Test(arguments: [1 << 20, 1 << 20 | 1, 1 << 20 | 0xF_FFFF, 0xFFF0_0000, 0xFFFF_FFFF, 5 << 20 | 1 << 19] as [UInt32])
   func aConnection(bits: UInt32) {

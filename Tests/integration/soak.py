@@ -372,7 +372,10 @@ def work_discovery(daemon):
 
 
 def work_signals(daemon):
+    count = daemon.log.count("tapline: reloaded")
     daemon.process.send_signal(signal.SIGHUP)
+    # Another thread reads the files, so that the answer comes when it comes.
+    wait(lambda: daemon.log.count("tapline: reloaded") > count, "line about the reload")
     daemon.process.send_signal(signal.SIGUSR1)
     with daemon.connect("all") as client:
         client.subscribe("$SYS/#").message("$SYS/broker/uptime")

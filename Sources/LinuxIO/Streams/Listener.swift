@@ -40,6 +40,13 @@ public struct PeerAddress: BitwiseCopyable, Sendable {
     self.init(address, uid: isUnix ? Listener.peerUID(fd) : nil)
   }
 
+  /// The address of a client that a proxy tells of: the first 4 of `ip`, or all 16.
+  public init(ip: InlineArray<16, UInt8>, isIPv6: Bool, port: UInt16) {
+    self.ip = ip
+    self.port = port
+    family = isIPv6 ? .ipv6 : .ipv4
+  }
+
   /// A serial line, whose number is in `port`.
   public init(serialLine number: Int) {
     self.init(clinux_address(), uid: nil, family: .serial, port: UInt16(number))

@@ -27,7 +27,7 @@ public struct Stream: BitwiseCopyable {
 
   let fd: Int32  // the slab writes over it when the place is given back; what follows stays
   var owner: UInt32
-  let peer: PeerAddress
+  var peer: PeerAddress
   var flags: Flags
 }
 

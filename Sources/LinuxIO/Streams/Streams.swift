@@ -144,7 +144,17 @@ public struct Streams: ~Copyable {
     return PeerAddress(address, uid: nil)
   }
 
+  /// Another address stands for the stream's own from here on: that of the client for which a proxy connects.
+  public mutating func setPeer(_ peer: PeerAddress, of id: StreamID) { streams[id].peer = peer }
+
   // MARK: Reading
+
+  /// The bytes that `next` has just handed out, to be changed where they lie.
+  public func mutable(_ bytes: Bytes) -> MutableBytes {
+    let buffer = readBuffer.buffer
+    precondition(bytes.buffer.baseAddress == UnsafeRawPointer(buffer.baseAddress!))
+    return MutableBytes(UnsafeMutableRawBufferPointer(rebasing: buffer[..<bytes.count]))
+  }
 
   /// Whether something is left to be read by the next turn.
   public var hasReadable: Bool { !pending.isEmpty }
@@ -242,12 +252,14 @@ public struct Streams: ~Copyable {
   /// Whether the kernel may take bytes: nothing said otherwise since the last write.
   @inline(__always) public func isWritable(_ id: StreamID) -> Bool { streams[id].flags.contains(.writable) }
 
-  /// Writes the first `count` of `parts`; how many bytes were taken. Fewer than given: `isWritable` is false until
+  /// Writes `count` of `parts`, from the place `first` on; how many bytes were taken. Fewer than given: `isWritable` is false until
   /// `take` answers this stream. nil: the stream has failed and is to be closed.
-  @_optimize(speed) public mutating func write(_ id: StreamID, _ parts: borrowing PartList, count: Int) -> Int? {
+  @_optimize(speed) public mutating func write(
+    _ id: StreamID, _ parts: borrowing PartList, from first: Int = 0, count: Int
+  ) -> Int? {
     var byteCount = 0
-    for index in 0..<count { byteCount += parts.places[index].count }
-    switch Transport.write(streams[id].fd, UnsafeBufferPointer(rebasing: parts.places[..<count])) {
+    for index in first..<first + count { byteCount += parts.places[index].count }
+    switch Transport.write(streams[id].fd, UnsafeBufferPointer(rebasing: parts.places[first..<first + count])) {
     case .bytes(let written):
       if written < byteCount { streams[id].flags.remove(.writable) }
       return written

@@ -62,7 +62,7 @@ public struct AccessRules: ~Copyable {
   private var nodeCount = 1
   private var nameByteCount = 0
 
-  public init(sizes: AccessSizes, in reservation: inout Reservation) {
+  @_optimize(size) public init(sizes: AccessSizes, in reservation: inout Reservation) {
     precondition(sizes.rules >= 0 && sizes.levels >= 0 && sizes.nameBytes >= 0)
     self.sizes = sizes
     rules = FixedArray(count: sizes.rules, name: "access rules", in: &reservation)
@@ -81,7 +81,7 @@ public struct AccessRules: ~Copyable {
   var isEmpty: Bool { ruleCount == 0 }
 
   /// The name of a level of the kinds `name` and `pattern`.
-  func name(_ node: Int) -> Bytes {
+  @_optimize(size) func name(_ node: Int) -> Bytes {
     let start = Int(nodes[node].nameStart)
     return Bytes(UnsafeRawBufferPointer(names.buffer))[start..<start + Int(nodes[node].nameByteCount)]
   }
@@ -89,7 +89,7 @@ public struct AccessRules: ~Copyable {
   // MARK: Changing
 
   /// Forgets all rules.
-  public mutating func clear() {
+  @_optimize(size) public mutating func clear() {
     ruleCount = 0
     nodeCount = 1
     nameByteCount = 0
@@ -104,7 +104,8 @@ public struct AccessRules: ~Copyable {
   }
 
   /// Adds a rule. When it throws, what was added before still stands.
-  public mutating func add(_ subject: RuleSubject, _ access: Access, filter: Bytes) throws(RuleProblem) {
+  @_optimize(size) public mutating func add(_ subject: RuleSubject, _ access: Access, filter: Bytes) throws(RuleProblem)
+  {
     guard Topic.isValidFilter(filter), Topic.levelCount(filter) <= Int(UInt16.max) else { throw .badFilter }
     guard ruleCount < rules.count else { throw .noRoom(of: .rules) }
     var isForEverybody = false
@@ -137,7 +138,7 @@ public struct AccessRules: ~Copyable {
   }
 
   /// Whether a level has `%` and this letter in it.
-  private static func holds(_ level: Bytes, _ letter: UInt8) -> Bool {
+  @_optimize(size) private static func holds(_ level: Bytes, _ letter: UInt8) -> Bool {
     var index = 0
     while index + 1 < level.count {
       if level[index] == UInt8(ascii: "%"), level[index + 1] == letter { return true }
@@ -147,7 +148,9 @@ public struct AccessRules: ~Copyable {
   }
 
   /// The child of this name, made where it is missing.
-  private mutating func descend(from parent: Int, _ level: Bytes, isPattern: Bool) throws(RuleProblem) -> Int {
+  @_optimize(size) private mutating func descend(from parent: Int, _ level: Bytes, isPattern: Bool) throws(RuleProblem)
+    -> Int
+  {
     let kind: AccessNode.Kind =
       level == TopicTree.plus ? .plus : level == TopicTree.hash ? .rest : isPattern ? .pattern : .name
     if nodes.count > 0, let known = child(of: parent, level, kind) { return known }
@@ -180,7 +183,7 @@ public struct AccessRules: ~Copyable {
 
   // MARK: Finding
 
-  private func child(of parent: Int, _ level: Bytes, _ kind: AccessNode.Kind) -> Int? {
+  @_optimize(size) private func child(of parent: Int, _ level: Bytes, _ kind: AccessNode.Kind) -> Int? {
     switch kind {
     case .name: return child(of: parent, level)
     case .plus: return nodes[parent].plus == 0 ? nil : Int(nodes[parent].plus) - 1
@@ -196,13 +199,13 @@ public struct AccessRules: ~Copyable {
     }
   }
 
-  private func slot(_ parent: Int, _ level: Bytes) -> Int {
+  @_optimize(size) private func slot(_ parent: Int, _ level: Bytes) -> Int {
     Int(level.quickHash(seed: UInt64(parent) &* 0x9E37_79B9_7F4A_7C15)) & (slots.count - 1)
   }
 
   /// The child whose name is this very level. The rules' author chooses what the table holds, so no peer can make its
   /// searches long.
-  func child(of parent: Int, _ level: Bytes) -> Int? {
+  @_optimize(size) func child(of parent: Int, _ level: Bytes) -> Int? {
     var slot = slot(parent, level)
     while slots[slot] != 0 {
       let place = Int(slots[slot]) - 1

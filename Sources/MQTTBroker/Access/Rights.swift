@@ -44,14 +44,14 @@ struct Rights: ~Copyable {
   @inline(__always) var isInForce: Bool { rules.isInForce }
 
   /// From here on the other rules are in force, and these are `next`.
-  mutating func replace(_ next: inout AccessRules) {
+  @_optimize(size) mutating func replace(_ next: inout AccessRules) {
     precondition(next.sizes == rules.sizes)
     swap(&rules, &next)
     topic = .empty
   }
 
   /// The levels and rules looked at since this was asked.
-  mutating func takeLookedCount() -> Int {
+  @_optimize(size) mutating func takeLookedCount() -> Int {
     defer { lookedCount = 0 }
     return lookedCount
   }
@@ -59,7 +59,7 @@ struct Rights: ~Copyable {
   // MARK: Matching a topic
 
   /// Finds what the rules say of a topic name. Asked for the same topic again, it compares and looks no further.
-  mutating func match(_ name: Bytes) {
+  @_optimize(size) mutating func match(_ name: Bytes) {
     guard name != topic || topic.isEmpty else { return }
     topic = .empty
     patternCount = 0
@@ -74,7 +74,7 @@ struct Rights: ~Copyable {
   }
 
   /// False: it has more levels than a topic may have.
-  private mutating func split(_ text: Bytes) -> Bool {
+  @_optimize(size) private mutating func split(_ text: Bytes) -> Bool {
     levelCount = 0
     var reader = LevelReader(text)
     while let level = reader.next() {
@@ -87,7 +87,7 @@ struct Rights: ~Copyable {
 
   private static func isDollar(_ text: Bytes) -> Bool { !text.isEmpty && text[0] == UInt8(ascii: "$") }
 
-  private mutating func walk(isDollar: Bool) {
+  @_optimize(size) private mutating func walk(isDollar: Bool) {
     var stackCount = 1
     stack[0] = 0
     while stackCount > 0 {
@@ -122,7 +122,7 @@ struct Rights: ~Copyable {
   }
 
   /// The rules of a node that matches.
-  private mutating func take(_ node: Int) {
+  @_optimize(size) private mutating func take(_ node: Int) {
     var next = rules.node(node).firstRule
     while next != 0 {
       lookedCount &+= 1
@@ -148,27 +148,27 @@ struct Rights: ~Copyable {
   // MARK: Judging
 
   /// Whether a session may read the topic that was matched last. Every message that reaches a client was judged here.
-  mutating func mayRead(_ session: Handle<Session>, _ sessions: borrowing SessionStore) -> Bool {
+  @_optimize(size) mutating func mayRead(_ session: Handle<Session>, _ sessions: borrowing SessionStore) -> Bool {
     readsJudged &+= 1
     return may(.read, session, sessions)
   }
 
   /// Whether a session may write to the topic that was matched last. Every message of a client was judged here, or in
   /// `mayWrite(_:_:clientID:)` when it is a Will and its session is not there yet.
-  mutating func mayWrite(_ session: Handle<Session>, _ sessions: borrowing SessionStore) -> Bool {
+  @_optimize(size) mutating func mayWrite(_ session: Handle<Session>, _ sessions: borrowing SessionStore) -> Bool {
     writesJudged &+= 1
     return may(.write, session, sessions)
   }
 
   /// The same for a client without a session.
-  mutating func mayWrite(_ identity: Identity, clientID: Bytes) -> Bool {
+  @_optimize(size) mutating func mayWrite(_ identity: Identity, clientID: Bytes) -> Bool {
     writesJudged &+= 1
     let member = Member(role: identity.role, isAnonymous: identity.userName.isEmpty)
     if let answer = answer(.write, member) { return answer }
     return patternsAllow(.write, member, clientID: clientID, userName: identity.userName)
   }
 
-  private mutating func may(
+  @_optimize(size) private mutating func may(
     _ right: Right, _ session: Handle<Session>, _ sessions: borrowing SessionStore
   ) -> Bool {
     let member = sessions.member(session)
@@ -177,17 +177,17 @@ struct Rights: ~Copyable {
       right, member, clientID: sessions.clientID(session), userName: sessions.userName(session))
   }
 
-  private func has(_ what: Int, _ member: Member) -> Bool {
+  @_optimize(size) private func has(_ what: Int, _ member: Member) -> Bool {
     everybody &>> UInt8(what) & 1 != 0 || member.hasBit && members[what].contains(member.role)
   }
 
   /// Nil: patterns decide.
-  private func answer(_ right: Right, _ member: Member) -> Bool? {
+  @_optimize(size) private func answer(_ right: Right, _ member: Member) -> Bool? {
     if member.isRevoked || has(Rights.denied, member) { return false }
     return patternCount == 0 ? has(right.rawValue, member) : nil
   }
 
-  private mutating func patternsAllow(
+  @_optimize(size) private mutating func patternsAllow(
     _ right: Right, _ member: Member, clientID: Bytes, userName: Bytes
   ) -> Bool {
     var isAllowed = has(right.rawValue, member)
@@ -208,7 +208,7 @@ struct Rights: ~Copyable {
   // MARK: Patterns
 
   /// Whether a pattern, which could match, does so for this client.
-  private func matches(_ rule: AccessRule, _ clientID: Bytes, _ userName: Bytes) -> Bool {
+  @_optimize(size) private func matches(_ rule: AccessRule, _ clientID: Bytes, _ userName: Bytes) -> Bool {
     guard Rights.applies(rule, clientID, userName) else { return false }
     var place = Int(rule.node)
     while place != 0 {
@@ -225,11 +225,11 @@ struct Rights: ~Copyable {
 
   /// Whether a pattern can be for a client of these names. One that would bring a level, a wildcard or U+0000 along, or
   /// nothing at all, has no part in it: what a name holds is never more than the text of one level.
-  private static func applies(_ rule: AccessRule, _ clientID: Bytes, _ userName: Bytes) -> Bool {
+  @_optimize(size) private static func applies(_ rule: AccessRule, _ clientID: Bytes, _ userName: Bytes) -> Bool {
     (!rule.usesClientID || isPlain(clientID)) && (!rule.usesUserName || isPlain(userName))
   }
 
-  private static func isPlain(_ name: Bytes) -> Bool {
+  @_optimize(size) private static func isPlain(_ name: Bytes) -> Bool {
     var index = 0
     while index < name.count {
       switch name[index] {
@@ -241,7 +241,9 @@ struct Rights: ~Copyable {
   }
 
   /// Whether a level is the text of a pattern with these names put in; what they hold is not looked at for `%`.
-  private static func fills(_ text: Bytes, _ clientID: Bytes, _ userName: Bytes, _ level: Bytes) -> Bool {
+  @_optimize(size) private static func fills(_ text: Bytes, _ clientID: Bytes, _ userName: Bytes, _ level: Bytes)
+    -> Bool
+  {
     var at = 0
     var index = 0
     while index < text.count {
@@ -264,7 +266,7 @@ struct Rights: ~Copyable {
 
   /// Whether a session may subscribe to a filter: it may read something that the filter could match, and it is not denied
   /// everything that the filter could match. What it is sent is judged message by message.
-  mutating func maySubscribe(
+  @_optimize(size) mutating func maySubscribe(
     _ session: Handle<Session>, to filter: Bytes, _ sessions: borrowing SessionStore
   ) -> Bool {
     let member = sessions.member(session)
@@ -289,7 +291,9 @@ struct Rights: ~Copyable {
     return isAllowed
   }
 
-  private func isFor(_ rule: AccessRule, _ member: Member, _ clientID: Bytes, _ userName: Bytes) -> Bool {
+  @_optimize(size) private func isFor(_ rule: AccessRule, _ member: Member, _ clientID: Bytes, _ userName: Bytes)
+    -> Bool
+  {
     switch rule.subject {
     case .member: member.hasBit && member.role == rule.role
     case .everybody: true
@@ -298,7 +302,7 @@ struct Rights: ~Copyable {
   }
 
   /// Whether a rule's filter and the one in `levels` have a topic in common, or the rule's covers all topics of the other.
-  private func meets(_ rule: AccessRule, _ clientID: Bytes, _ userName: Bytes, covers: Bool) -> Bool {
+  @_optimize(size) private func meets(_ rule: AccessRule, _ clientID: Bytes, _ userName: Bytes, covers: Bool) -> Bool {
     let last = rules.node(Int(rule.node))
     let hasRest = last.kind == .rest
     let ownCount = Int(last.depth) - (hasRest ? 1 : 0)
@@ -326,7 +330,7 @@ struct Rights: ~Copyable {
     return true
   }
 
-  private func meets(
+  @_optimize(size) private func meets(
     _ kind: AccessNode.Kind, _ name: Bytes, _ other: Bytes, _ clientID: Bytes, _ userName: Bytes, covers: Bool
   ) -> Bool {
     if kind == .plus { return true }
@@ -335,7 +339,7 @@ struct Rights: ~Copyable {
   }
 
   /// Topics that begin with `$` are for those filters only of which the first level does so (§4.7.2).
-  private static func agreesOnDollar(_ kind: AccessNode.Kind, _ name: Bytes, _ other: Bytes) -> Bool {
+  @_optimize(size) private static func agreesOnDollar(_ kind: AccessNode.Kind, _ name: Bytes, _ other: Bytes) -> Bool {
     let isOwnDollar = (kind == .name || kind == .pattern) && isDollar(name)
     if isDollar(other) { return isOwnDollar }
     return !isOwnDollar || other != TopicTree.plus && other != TopicTree.hash

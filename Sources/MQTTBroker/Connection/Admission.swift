@@ -22,12 +22,16 @@ public struct Admission: ~Copyable {
 
   private struct Place: BitwiseCopyable {
     var stream: UInt32
-    var source: UInt32  // its address's place in `sources` + 1; 0: local
+    var source: UInt32  // its address's place in `sources` + 1; 0: local; `unknown`: a proxy's
     // Neighbours in the list, their places + 1; 0: none.
     var previous: UInt32
     var next: UInt32
     var deadline: Instant  // never: it is not silent any more
     var isPending: Bool { deadline.nanoseconds != 0 }
+
+    static var unknown: UInt32 { .max }
+    /// The address's place in `sources`.
+    var sourceIndex: Int? { source > 0 && source < Place.unknown ? Int(source) - 1 : nil }
   }
 
   private var sources: SourceTable
@@ -64,22 +68,27 @@ public struct Admission: ~Copyable {
 
   /// Lets a stream from `source` in, unless there are too many. `open` makes the stream and answers its 32 bits; nil
   /// where that fails, which is a refusal, too.
+  /// - Parameter isProxy: the address is that of a proxy and not limited; `setSource` says who its client is.
   @_optimize(size) public mutating func admit(
-    from source: SourceAddress, at now: Instant, open: () -> UInt32?
+    from source: SourceAddress, isProxy: Bool = false, at now: Instant, open: () -> UInt32?
   ) -> Refusal? {
     var sourcePlace: UInt32 = 0
     guard admittedCount < admittedMax else { return .full(.connections) }
     if !source.isLocal {
       guard distantCount < distantMax else { return .full(.connections) }
       guard pendingCount < pendingMax else { return .full(.pendingConnections) }
-      switch sources.admit(source, at: now) {
-      case .admitted(let found): sourcePlace = UInt32(found + 1)
-      case .refused(let refusal, let isNews): return .ofAddress(refusal, isNews: isNews)
+      if isProxy {
+        sourcePlace = Place.unknown
+      } else {
+        switch sources.admit(source, at: now) {
+        case .admitted(let found): sourcePlace = UInt32(found + 1)
+        case .refused(let refusal, let isNews): return .ofAddress(refusal, isNews: isNews)
+        }
       }
     }
     guard pendingCount < pendingMax else { return .full(.pendingConnections) }
     guard let stream = open() else {
-      if sourcePlace > 0 {
+      if sourcePlace > 0, sourcePlace < Place.unknown {
         sources.leave(Int(sourcePlace) - 1)
         sources.end(Int(sourcePlace) - 1)
       }
@@ -94,19 +103,40 @@ public struct Admission: ~Copyable {
   /// The stream that must go before one from `source` can be let in, and the limit that wants it: the one that has been
   /// pending for the longest, of those whose place would do. nil: no place is missing, nobody pending has one that
   /// would do, or the address may have no further stream anyway.
-  /// - Parameter hasPlace: whether there is a place for another stream.
+  /// - Parameters:
+  ///   - isProxy: as for `admit`.
+  ///   - hasPlace: whether there is a place for another stream.
   public func givesWay(
-    to source: SourceAddress, hasPlace: Bool, at now: Instant
+    to source: SourceAddress, isProxy: Bool = false, hasPlace: Bool, at now: Instant
   ) -> (stream: UInt32, limit: Limit)? {
     let isKeptFrom = !source.isLocal && distantCount >= distantMax
     let isFull = isKeptFrom || !hasPlace || admittedCount >= admittedMax
-    guard isFull || pendingCount >= pendingMax, source.isLocal || sources.admits(source, at: now) else { return nil }
+    guard isFull || pendingCount >= pendingMax, isProxy || source.isLocal || sources.admits(source, at: now) else {
+      return nil
+    }
     var index = first
     while index > 0 {
       let place = places[Int(index) - 1]
       if !isKeptFrom || place.source > 0 { return (place.stream, isFull ? .connections : .pendingConnections) }
       index = place.next
     }
+    return nil
+  }
+
+  /// Counts a pending stream of a proxy among those of `source`, who the proxy says is its client. A refusal leaves it as
+  /// it is, to be closed.
+  @_optimize(size) public mutating func setSource(
+    _ source: SourceAddress, of stream: UInt32, at now: Instant
+  ) -> Refusal? {
+    guard !source.isLocal, let index = index(of: stream), places[index].sourceIndex == nil else { return nil }
+    precondition(places[index].isPending)
+    let isNewcomer = places[index].source == 0  // of a proxy without an address
+    guard !isNewcomer || distantCount < distantMax else { return .full(.connections) }
+    switch sources.admit(source, at: now) {
+    case .admitted(let found): places[index].source = UInt32(found + 1)
+    case .refused(let refusal, let isNews): return .ofAddress(refusal, isNews: isNews)
+    }
+    if isNewcomer { distantCount += 1 }
     return nil
   }
 
@@ -128,18 +158,15 @@ public struct Admission: ~Copyable {
     if place.next > 0 { places[Int(place.next) - 1].previous = place.previous } else { last = place.previous }
     places[index].deadline = Instant(nanoseconds: 0)
     pendingCount -= 1
-    if place.source > 0 { sources.leave(Int(place.source) - 1) }
+    if let source = place.sourceIndex { sources.leave(source) }
   }
 
   /// The stream is gone. One that was not admitted here is nobody's.
   public mutating func end(_ stream: UInt32) {
     guard let index = index(of: stream) else { return }
     leave(stream)
-    let source = places[index].source
-    if source > 0 {
-      sources.end(Int(source) - 1)
-      distantCount -= 1
-    }
+    if let source = places[index].sourceIndex { sources.end(source) }
+    if places[index].source > 0 { distantCount -= 1 }
     places[index].stream = 0
     admittedCount -= 1
   }

@@ -187,6 +187,9 @@ extension Broker {
   /// Begins a turn of the loop. Next, call `takePaused`, and `receive` for the connection that it names.
   public mutating func beginTurn() { work.begin() }
 
+  /// Counts work of the caller's in this turn as so many steps.
+  public mutating func didOtherWork(_ steps: Int) { work.did(steps) }
+
   /// Whether more input may be taken in this turn.
   public var mayGoOn: Bool { !work.isOver && paused.isNull }
 

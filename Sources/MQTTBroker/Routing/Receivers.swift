@@ -71,7 +71,7 @@ struct Receivers: ~Copyable {
   }
 
   /// The same, without those that may not read the topic that `rights` have matched last.
-  @inline(never) mutating func collectJudged(
+  @inline(never) @_optimize(size) mutating func collectJudged(
     publisher: Handle<Session>, _ topics: borrowing TopicTree, _ subscriptions: borrowing SubscriptionStore,
     _ sessions: borrowing SessionStore, _ rights: inout Rights
   ) {

@@ -57,8 +57,10 @@ extension Plan {
   /// The same as one JSON object on one line; null for what is unknown or without a limit.
   public func json(_ budget: MemoryBudget) -> Text {
     var text = Text("{\"pools\":[")
-    for (index, row) in rows.enumerated() {
-      text.add(index == 0 ? "{\"name\":\"" : ",{\"name\":\"")
+    var isFirst = true
+    for row in rows where row.byteCount > 0 {
+      text.add(isFirst ? "{\"name\":\"" : ",{\"name\":\"")
+      isFirst = false
       text.add(row.name)
       text.add("\",\"entries\":")
       text.add(row.entryCount)

@@ -9,7 +9,7 @@ import Taps
 /// its deadline and its work in the two tables below, so the loop cannot wait for work that is then not done.
 enum Alarm: UInt8 {
   case ports = 0
-  case levels, sensors, inputs, presses, state, gatewayFigures, figures, lines, listeners, silentStreams,
+  case levels, sensors, inputs, presses, state, gatewayFigures, figures, lines, listeners, silentStreams, layers,
     sessionsJudged, watchdog, log
 }
 
@@ -46,6 +46,7 @@ extension Server {
     case .lines: board.retryAt.reduce(.never, min)
     case .listeners: streams.nextDeadline
     case .silentStreams: admission.nextDeadline
+    case .layers: layers.nextDeadline
     case .sessionsJudged: judgingDeadline
     case .watchdog: watchdogAt
     case .log: log.nextDeadline
@@ -66,6 +67,7 @@ extension Server {
     case .lines: for line in 0..<board.retryAt.count where board.retryAt[line] <= now { openLine(line, at: moment) }
     case .listeners: streams.advance(to: now)
     case .silentStreams: closeSilentStreams(at: now)
+    case .layers: closeOverdueLayers(at: now)
     case .sessionsJudged: judgeSessions(at: now)
     case .watchdog: keepAlive(at: now)
     case .log: log.advance(to: now)

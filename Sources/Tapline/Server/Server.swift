@@ -1,6 +1,7 @@
 // A running server, and the commands that look at a board without one.
 //
 //   Server/  the loop, and what it does with streams, lines, lanes, the state file and the log
+//            Layers/: WebSocket and what else lies between a stream and MQTT
 //   Board/   `KernelBoard`: what the gateway asks of lines and levels, done by the kernel
 //   Users/   who may connect: names, passwords, roles; what a reload reads
 //   Plan/    what a configuration takes of memory, by the code that takes it
@@ -24,10 +25,11 @@ import Taps
 /// Everything is made in `init`; from READY on the loop allocates nothing.
 ///
 /// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams), Speaker
-/// (who speaks on them), ServerConnections, ServerListeners, ServerSerial and SerialPort (serial lines), ServerHandlers
-/// (the embedding program's), ServerLines (lines), ServerInputs (inputs, counters), ServerSensors, ServerLevels (PWM
-/// channels and LEDs), ServerState and StateKeeper (the state file), ServerLogins (users), ServerReload, ServerFigures
-/// ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks of the kernel is `KernelBoard`'s.
+/// (who speaks on them), StreamLayers and ServerLayers (what lies before MQTT), ServerConnections, ServerListeners,
+/// ServerSerial and SerialPort (serial lines), ServerHandlers (the embedding program's), ServerLines (lines), ServerInputs
+/// (inputs, counters), ServerSensors, ServerLevels (PWM channels and LEDs), ServerState and StateKeeper (the state file),
+/// ServerLogins (users), ServerReload, ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks
+/// of the kernel is `KernelBoard`'s.
 public final class Server {
   let configuration: Configuration
   let log: Log
@@ -36,7 +38,7 @@ public final class Server {
   let memory: MappedMemory
   let gateway: Gateway<KernelBoard>
   let board: KernelBoard
-  let loop: LoopMemory
+  var loop: LoopMemory
   var admission: Admission
   /// Each with its `Speaker`.
   var streams: Streams
@@ -69,6 +71,11 @@ public final class Server {
 
   var taps: TapTable { gateway.taps }
   var broker: Broker { _read { yield gateway.broker } }
+
+  var layers: StreamLayers {
+    _read { yield loop.layers }
+    _modify { yield &loop.layers }
+  }
 
   /// The end has begun: the turn is the last one, and commands are refused.
   var isStopping: Bool {
@@ -121,7 +128,7 @@ public final class Server {
     gateway = Gateway(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
       keys: keys, access: configuration.accessSizes, board: board, in: &reservation)
-    loop = LoopMemory(in: &reservation)
+    loop = LoopMemory(configuration.listeners, configuration.limits, in: &reservation)
     admission = Admission(
       configuration.limits, serialCount: configuration.listeners.count { $0.isSerial }, in: &reservation)
     streams = Server.streams(configuration.limits, configuration.loopLimits, poller, in: &reservation)
@@ -182,7 +189,7 @@ public final class Server {
     Gateway<KernelBoard>.count(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
       access: configuration.accessSizes, in: &reservation)
-    _ = LoopMemory(in: &reservation)
+    _ = LoopMemory(configuration.listeners, configuration.limits, in: &reservation)
     _ = Admission(configuration.limits, in: &reservation)
     _ = streams(configuration.limits, configuration.loopLimits, nil, in: &reservation)
     _ = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
@@ -198,7 +205,7 @@ public final class Server {
   static func loopByteCount(_ limits: Limits) -> Int {
     var reservation = Reservation.counting()
     _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 0), in: &reservation)
-    _ = LoopMemory(in: &reservation)
+    _ = LoopMemory([], limits, in: &reservation)
     _ = Admission(limits, in: &reservation)
     _ = streams(limits, LoopLimits(), nil, in: &reservation)
     return reservation.byteCount
@@ -240,8 +247,10 @@ extension HandlerLimits {
 /// Memory that the loop itself uses, beside the broker's and the taps'.
 struct LoopMemory: ~Copyable {
   let parts: PartList
+  var layers: StreamLayers
 
-  init(in reservation: inout Reservation) {
+  init(_ listeners: [ListenerSettings], _ limits: Limits, in reservation: inout Reservation) {
     parts = PartList(count: Streams.partsMax, name: "parts of a write", in: &reservation)
+    layers = StreamLayers.make(listeners, limits, in: &reservation)
   }
 }

@@ -21,13 +21,14 @@ extension Server {
       "$SYS/tapline/memory/allocations_after_ready", allocationCount() &- figures.allocationsAtStart, at: now)
   }
 
-  /// Visits the numbers of the log: topic under $SYS, and value.
+  /// Visits the numbers of the log and of layers: topic under $SYS, and value.
   private func visitFigures(_ visit: (StaticString, UInt64) -> Void) {
     visit("$SYS/tapline/log/lines", log.counters.written)
     visit("$SYS/tapline/log/repeated", log.counters.repeated)
     visit("$SYS/tapline/log/suppressed", log.counters.suppressed)
     visit("$SYS/tapline/log/lost", log.counters.lost)
     users?.visitFigures(visit)
+    if layers.isUsed { layers.counters.visit(visit) }
   }
 
   /// Figures that are told once they are not 0 any more have their room from the start.

@@ -54,14 +54,16 @@ extension Server {
   /// The stream is read again, and what came behind the CONNECT is taken.
   private func goOn(afterVerdictOn stream: StreamID, at now: Instant) {
     guard streams.isOpen(stream) else { return }
+    let connection: ConnectionID?
     switch Speaker(bits: streams.owner(of: stream)) {
-    case .mqtt(let id):
-      if !broker.awaitsConnect(id) { admission.leave(stream.bits) }
-      goOn(with: id, at: now)
-    case .port(let index):
-      if let id = ports[index].connection { goOn(with: id, at: now) }
-    case .none: break
+    case .mqtt(let id): connection = id
+    case .layer: connection = layers.connection(of: stream.index)
+    case .port(let index): connection = ports[index].connection
+    case .none: connection = nil
     }
+    guard let connection else { return }
+    if !broker.awaitsConnect(connection) { admission.leave(stream.bits) }
+    goOn(with: connection, at: now)
   }
 
   // MARK: The log

@@ -29,16 +29,19 @@ extension Server {
   }
 
   @inline(never) private func arrived(at listener: Int, at now: Instant) {
+    if layers.hasLayer(listener: listener) { return arrivedLayered(at: listener, at: now) }
     let settings = socketListeners[listener]
     let speaker = Speaker.none(allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy)
     _ = admit(SourceAddress(streams.arrivedPeer), at: now) { streams.admit(.plain, owner: speaker.bits) }
   }
 
   /// Makes a stream of what `open` opens, if its address may have one more. nil: refused and counted.
-  func admit(_ source: SourceAddress, at now: Instant, open: () -> StreamID?) -> StreamID? {
-    makeWay(for: source, at: now)
+  func admit(
+    _ source: SourceAddress, isProxy: Bool = false, at now: Instant, open: () -> StreamID?
+  ) -> StreamID? {
+    makeWay(for: source, isProxy: isProxy, at: now)
     var opened: StreamID?
-    let refusal = admission.admit(from: source, at: now) {
+    let refusal = admission.admit(from: source, isProxy: isProxy, at: now) {
       opened = open()
       return opened?.bits
     }
@@ -55,8 +58,9 @@ extension Server {
 
   /// Closes the stream that gives way to a newcomer from `source`, if one does. Not within a call of the broker's, which
   /// knows some of them.
-  func makeWay(for source: SourceAddress, at now: Instant) {
-    guard !gateway.isInCall, let (bits, limit) = admission.givesWay(to: source, hasPlace: streams.hasRoom, at: now)
+  func makeWay(for source: SourceAddress, isProxy: Bool = false, at now: Instant) {
+    guard !gateway.isInCall,
+      let (bits, limit) = admission.givesWay(to: source, isProxy: isProxy, hasPlace: streams.hasRoom, at: now)
     else { return }
     let stream = StreamID(bits: bits)
     let peer = streams.peer(of: stream)
@@ -67,12 +71,14 @@ extension Server {
   /// Closes a stream; who spoke on it is gone.
   func close(_ stream: StreamID, at now: Instant) {
     let speaker = Speaker(bits: streams.owner(of: stream))
+    let layered = if case .layer = speaker { layers.end(stream.index) } else { nil as ConnectionID? }
     admission.end(stream.bits)
     streams.close(stream)
     streamsReport.isDue = true
     switch speaker {
     case .mqtt(let id): brokerTurn(at: now) { $0.detach(id, at: now) }  // a Will may run taps
     case .port(let index): portClosed(index, at: now)
+    case .layer: if let layered { brokerTurn(at: now) { $0.detach(layered, at: now) } }
     case .none: break
     }
   }
@@ -89,7 +95,11 @@ extension Server {
   func closeUnheardStreams(at now: Instant) {
     for place in 0..<streams.gauge.capacity {
       guard let stream = streams.stream(at: place) else { continue }
-      if case .none = Speaker(bits: streams.owner(of: stream)) { close(stream, at: now) }
+      switch Speaker(bits: streams.owner(of: stream)) {
+      case .none: close(stream, at: now)
+      case .layer: if layers.connection(of: place) == nil { close(stream, at: now) }
+      case .mqtt, .port: break
+      }
     }
   }
 
@@ -101,18 +111,34 @@ extension Server {
     case .mqtt(let speaker):
       id = speaker
     case .none(let allowsAnonymous, let policy):
-      let deadline = admission.heard(stream.bits)
-      let attached = callBroker {
-        $0.attach(
-          allowsAnonymous: allowsAnonymous, policy: policy, transport: stream.bits, connectBy: deadline, at: now)
-      }
-      guard let attached else { return close(stream, at: now) }
+      guard let attached = attach(stream, allowsAnonymous: allowsAnonymous, policy: policy, at: now) else { return }
       streams.setOwner(Speaker.mqtt(attached).bits, of: stream)
       id = attached
     case .port(let index):
       return portReceived(bytes, index, at: now)
+    case .layer:
+      return receivedLayered(bytes, on: stream, at: now)
     }
     if broker.isClosing(id) { return streams.hold(stream, true) }
+    hand(bytes, to: id, stream, isLayered: false, at: now)
+  }
+
+  /// The broker's connection for a stream that has sent the first byte of MQTT; nil: there is none, and it is closed.
+  @inline(__always) func attach(
+    _ stream: StreamID, allowsAnonymous: Bool, policy: FramerPolicy, at now: Instant
+  ) -> ConnectionID? {
+    let deadline = admission.heard(stream.bits)
+    let attached = callBroker {
+      $0.attach(allowsAnonymous: allowsAnonymous, policy: policy, transport: stream.bits, connectBy: deadline, at: now)
+    }
+    if attached == nil { close(stream, at: now) }
+    return attached
+  }
+
+  /// Gives the broker what was read. A stream with a layer may outlive its connection.
+  @inline(__always) func hand(
+    _ bytes: Bytes, to id: ConnectionID, _ stream: StreamID, isLayered: Bool, at now: Instant
+  ) {
     let awaitedConnect = broker.awaitsConnect(id)
     // Much came at once: its receivers' bytes go out before the next read adds to them, from where they were read.
     let isBulk = bytes.count >= Server.bulkBytes
@@ -121,7 +147,7 @@ extension Server {
       flushReady(at: now)
       callBroker { $0.settle() }
     }
-    guard streams.isOpen(stream) else { return }
+    guard streams.isOpen(stream), !isLayered || broker.isAttached(id) else { return }
     if awaitedConnect, !broker.awaitsConnect(id) { admission.leave(stream.bits) }
     // Its answers would find no room: it is read when its outbox has drained (see `flush`).
     if !broker.wantsInput(id) { streams.hold(stream, true) }
@@ -175,11 +201,14 @@ extension Server {
     switch Speaker(bits: streams.owner(of: stream)) {
     case .mqtt(let id): flush(id, stream, at: now)
     case .port(let index): if let id = ports[index].connection { flush(id, stream, at: now) }
+    case .layer: flushLayered(stream, at: now)
     case .none: break
     }
   }
 
   @_optimize(speed) private func flush(_ id: ConnectionID, _ stream: StreamID, at now: Instant) {
+    let owner = streams.owner(of: stream)
+    if !Speaker.isPlain(owner), case .layer = Speaker(bits: owner) { return flushLayered(stream, at: now) }
     while streams.isWritable(stream) {
       let count = broker.gather(id, into: loop.parts.places)
       if count == 0 { break }
@@ -187,7 +216,7 @@ extension Server {
       if taken > 0 { callBroker { $0.sent(taken, on: id, at: now) } }
     }
     if broker.isFinished(id) {
-      if case .port(let index) = Speaker(bits: streams.owner(of: stream)) {
+      if case .port(let index) = Speaker(bits: owner) {
         endConnection(of: ports[index], at: now)
       } else {
         close(stream, at: now)

@@ -13,14 +13,22 @@ enum Speaker {
   case mqtt(ConnectionID)
   /// A serial line: its place among them. Its client may come and go while the line stays.
   case port(Int)
+  /// What lies between the bytes and MQTT: `StreamLayers` knows, by the stream's place.
+  case layer
 
   private static var portBit: UInt32 { 1 << 19 }
+  private static var layerBit: UInt32 { 1 << 18 }
+
+  /// Whether the broker's bytes go to the stream as they are.
+  @inline(__always) static func isPlain(_ bits: UInt32) -> Bool { bits >> 20 != 0 }
 
   init(bits: UInt32) {
     if bits >> 20 != 0 {
       self = .mqtt(ConnectionID(bits: bits))
     } else if bits & Speaker.portBit != 0 {
       self = .port(Int(bits & ~Speaker.portBit))
+    } else if bits & Speaker.layerBit != 0 {
+      self = .layer
     } else {
       self = .none(allowsAnonymous: bits & 1 != 0, policy: FramerPolicy(rawValue: UInt8(bits >> 1 & 1))!)
     }
@@ -31,6 +39,7 @@ enum Speaker {
     case .none(let allowsAnonymous, let policy): UInt32(policy.rawValue) << 1 | (allowsAnonymous ? 1 : 0)
     case .mqtt(let connection): connection.bits
     case .port(let index): Speaker.portBit | UInt32(index)
+    case .layer: Speaker.layerBit
     }
   }
 }

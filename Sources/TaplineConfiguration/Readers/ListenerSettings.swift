@@ -17,6 +17,7 @@ public struct ListenerSettings: Sendable {
   /// Clients without a user name are let in.
   public var isAnonymousAllowed = true
   public var framerPolicy = FramerPolicy.disconnect
+  public var layers = LayerSettings()
 
   package var isSerial: Bool { if case .serial = endpoint { true } else { false } }
 
@@ -28,7 +29,7 @@ public struct ListenerSettings: Sendable {
 
 extension ListenerSettings {
   static var keys: [StaticString] {
-    ["address", "port", "unix", "mode", "anonymous", "framing", "serial", "baud", "parity", "flow"]
+    ["address", "port", "unix", "mode", "anonymous", "framing", "serial", "baud", "parity", "flow"] + LayerSettings.keys
   }
   static var countMax: Int { 16 }
 
@@ -86,8 +87,10 @@ extension ListenerSettings {
     }
     let framing = section.choice(
       "framing", [Choice("disconnect", FramerPolicy.disconnect), Choice("resync", .resync)], default: .disconnect)
+    let layers = LayerSettings.read(section)
     guard let endpoint = endpoint(section, isOpen: anonymous == true || users.hasPasswordFile) else { return nil }
-    return ListenerSettings(endpoint: endpoint, isAnonymousAllowed: isAnonymousAllowed, framerPolicy: framing)
+    return ListenerSettings(
+      endpoint: endpoint, isAnonymousAllowed: isAnonymousAllowed, framerPolicy: framing, layers: layers)
   }
 
   private static func serial(_ section: Section) -> Endpoint? {
@@ -95,6 +98,12 @@ extension ListenerSettings {
       var text = Text()
       text.add(quoted: key)
       text.add(" does not go with 'serial'; a listener has an address, a socket file or a serial device")
+      section.errors.add(section.place(of: key), text)
+    }
+    for key in LayerSettings.keys where section.has(key) {
+      var text = Text()
+      text.add(quoted: key)
+      text.add(" does not go with 'serial': a serial line speaks MQTT alone")
       section.errors.add(section.place(of: key), text)
     }
     let baud = section.choice("baud", bauds, "a rate such as 9600, 57600 or 115200", default: 115_200)
