@@ -93,7 +93,7 @@ image: device .build/needs/image
 
 ROOM ?=
 FILTER ?=
-unit: .build/needs/build
+unit: .build/needs/build .build/needs/unit
 	@Tests/unit $(if $(ROOM),--room '$(ROOM)') $(if $(FILTER),--filter '$(FILTER)')
 
 format: .build/needs/build
@@ -181,14 +181,14 @@ simulate: .build/needs/build
 
 .PHONY: test test-full test-soak board-test-full
 
-NEEDS := $(addprefix .build/needs/,build test device deb board image)
+NEEDS := $(addprefix .build/needs/,build unit test device deb board image)
 # Those that compile, and those that mostly wait for a daemon or a booted board: the second kind runs beside the first.
 COMPILING := device build example embedded unit fuzz-briefly
 WAITING := device-client-test board-test image-test device-smoke-test package-test client-test commands-test
 STAGES := $(COMPILING) $(WAITING)
 # What is long by nature, and short forms of what needs builds of its own or measures.
 LONG_BOARD := board-test-long raspi-test image-test-long deb-test
-LONG_COMPUTING := planted-test tsan-briefly asan-briefly coverage-briefly simulate fuzz
+LONG_COMPUTING := planted-test tls-test-long tsan-briefly asan-briefly coverage-briefly simulate fuzz
 LONG_WAITING := $(LONG_BOARD) device-test-long client-test-long
 LONG_MEASURING := commands-test-long bench-briefly bench-gpio-briefly
 LONG := $(LONG_COMPUTING) $(LONG_WAITING) $(LONG_MEASURING)
@@ -266,6 +266,10 @@ commands-test-long: build embedded device
 # That the unit tests of each module find a fault planted in it (docs/testing.md).
 planted-test: .build/needs/build
 	@Tests/planted --quick
+
+# Each allocation of OpenSSL is refused in turn.
+tls-test-long: .build/needs/build .build/needs/unit
+	@TAPLINE_EVERY_REFUSAL=1 Tests/unit --room TLS
 
 tsan-briefly:
 	@Tests/Sanitizers/tsan --short

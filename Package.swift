@@ -25,7 +25,8 @@ let package = Package(
     .library(
       name: "Tapline",
       targets: [
-        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
+        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "TLS", "Taps", "MQTTBroker", "MQTTWire",
+        "Bounded",
       ]),
     .executable(name: "tapline", targets: ["TaplineCommand"]),
   ],
@@ -41,12 +42,12 @@ let package = Package(
     .target(
       name: "Tapline",
       dependencies: [
-        "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
+        "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "TLS", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
       ],
       swiftSettings: coldLibrary),
     .target(
       name: "TaplineConfiguration",
-      dependencies: ["LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CDigest", "CYAML"],
+      dependencies: ["LinuxIO", "TLS", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CDigest", "CYAML"],
       swiftSettings: coldLibrary),
     .target(name: "Gateway", dependencies: ["Taps", "MQTTBroker", "MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "LinuxIO", dependencies: ["Bounded", "CLinux", "CGPIOD"], swiftSettings: coldLibrary),
@@ -54,12 +55,14 @@ let package = Package(
     .target(name: "Taps", dependencies: ["MQTTWire", "Bounded"], swiftSettings: coldLibrary),
     .target(name: "MQTTBroker", dependencies: ["MQTTWire", "Bounded"], swiftSettings: strict),
     .target(name: "MQTTWire", dependencies: ["Bounded"], swiftSettings: strict),
+    .target(name: "TLS", dependencies: ["Bounded", "COpenSSL"], swiftSettings: coldLibrary),
     .target(name: "Bounded", swiftSettings: strict),
 
     .target(name: "CLinux", cSettings: strictC),
     .target(name: "CAllocations", cSettings: strictC),
     .target(name: "CDigest", cSettings: strictC, linkerSettings: [.linkedLibrary("md")]),
     .target(name: "CGPIOD", cSettings: strictC, linkerSettings: [.linkedLibrary("gpiod")]),
+    .target(name: "COpenSSL", cSettings: strictC),  // loads libssl when it is asked to, and does not link it
     .target(name: "CYAML", cSettings: strictC, linkerSettings: [.linkedLibrary("yaml")]),
 
     .testTarget(name: "BoundedTests", dependencies: ["Bounded"], swiftSettings: strict),
@@ -71,10 +74,11 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(name: "LayersTests", dependencies: ["Layers", "Bounded", "CDigest"], swiftSettings: strict),
     .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO", "Bounded", "CLinux"], swiftSettings: strict),
+    .testTarget(name: "TLSTests", dependencies: ["TLS", "Bounded", "COpenSSL"], swiftSettings: strict),
     .testTarget(
       name: "TaplineConfigurationTests",
       dependencies: [
-        "TaplineConfiguration", "LinuxIO", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CDigest", "CYAML",
+        "TaplineConfiguration", "LinuxIO", "TLS", "Taps", "MQTTBroker", "MQTTWire", "Bounded", "CDigest", "CYAML",
       ],
       swiftSettings: strict),
     .testTarget(

@@ -101,7 +101,7 @@ int32_t clinux_set_option(int32_t fd, int32_t option, int32_t value) {
       [CLINUX_V6_ONLY] = {IPPROTO_IPV6, IPV6_V6ONLY},      [CLINUX_KEEP_ALIVE] = {SOL_SOCKET, SO_KEEPALIVE},
       [CLINUX_SEND_BUFFER] = {SOL_SOCKET, SO_SNDBUF},      [CLINUX_KEEP_IDLE] = {IPPROTO_TCP, TCP_KEEPIDLE},
       [CLINUX_KEEP_INTERVAL] = {IPPROTO_TCP, TCP_KEEPINTVL}, [CLINUX_KEEP_COUNT] = {IPPROTO_TCP, TCP_KEEPCNT},
-      [CLINUX_USER_TIMEOUT] = {IPPROTO_TCP, TCP_USER_TIMEOUT},
+      [CLINUX_USER_TIMEOUT] = {IPPROTO_TCP, TCP_USER_TIMEOUT}, [CLINUX_SEGMENT_BYTES] = {IPPROTO_TCP, TCP_MAXSEG},
   };
   if (option < 0 || option >= (int32_t)(sizeof names / sizeof *names)) return -EINVAL;
   return or_errno(setsockopt(fd, names[option].level, names[option].name, &value, sizeof value));
@@ -177,4 +177,9 @@ int32_t clinux_peer_credentials(int32_t fd, uint32_t *uid, uint32_t *gid, int32_
 
 int32_t clinux_shutdown(int32_t fd, int32_t write_only) {
   return or_errno(shutdown(fd, write_only ? SHUT_WR : SHUT_RDWR));
+}
+
+int64_t clinux_peek(int32_t fd, void *bytes, size_t count) {
+  ssize_t peeked = recv(fd, bytes, count, MSG_PEEK);
+  return peeked < 0 ? -errno : peeked;
 }

@@ -31,6 +31,30 @@ import Testing
     Transport.close(far)
   }
 
+  /// What is handed out of records stays the kernel's, in part or whole, until it is taken off.
+  @Test func recordsAreTakenOffByTheirOwner() throws {
+    let world = StreamsWorld(readBytes: 8)
+    let (id, far) = try world.open(.records)
+    _ = world.turn()
+    #expect(write("12345", to: far) == 5)
+    #expect(world.turn() == [.writable(id), .bytes(id, "12345")])
+    #expect(world.turn() == [])  // nothing new
+    #expect(write("67890", to: far) == 5)
+    #expect(world.turn() == [.writable(id), .bytes(id, "12345678")])
+    #expect(world.consume(id, 3))
+    #expect(world.turn() == [.bytes(id, "4567890")])  // the buffer was full, so it is looked at again
+    #expect(world.turn() == [])
+    #expect(world.consume(id, 6))
+    world.lookAgain(at: id)
+    #expect(world.turn() == [.bytes(id, "0")])
+    #expect(!world.isEnding(id))
+    Transport.close(far)
+    #expect(world.turn().contains(.bytes(id, "0")))  // what is left comes before the end
+    #expect(world.isEnding(id))
+    #expect(world.consume(id, 1))
+    #expect(world.turn() == [.ended(id)])
+  }
+
   /// One that sends much does not hold up one that sends little.
   @Test func eachStreamIsReadOnceATurn() throws {
     let world = StreamsWorld(readBytes: 4)

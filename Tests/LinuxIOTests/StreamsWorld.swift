@@ -92,6 +92,9 @@ final class StreamsWorld {
   func owner(of id: StreamID) -> UInt32 { streams.owner(of: id) }
   func mayHaveBytes(_ id: StreamID) -> Bool { streams.mayHaveBytes(id) }
   func isWritable(_ id: StreamID) -> Bool { streams.isWritable(id) }
+  func consume(_ id: StreamID, _ byteCount: Int) -> Bool { streams.consume(id, byteCount) }
+  func lookAgain(at id: StreamID) { streams.look(id) }
+  func isEnding(_ id: StreamID) -> Bool { streams.isEnding(id) }
   func stream(at place: Int) -> StreamID? { streams.stream(at: place) }
   /// Who connected the stream's socket; nil when nothing is known of the stream any more.
   func uid(of id: StreamID) -> UInt32? { streams.peer(of: id)?.uid }

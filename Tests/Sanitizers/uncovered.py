@@ -15,11 +15,11 @@ from pathlib import Path
 # the shims what failing system calls need does not run at all.
 LEAST = {"Bounded": 98, "MQTTWire": 97, "MQTTBroker": 97, "Taps": 97, "Gateway": 97, "Layers": 98, "LinuxIO": 90,
          "TaplineConfiguration": 96, "Tapline": 52}
-C_SHIMS = {"CLinux", "CGPIOD", "CYAML", "CDigest", "CAllocations"}
+C_SHIMS = {"CLinux", "CGPIOD", "CYAML", "CDigest", "COpenSSL", "CAllocations"}
 # Without the programs, which have no unit tests.
-MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "Gateway", "Layers", "LinuxIO",
+MODULES = ["Bounded", "MQTTWire", "MQTTBroker", "Taps", "Gateway", "Layers", "LinuxIO", "TLS",
            "TaplineConfiguration", "Tapline", "C shims", "TaplineCommand", "TaplineExample"]
-PEERS_BYTES = ["MQTTWire/", "MQTTBroker/", "Gateway/", "Layers/", "LinuxIO/Streams/", "Tapline/Server/ServerLoop.swift",
+PEERS_BYTES = ["TLS/", "MQTTWire/", "MQTTBroker/", "Gateway/", "Layers/", "LinuxIO/Streams/", "Tapline/Server/ServerLoop.swift",
                "Tapline/Server/ServerStreams.swift", "Tapline/Server/ServerSerial.swift", "CLinux/Sockets.c"]
 
 

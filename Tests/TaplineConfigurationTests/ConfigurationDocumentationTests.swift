@@ -58,7 +58,7 @@ struct ConfigurationDocumentationTests {
       try #require(try Self.examples().first), readsUserFiles: false)
     #expect(
       configuration.counts
-        == Configuration.Counts(listeners: 5, outputs: 6, inputs: 3, counters: 1, sensors: 9, levels: 3, rules: 6))
+        == Configuration.Counts(listeners: 6, outputs: 6, inputs: 3, counters: 1, sensors: 9, levels: 3, rules: 6))
     #expect(configuration.board.map { string($0.name) } == "raspberry-pi-4")
     #expect(
       configuration.taps.outputs.map { string($0.pin.line) } == [

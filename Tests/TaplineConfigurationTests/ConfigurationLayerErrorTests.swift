@@ -19,7 +19,19 @@ struct ConfigurationLayerErrorTests {
       "t.yaml:2:44: a protocol is 'ws'; expected mqtt or websocket; did you mean 'websocket'?"),
     listener("protocols: [http]", "t.yaml:2:38: a protocol is 'http'; expected mqtt or websocket"),
     listener("protocols: [[mqtt]]", "t.yaml:2:38: a protocol is a list; expected mqtt or websocket"),
-    listener("tls: {}", "t.yaml:2:26: unknown key 'tls' in a listener"),
+    listener(
+      "tls: {}", "t.yaml:2:31: 'tls' without 'certificate'; expected the path of a PEM file",
+      "t.yaml:2:31: 'tls' without 'key'; expected the path of a PEM file"),
+    listener(
+      "tls: {certificate: a.pem, key: /k, minimum: 1.1}",
+      "t.yaml:2:45: 'certificate' is 'a.pem'; expected a path that begins with /",
+      "t.yaml:2:70: 'minimum' is '1.1'; expected 1.2 or 1.3; did you mean '1.2'?"),
+    listener(
+      "tls: {certificate: /c, key: /k, client_certificate: required}",
+      "t.yaml:2:78: 'client_certificate' without 'ca'; expected the path of a PEM file with the authorities of clients"),
+    listener(
+      "tls: {certificate: /c, key: /k, ca: /a, crl: /r, identity: san}",
+      "t.yaml:2:62: 'ca' \(clients)", "t.yaml:2:71: 'crl' \(clients)", "t.yaml:2:85: 'identity' \(clients)"),
     listener(
       "path: /mqtt", "t.yaml:2:32: 'path' goes with WebSocket only; expected 'protocols: [mqtt, websocket]' beside it"),
     listener(
@@ -66,6 +78,9 @@ struct ConfigurationLayerErrorTests {
 
   private static var origin: String {
     "expected scheme, host and perhaps port, such as https://ha.example, or '*' alone for every page"
+  }
+  private static var clients: String {
+    "is for the certificates of clients; expected 'client_certificate: required' or optional beside it"
   }
   private static var proxy: String {
     "expected an address such as 10.1.2.3 or ::1, or a network such as 10.0.0.0/8, without bits behind its prefix"

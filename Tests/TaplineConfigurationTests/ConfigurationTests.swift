@@ -3,6 +3,7 @@ import Foundation
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TLS
 import Taps
 import Testing
 
@@ -75,6 +76,26 @@ struct ConfigurationTests {
     #expect(layers.map { string($0.origins) } == ["", "", "https://ha.example http://b:80", "*", "", ""])
     #expect(layers.map { $0.proxies.map(\.prefixBitCount) } == [[], [], [], [8, 128], [32], []])
     #expect(layers.map(\.hasProxyHeader) == [false, false, false, false, true, true])
+  }
+
+  @Test func tls() throws {
+    let layers = try readConfiguration(
+      """
+      listeners:
+        - {address: 127.0.0.1}
+        - {address: 127.0.0.1, port: 8883, tls: {certificate: /c, key: /k}}
+        - address: 0.0.0.0
+          port: 8884
+          tls: {certificate: /c, key: /k, ca: /a, crl: /r, client_certificate: required, identity: san, minimum: "1.3"}
+      """
+    ).listeners.map(\.layers)
+    #expect(layers.map(\.isNone) == [true, false, false])
+    let plain = try #require(layers[1].tls)
+    #expect(string(plain.certificate) == "/c" && string(plain.key) == "/k" && plain.ca == nil && plain.crl == nil)
+    #expect(plain.clientCertificate == .none && plain.identity == .commonName && plain.minimum == .tls12)
+    let mutual = try #require(layers[2].tls)
+    #expect(mutual.ca.map(string) == "/a" && mutual.crl.map(string) == "/r")
+    #expect(mutual.clientCertificate == .required && mutual.identity == .dnsName && mutual.minimum == .tls13)
   }
 
   @Test func outputs() throws {

@@ -23,8 +23,8 @@ struct AuthenticatorTests {
 
     /// `ha/3`: accepted as ha with role 3; `0x86`: refused; `later`.
     func connect(
-      user: String?, password: String? = nil, anonymous: Bool = false, uid: UInt32? = nil, from address: UInt32 = 7,
-      transport: UInt32 = 1
+      user: String?, password: String? = nil, anonymous: Bool = false, certificate: StaticString? = nil,
+      uid: UInt32? = nil, from address: UInt32 = 7, transport: UInt32 = 1
     ) -> String {
       count += 1
       let userBytes = user.map { [UInt8]($0.utf8) } ?? []
@@ -36,7 +36,8 @@ struct AuthenticatorTests {
             password: password == nil ? nil : Bytes(passwordBuffer), version: .v5, allowsAnonymous: anonymous,
             serial: LinkSerial(count: count, place: 0), transport: transport, now: now)
           switch authenticator.judge(
-            credentials, uid: uid, from: SourceAddress(ipv4: address), isOpen: { !closed.contains($0) })
+            credentials, certificateName: certificate.map { Bytes($0) }, uid: uid, from: SourceAddress(ipv4: address),
+            isOpen: { !closed.contains($0) })
           {
           case .verdict(let verdict): return Desk.words(verdict)
           case .refused(let reason, let cause): return "\(Desk.words(.refuse(reason))) \(cause)"
@@ -102,6 +103,16 @@ struct AuthenticatorTests {
     #expect(desk.connect(user: "ha", password: String(repeating: "p", count: 255), anonymous: anonymous) == "later")
     #expect(desk.check() == "0x86" && desk.check() == nil)
     #expect(desk.authenticator.figures.accepted == 3)
+  }
+
+  /// It beats user name, password and uid.
+  @Test func aCertificateNamesItsUser() throws {
+    let desk = try Desk(Self.users)
+    #expect(desk.connect(user: nil, certificate: "ha") == "ha/2")
+    #expect(desk.connect(user: "pump", password: "wrong", certificate: "ha", uid: 0) == "ha/2")
+    #expect(desk.connect(user: nil, certificate: "unheard of") == "unheard of/0")
+    #expect(desk.connect(user: "ha", password: "secret", certificate: "a name of 17 byte") == "0x86 badName")
+    #expect(desk.check() == nil && desk.authenticator.figures.denied == 1)
   }
 
   @Test func usersOfThisMachineNeedNoPassword() throws {

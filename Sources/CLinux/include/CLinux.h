@@ -70,6 +70,8 @@ int64_t clinux_directory_read(int32_t fd, void *buffer, size_t count);
 int32_t clinux_close(int32_t fd);
 /// read(2). Bytes read, 0 at the end, or -errno.
 int64_t clinux_read(int32_t fd, void *bytes, size_t count);
+/// recv(2) of a socket that leaves the bytes where they are. Bytes there, 0 at the end, or -errno.
+int64_t clinux_peek(int32_t fd, void *bytes, size_t count);
 /// write(2). Bytes written, or -errno.
 int64_t clinux_write(int32_t fd, const void *bytes, size_t count);
 /// write(2) of what fits a page, if poll(2) says that it need not wait, whatever the descriptor's flags, which others may
@@ -183,6 +185,7 @@ enum {
   CLINUX_KEEP_INTERVAL = 6,  // seconds
   CLINUX_KEEP_COUNT = 7,
   CLINUX_USER_TIMEOUT = 8,  // milliseconds
+  CLINUX_SEGMENT_BYTES = 9,
 };
 /// setsockopt(2) of one of the options above. 0 or -errno.
 int32_t clinux_set_option(int32_t fd, int32_t option, int32_t value);

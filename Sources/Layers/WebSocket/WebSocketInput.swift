@@ -15,6 +15,9 @@ public struct WebSocketArrival: BitwiseCopyable {
   public internal(set) var end: End?
   /// Frames, and parts of frames, that were looked at.
   public internal(set) var frameCount = 0
+
+  /// Bytes that came without a frame.
+  public init(payload: Bytes = .empty) { self.payload = payload }
 }
 
 /// Takes the frames off what a client sends. A frame's header or a control frame that has come in part waits here.

@@ -9,6 +9,8 @@ public enum Layer: UInt8, BitwiseCopyable, Sendable {
   case plain
   /// Nothing either, but a terminal line: it may hand out less than it has, so it is read until it has none.
   case terminal
+  /// Records: bytes that are handed out stay the kernel's until `Streams.consume` takes them off.
+  case records
 }
 
 /// A place of `Streams`.
@@ -23,6 +25,7 @@ public struct Stream: BitwiseCopyable {
     /// The owner takes no bytes now.
     static var held: Flags { Flags(rawValue: 8) }
     static var terminal: Flags { Flags(rawValue: 16) }
+    static var records: Flags { Flags(rawValue: 32) }
   }
 
   let fd: Int32  // the slab writes over it when the place is given back; what follows stays

@@ -108,7 +108,12 @@ public struct Streams: ~Copyable {
   }
 
   private mutating func poll(_ fd: Int32, _ layer: Layer, _ owner: UInt32, _ peer: PeerAddress) -> StreamID? {
-    let flags: Stream.Flags = layer == .terminal ? [.writable, .terminal] : .writable
+    let flags: Stream.Flags =
+      switch layer {
+      case .plain: .writable
+      case .terminal: [.writable, .terminal]
+      case .records: [.writable, .records]
+      }
     guard let id = streams.lend(Stream(fd: fd, owner: owner, peer: peer, flags: flags)) else { return nil }
     do throws(LinuxError) {
       try poller!.add(fd, token: streamTag | UInt64(id.bits), interest: [.read, .write, .edgeTriggered])
@@ -232,7 +237,8 @@ public struct Streams: ~Copyable {
     let stream = streams.address(id)
     if stream.pointee.flags.contains(.held) { return nil }
     let buffer = readBuffer.buffer
-    switch Transport.read(stream.pointee.fd, into: buffer) {
+    let takesOff = !stream.pointee.flags.contains(.records)
+    switch Transport.read(stream.pointee.fd, into: buffer, takesOff: takesOff) {
     case .wouldBlock:
       stream.pointee.flags.remove(.readable)
       return nil
@@ -246,6 +252,29 @@ public struct Streams: ~Copyable {
       return .bytes(id, Bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])))
     }
   }
+
+  // MARK: Records
+
+  /// Takes bytes off a stream of records, the first ones that `next` has handed out; these lie where they lay. `false`: the
+  /// stream has failed, and is to be closed.
+  public mutating func consume(_ id: StreamID, _ byteCount: Int) -> Bool {
+    var left = byteCount
+    while left > 0 {
+      let part = UnsafeMutableRawBufferPointer(rebasing: readBuffer.buffer[byteCount - left..<byteCount])
+      guard case .bytes(let count) = Transport.read(streams[id].fd, into: part) else { return false }
+      left -= count
+    }
+    return true
+  }
+
+  /// The stream is read again, though the kernel may tell of nothing new.
+  public mutating func look(_ id: StreamID) {
+    streams[id].flags.insert(.readable)
+    pending.push(id.index)
+  }
+
+  /// Whether the peer has closed its side, and nothing more will come.
+  public func isEnding(_ id: StreamID) -> Bool { streams[id].flags.contains(.ending) }
 
   // MARK: Writing
 

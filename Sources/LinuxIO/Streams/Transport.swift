@@ -22,10 +22,15 @@ public enum WriteResult: Sendable {
 /// Reading and writing nonblocking descriptors: sockets, serial lines, pairs in tests.
 public enum Transport {
   /// One read(2) into `buffer`, which is not empty.
-  public static func read(_ fd: Int32, into buffer: UnsafeMutableRawBufferPointer) -> ReadResult {
+  /// - Parameter takesOff: false: the bytes of a socket are read and stay the kernel's.
+  public static func read(
+    _ fd: Int32, into buffer: UnsafeMutableRawBufferPointer, takesOff: Bool = true
+  ) -> ReadResult {
     precondition(buffer.count > 0)
     while true {
-      let count = clinux_read(fd, buffer.baseAddress!, buffer.count)
+      let count =
+        takesOff
+        ? clinux_read(fd, buffer.baseAddress!, buffer.count) : clinux_peek(fd, buffer.baseAddress!, buffer.count)
       if count > 0 { return .bytes(Int(count)) }
       switch Int(-count) {
       case 0, Int(CLINUX_ECONNRESET), Int(CLINUX_EPIPE): return .closed
@@ -79,6 +84,13 @@ public enum Transport {
     try check(clinux_set_option(fd, Int32(CLINUX_KEEP_COUNT), Int32((seconds - idle) / interval)))
     try check(clinux_set_option(fd, Int32(CLINUX_USER_TIMEOUT), Int32(seconds * 1000)))
     try check(clinux_set_option(fd, Int32(CLINUX_KEEP_ALIVE), 1))
+  }
+
+  /// For a listener whose connections are streams of records, of which a part may stay unread: while less than a segment is
+  /// free TCP would announce no window, and the rest of the record could not come. On a loopback a segment has 64 KiB, as
+  /// much as the kernel keeps for a connection at first; no network's has more than 8960 bytes.
+  public static func limitSegments(_ fd: Int32) throws(LinuxError) {
+    try check(clinux_set_option(fd, Int32(CLINUX_SEGMENT_BYTES), 8960))
   }
 
   /// Ends both directions; the peer reads what was sent, then the end.

@@ -46,7 +46,7 @@ extension Server {
     case .lines: board.retryAt.reduce(.never, min)
     case .listeners: streams.nextDeadline
     case .silentStreams: admission.nextDeadline
-    case .layers: layers.nextDeadline
+    case .layers: min(layers.nextDeadline, loop.handshakes.nextDeadline)
     case .sessionsJudged: judgingDeadline
     case .watchdog: watchdogAt
     case .log: log.nextDeadline
@@ -67,7 +67,9 @@ extension Server {
     case .lines: for line in 0..<board.retryAt.count where board.retryAt[line] <= now { openLine(line, at: moment) }
     case .listeners: streams.advance(to: now)
     case .silentStreams: closeSilentStreams(at: now)
-    case .layers: closeOverdueLayers(at: now)
+    case .layers:
+      closeOverdueLayers(at: now)
+      closeOverdueHandshakes(at: now)
     case .sessionsJudged: judgeSessions(at: now)
     case .watchdog: keepAlive(at: now)
     case .log: log.advance(to: now)

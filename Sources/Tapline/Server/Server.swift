@@ -17,6 +17,7 @@ import Gateway
 import LinuxIO
 import MQTTBroker
 import MQTTWire
+import TLS
 public import TaplineConfiguration
 import Taps
 
@@ -128,10 +129,13 @@ public final class Server {
     gateway = Gateway(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
       keys: keys, access: configuration.accessSizes, board: board, in: &reservation)
-    loop = LoopMemory(configuration.listeners, configuration.limits, in: &reservation)
+    loop = LoopMemory(
+      configuration.listeners, configuration.limits, configuration.loopLimits, in: &reservation)
     admission = Admission(
       configuration.limits, serialCount: configuration.listeners.count { $0.isSerial }, in: &reservation)
-    streams = Server.streams(configuration.limits, configuration.loopLimits, poller, in: &reservation)
+    streams = Server.streams(
+      configuration.limits, readBytes: Server.readBytes(configuration.listeners, configuration.loopLimits), poller,
+      in: &reservation)
     socketListeners = configuration.listeners.filter { !$0.isSerial }
     ports = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     let stateRoom = StateRoom(configuration.taps, in: &reservation)
@@ -153,7 +157,11 @@ public final class Server {
     } catch {
       throw StartError(text: Server.text("the state file's thread cannot be started: ", error))
     }
+    if Server.hasTLS(configuration.listeners) {
+      loop.service = try TLSService(socketListeners, loop.arena, loop.handshakes, log: log)
+    }
     try openListeners()
+    if let service = loop.service { poll(service.lane.fd, .handshakes, 0) }
     poll(signals.fd, .signals, 0)
     for (index, lane) in slowLanes.lanes.enumerated() { poll(lane.fd, .slowLane, index) }
     if let keeper = board.stateKeeper { poll(keeper.fd, .stateFile, 0) }
@@ -178,7 +186,8 @@ public final class Server {
       rows: reservation.rows, byteCount: reservation.byteCount,
       kernelSocketBytes: kernelSocketBytes(configuration.limits),
       threadStackBytes: stackBytes + laneBytes + (configuration.taps.persist == nil ? 0 : FileSaver.stackBytes)
-        + configuration.taps.levels.count * LevelLane.stackBytes + Doors.stackBytes(configuration),
+        + configuration.taps.levels.count * LevelLane.stackBytes + Doors.stackBytes(configuration)
+        + (hasTLS(configuration.listeners) ? Handshakes.stackBytes : 0),
       taps: PlanTaps.list(configuration.taps), costs: PlanCost.list(configuration.limits),
       profiles: PlanProfile.list(configuration))
   }
@@ -189,9 +198,12 @@ public final class Server {
     Gateway<KernelBoard>.count(
       configuration.taps, limits: configuration.limits, handlerLimits: HandlerLimits(configuration.loopLimits),
       access: configuration.accessSizes, in: &reservation)
-    _ = LoopMemory(configuration.listeners, configuration.limits, in: &reservation)
+    _ = LoopMemory(
+      configuration.listeners, configuration.limits, configuration.loopLimits, in: &reservation)
     _ = Admission(configuration.limits, in: &reservation)
-    _ = streams(configuration.limits, configuration.loopLimits, nil, in: &reservation)
+    _ = streams(
+      configuration.limits, readBytes: readBytes(configuration.listeners, configuration.loopLimits), nil,
+      in: &reservation)
     _ = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     _ = StateRoom(configuration.taps, in: &reservation)
     _ = DoorRooms(configuration, key: BrokerKeys(repeatable: 0).names, in: &reservation)
@@ -205,19 +217,29 @@ public final class Server {
   static func loopByteCount(_ limits: Limits) -> Int {
     var reservation = Reservation.counting()
     _ = Broker(limits: limits, keys: BrokerKeys(repeatable: 0), in: &reservation)
-    _ = LoopMemory([], limits, in: &reservation)
+    _ = LoopMemory([], limits, LoopLimits(), in: &reservation)
     _ = Admission(limits, in: &reservation)
-    _ = streams(limits, LoopLimits(), nil, in: &reservation)
+    _ = streams(limits, readBytes: LoopLimits().readBytes, nil, in: &reservation)
     return reservation.byteCount
   }
 
   /// - Parameter poller: nil with a reservation that only counts.
   private static func streams(
-    _ limits: Limits, _ loopLimits: LoopLimits, _ poller: Poller?, in reservation: inout Reservation
+    _ limits: Limits, readBytes: Int, _ poller: Poller?, in reservation: inout Reservation
   ) -> Streams {
     Streams(
-      capacity: limits.connectionsMax, readBytes: loopLimits.readBytes, poller: poller,
+      capacity: limits.connectionsMax, readBytes: readBytes, poller: poller,
       streamTag: TokenKind.stream.rawValue, listenerTag: TokenKind.listener.rawValue, in: &reservation)
+  }
+
+  static func hasTLS(_ listeners: [ListenerSettings]) -> Bool {
+    for listener in listeners where listener.layers.tls != nil { return true }
+    return false
+  }
+
+  /// With TLS at least the longest record is read at once.
+  static func readBytes(_ listeners: [ListenerSettings], _ limits: LoopLimits) -> Int {
+    hasTLS(listeners) ? max(limits.readBytes, Handshakes.inputBytes) : limits.readBytes
   }
 
   /// The bytes of the loop's stack that are touched before READY. Turns were seen to take 52 KiB with the frames above
@@ -248,9 +270,40 @@ extension HandlerLimits {
 struct LoopMemory: ~Copyable {
   let parts: PartList
   var layers: StreamLayers
+  var tls: TLSTable
+  var handshakes: Handshakes
+  /// OpenSSL's memory; empty where no listener has TLS.
+  let arena: UnsafeMutableRawBufferPointer
+  var service: TLSService?
 
-  init(_ listeners: [ListenerSettings], _ limits: Limits, in reservation: inout Reservation) {
+  init(
+    _ listeners: [ListenerSettings], _ limits: Limits, _ loopLimits: LoopLimits, in reservation: inout Reservation
+  ) {
     parts = PartList(count: Streams.partsMax, name: "parts of a write", in: &reservation)
     layers = StreamLayers.make(listeners, limits, in: &reservation)
+    let readBytes = Server.readBytes(listeners, loopLimits)
+    guard Server.hasTLS(listeners) else {
+      var nothing = Reservation.counting()
+      tls = TLSTable(rowCount: 0, readBytes: readBytes, in: &nothing)
+      handshakes = Handshakes(count: 0, in: &nothing)
+      arena = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+      return
+    }
+    tls = TLSTable(rowCount: limits.connectionsMax, readBytes: readBytes, in: &reservation)
+    handshakes = Handshakes(count: Handshakes.countMax, in: &reservation)
+    arena = LoopMemory.arena(connectionCount: limits.connectionsMax, in: &reservation)
+  }
+
+  /// Three rows of the plan that lie one behind the other.
+  private static func arena(
+    connectionCount: Int, in reservation: inout Reservation
+  ) -> UnsafeMutableRawBufferPointer {
+    let before = reservation.byteCount
+    let start = reservation.takeBytes(TLSLibrary.restBytes + TLSLibrary.reloadBytes, name: "OpenSSL")
+    _ = reservation.takeBytes(connectionCount * TLSLibrary.connectionBytes, name: "  TLS connections")
+    _ = reservation.takeBytes(Handshakes.countMax * TLSLibrary.handshakeBytes, name: "  TLS handshakes")
+    let byteCount = TLSLibrary.arenaBytes(connections: connectionCount, handshakes: Handshakes.countMax)
+    precondition(byteCount <= reservation.byteCount - before)
+    return UnsafeMutableRawBufferPointer(start: start, count: reservation.byteCount - before)
   }
 }

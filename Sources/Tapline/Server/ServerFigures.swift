@@ -29,6 +29,7 @@ extension Server {
     visit("$SYS/tapline/log/lost", log.counters.lost)
     users?.visitFigures(visit)
     if layers.isUsed { layers.counters.visit(visit) }
+    if tls.isUsed { tls.counters.visit(visit) }
   }
 
   /// Figures that are told once they are not 0 any more have their room from the start.

@@ -45,6 +45,7 @@ extension Server {
         text.add(configuration.file)
         throw StartError(text: text)
       case .success(let listener):
+        if settings.layers.tls != nil, !listener.isUnix { try? Transport.limitSegments(listener.fd) }
         guard streams.listen(listener) != nil else {
           throw StartError(text: Text("a listener cannot be polled"))  // ENOMEM, or max_user_watches
         }

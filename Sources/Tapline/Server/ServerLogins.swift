@@ -10,9 +10,11 @@ import TaplineConfiguration
 extension Server {
   /// Runs in the broker's call.
   func judge(_ credentials: Credentials, _ authenticator: Authenticator) -> Verdict? {
-    let peer = streams.peer(of: StreamID(bits: credentials.transport))
+    let stream = StreamID(bits: credentials.transport)
+    let peer = streams.peer(of: stream)
     let decision = authenticator.judge(
-      credentials, uid: peer?.uid, from: peer.map { SourceAddress($0) } ?? .local, isOpen: { isOpen(transport: $0) })
+      credentials, certificateName: certificateName(of: stream), uid: peer?.uid,
+      from: peer.map { SourceAddress($0) } ?? .local, isOpen: { isOpen(transport: $0) })
     switch decision {
     case .verdict(let verdict):
       return verdict

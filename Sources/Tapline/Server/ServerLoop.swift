@@ -17,6 +17,7 @@ enum TokenKind: UInt32 {
   case level
   case passwords
   case reload
+  case handshakes
 
   func token(_ low: Int) -> UInt64 { UInt64(rawValue) << 32 | UInt64(UInt32(low)) }
 }
@@ -136,6 +137,7 @@ extension Server {
     case .level: takeLevelResult(low, at: moment)
     case .passwords: takeCheckedPassword(at: moment.at)
     case .reload: takeReload(at: moment.at)
+    case .handshakes: takeHandshakes(at: moment.at)
     case nil: break
     }
   }

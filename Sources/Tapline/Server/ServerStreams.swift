@@ -71,7 +71,11 @@ extension Server {
   /// Closes a stream; who spoke on it is gone.
   func close(_ stream: StreamID, at now: Instant) {
     let speaker = Speaker(bits: streams.owner(of: stream))
-    let layered = if case .layer = speaker { layers.end(stream.index) } else { nil as ConnectionID? }
+    var layered: ConnectionID?
+    if case .layer = speaker {
+      endSecure(stream)
+      layered = layers.end(stream.index)
+    }
     admission.end(stream.bits)
     streams.close(stream)
     streamsReport.isDue = true

@@ -46,11 +46,17 @@ final class Authenticator {
 
   /// Judges a CONNECT. The identity in the verdict is valid until the tables change.
   /// - Parameters:
+  ///   - certificateName: whom the client's certificate names, which beats all that CONNECT says; nil: nobody.
   ///   - uid: who connected a unix socket; nil for other streams.
   ///   - isOpen: whether a transport is still there; logins of others make room.
   func judge(
-    _ credentials: Credentials, uid: UInt32?, from source: SourceAddress, isOpen: (UInt32) -> Bool
+    _ credentials: Credentials, certificateName: Bytes? = nil, uid: UInt32?, from source: SourceAddress,
+    isOpen: (UInt32) -> Bool
   ) -> Decision {
+    if let certificateName {
+      guard certificateName.count <= sizes.nameBytes else { return refuse(.badUserNameOrPassword, .badName) }
+      return accept(certificateName)
+    }
     if let uid {
       let name = tables.name(ofUser: uid)
       if !name.isEmpty { return accept(name) }

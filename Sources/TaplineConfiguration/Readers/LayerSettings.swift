@@ -23,14 +23,17 @@ public struct LayerSettings: Sendable {
   /// Every connection is a proxy's, and begins with a header of the PROXY protocol.
   public var hasProxyHeader = false
 
+  /// nil: bytes go over the network as they are.
+  public var tls: TLSListenerSettings?
+
   public init() {}
 
   /// MQTT and nothing else.
-  public var isNone: Bool { protocols == .mqtt && proxies.isEmpty && !hasProxyHeader }
+  public var isNone: Bool { protocols == .mqtt && proxies.isEmpty && !hasProxyHeader && tls == nil }
 }
 
 extension LayerSettings {
-  static var keys: [StaticString] { ["protocols", "path", "origins", "proxies", "proxy_protocol"] }
+  static var keys: [StaticString] { ["protocols", "path", "origins", "proxies", "proxy_protocol", "tls"] }
   private static var countMax: Int { 16 }
   private static var originBytesMax: Int { 255 }
 
@@ -40,6 +43,7 @@ extension LayerSettings {
     settings.readProtocols(section)
     settings.readWebSocket(section)
     settings.readProxies(section)
+    settings.tls = TLSListenerSettings.read(section)
     return settings
   }
 

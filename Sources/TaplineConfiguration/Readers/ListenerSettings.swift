@@ -1,6 +1,7 @@
 import Bounded
 public import LinuxIO
 public import MQTTWire
+import TLS
 
 /// Where clients come in.
 public struct ListenerSettings: Sendable {
@@ -88,7 +89,8 @@ extension ListenerSettings {
     let framing = section.choice(
       "framing", [Choice("disconnect", FramerPolicy.disconnect), Choice("resync", .resync)], default: .disconnect)
     let layers = LayerSettings.read(section)
-    guard let endpoint = endpoint(section, isOpen: anonymous == true || users.hasPasswordFile) else { return nil }
+    let isOpen = anonymous == true || users.hasPasswordFile || layers.tls?.clientCertificate == .required
+    guard let endpoint = endpoint(section, isOpen: isOpen) else { return nil }
     return ListenerSettings(
       endpoint: endpoint, isAnonymousAllowed: isAnonymousAllowed, framerPolicy: framing, layers: layers)
   }

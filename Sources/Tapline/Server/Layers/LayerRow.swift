@@ -2,6 +2,7 @@ import Bounded
 import Layers
 import LinuxIO
 import MQTTBroker
+import TLS
 
 /// What one stream's layer knows. All zeros, but for `endsAt`, is a free row.
 struct LayerRow: BitwiseCopyable {
@@ -15,6 +16,8 @@ struct LayerRow: BitwiseCopyable {
     case head
     /// MQTT and nothing before it.
     case mqtt
+    /// The same, in TLS.
+    case plain
     case webSocket
     /// A close is on its way, and the peer's is awaited.
     case closing
@@ -36,6 +39,9 @@ struct LayerRow: BitwiseCopyable {
   var input = WebSocketInput()
   var output = WebSocketOutput()
 
+  /// Whether MQTT is spoken.
+  var isOpen: Bool { phase == .webSocket || phase == .plain }
+
   init() {}
 
   init(phase: Phase, listener: UInt8, isProxy: Bool) {
@@ -53,6 +59,8 @@ enum LayerRefusal: BitwiseCopyable {
   /// Nothing that the listener speaks begins so.
   case firstBytes
   case upgrade(UpgradeRefusal)
+  /// With OpenSSL's words, which may be empty.
+  case tls(TLSFault, Bytes)
 }
 
 /// What comes next of a stream's input.
@@ -89,6 +97,7 @@ struct LayerCounters: BitwiseCopyable, Equatable {
     case .stranger, .proxyHeader: proxiesRefused &+= 1
     case .firstBytes: othersRefused &+= 1
     case .upgrade: upgradesRefused &+= 1
+    case .tls: break  // `TLSCounters`
     }
   }
 

@@ -3,6 +3,7 @@ import Gateway
 import Layers
 import LinuxIO
 import MQTTBroker
+import TLS
 import TaplineConfiguration
 
 /// Streams with a layer: what comes before MQTT, and frames around it.
@@ -14,17 +15,26 @@ extension Server {
     guard isProxy || !layers.needsProxyHeader(listener: listener) else {
       return tellRefused(.stranger, from: peer, at: now)  // and it is closed
     }
+    let isSecure = layers.hasTLS(listener: listener)
     let opened = admit(SourceAddress(peer), isProxy: isProxy, at: now) {
-      streams.admit(.plain, owner: Speaker.layer.bits)
+      streams.admit(isSecure ? .records : .plain, owner: Speaker.layer.bits)
     }
-    if let opened { layers.arrived(opened.index, listener: listener, isProxy: isProxy) }
+    guard let opened else { return }
+    layers.arrived(opened.index, listener: listener, isProxy: isProxy)
+    if isSecure { tls.begin(opened.index, listener: listener) }
   }
 
   // MARK: Reading
 
   @inline(never) func receivedLayered(_ bytes: Bytes, on stream: StreamID, at now: Instant) {
+    if tls.stage(of: stream.index) != .none { return receivedRecords(bytes, on: stream, at: now) }
+    receivedInput(streams.mutable(bytes), on: stream, at: now)
+  }
+
+  /// Bytes that nothing lies around any more but frames; they may be changed.
+  func receivedInput(_ bytes: MutableBytes, on stream: StreamID, at now: Instant) {
     let place = stream.index
-    var input = streams.mutable(bytes)
+    var input = bytes
     while true {
       switch layers.next(&input, of: place) {
       case .needsInput:
@@ -36,7 +46,8 @@ extension Server {
         guard admitClient(of: stream, at: now) else { return }
       case .mqtt:
         guard admitClient(of: stream, at: now) else { return }
-        return becomePlain(stream, input.bytes, at: now)
+        guard tls.stage(of: place) != .none else { return becomePlain(stream, input.bytes, at: now) }
+        layers.stay(place)
       case .opened(let client):
         if let client { streams.setPeer(client, of: stream) }
         guard admitClient(of: stream, at: now) else { return }
@@ -51,7 +62,7 @@ extension Server {
   }
 
   /// The stream's client counts with its own address. `false`: it has too many connections, and this one is closed.
-  private func admitClient(of stream: StreamID, at now: Instant) -> Bool {
+  func admitClient(of stream: StreamID, at now: Instant) -> Bool {
     guard layers.isProxy(stream.index), let peer = streams.peer(of: stream) else { return true }
     let source = SourceAddress(peer)
     guard let refusal = admission.setSource(source, of: stream.bits, at: now) else { return true }
@@ -86,10 +97,10 @@ extension Server {
     hand(bytes, to: id, stream, isLayered: true, at: now)
   }
 
-  private func refuse(_ stream: StreamID, _ refusal: LayerRefusal, at now: Instant) {
+  func refuse(_ stream: StreamID, _ refusal: LayerRefusal, at now: Instant) {
     if let peer = streams.peer(of: stream) { tellRefused(refusal, from: peer, at: now) }
     switch refusal {
-    case .stranger, .proxyHeader, .firstBytes:
+    case .stranger, .proxyHeader, .firstBytes, .tls:
       close(stream, at: now)
     case .upgrade:
       layers.awaitPeer(of: stream.index, at: now)
@@ -101,7 +112,7 @@ extension Server {
     let place = stream.index
     // A packet is a step, and several frames are less work than a packet.
     callBroker { $0.didOtherWork(arrival.frameCount / 8) }
-    if layers.phase(of: place) == .webSocket, !arrival.payload.isEmpty {
+    if layers.isOpen(place), !arrival.payload.isEmpty {
       guard let id = layers.connection(of: place) ?? attachLayered(stream, at: now) else { return }
       if !broker.isClosing(id) { handLayered(arrival.payload, to: id, stream, at: now) }
     }
@@ -140,23 +151,29 @@ extension Server {
   /// Writes what is there for the stream, in frames.
   @inline(never) func flushLayered(_ stream: StreamID, at now: Instant) {
     let place = stream.index
+    guard flushSecure(stream, at: now) else { return }
     writeFrames(stream, at: now)
     guard streams.isOpen(stream) else { return }
     if let id = layers.connection(of: place) {
-      if broker.isFinished(id) {
+      if broker.isFinished(id), layers.phase(of: place) == .plain {
+        if !tls.hasOutput(place) { close(stream, at: now) }
+      } else if broker.isFinished(id) {
         closeFrames(stream, isStopping ? .goingAway : .normal, isAnswer: false, at: now)
       } else if streams.isHeld(stream), broker.wantsInput(id) {
         streams.hold(stream, false)
       }
-    } else if layers.isOver(place, hasUnread: streams.mayHaveBytes(stream)) {
+    } else if layers.isOver(place, hasUnread: streams.mayHaveBytes(stream)), !tls.hasOutput(place) {
       close(stream, at: now)
+    } else if streams.isHeld(stream) {
+      streams.hold(stream, false)
     }
   }
 
   private func writeFrames(_ stream: StreamID, at now: Instant) {
     let place = stream.index
     let places = loop.parts.places
-    while streams.isWritable(stream) {
+    let isSecure = tls.stage(of: place) == .open
+    while streams.isWritable(stream), !tls.hasOutput(place) {
       let id = layers.connection(of: place)
       var count = 0
       if let id { count = broker.gather(id, into: UnsafeMutableBufferPointer(rebasing: places[1...])) }
@@ -168,11 +185,14 @@ extension Server {
       count = 1 + Server.trim(places[1..<1 + count], to: payloadCount)
       // The kernel is not asked for nothing.
       let first = front.isEmpty ? 1 : 0
-      guard let taken = streams.write(stream, loop.parts, from: first, count: count - first) else {
-        return close(stream, at: now)
-      }
+      let written =
+        isSecure
+        ? tls.seal(places[first..<count], of: place)
+        : streams.write(stream, loop.parts, from: first, count: count - first)
+      guard let taken = written else { return close(stream, at: now) }
       let sent = layers.sent(taken, of: place, payloadByteCount: payloadCount)
       if sent > 0, let id { callBroker { $0.sent(sent, on: id, at: now) } }
+      if isSecure, !drainSealed(stream) { return close(stream, at: now) }
     }
   }
 
@@ -214,6 +234,7 @@ extension Server {
   /// Counts it, and says it in the log, once a minute.
   private func tellRefused(_ refusal: LayerRefusal, from peer: PeerAddress, at now: Instant) {
     layers.counters.count(refusal)
+    if case .tls = refusal { tls.counters.failed &+= 1 }
     layers.report.untoldCount += 1
     guard layers.report.quietUntil <= now else { return }
     let otherCount = layers.report.untoldCount - 1
@@ -230,6 +251,13 @@ extension Server {
         line.writeDecimal(UInt64(refusal.status))
         line.write(": ")
         line.write(refusal.remedy)
+      case .tls(let fault, let reason):
+        line.write(": ")
+        line.write(fault.text)
+        guard !reason.isEmpty else { break }
+        line.write(" (")
+        line.write(reason)
+        line.write(")")
       }
       guard otherCount > 0 else { return }
       line.write("; and ")

@@ -14,7 +14,10 @@ import TaplineConfiguration
 ///                             head ──▶ webSocket ──▶ closing ──▶ the stream is closed
 ///                               └────▶ refused ─────────────────────▲
 ///
-/// Invariant: a row's `piece` is 0 or names a piece whose `place` is the row's. Only a row in `webSocket` has a connection.
+/// A stream with TLS keeps its row when it comes to MQTT: its phase is then `plain`.
+///
+/// Invariant: a row's `piece` is 0 or names a piece whose `place` is the row's. Only a row in `webSocket` or `plain` has a
+/// connection.
 struct StreamLayers: ~Copyable {
   private let rows: FixedArray<LayerRow>
   private var pieces: OpeningPieces
@@ -71,6 +74,8 @@ struct StreamLayers: ~Copyable {
     return false
   }
 
+  func hasTLS(listener: Int) -> Bool { settings[listener].tls != nil }
+
   func needsProxyHeader(listener: Int) -> Bool { settings[listener].hasProxyHeader }
 
   /// A stream has come from a listener that has a layer.
@@ -88,6 +93,18 @@ struct StreamLayers: ~Copyable {
     return connection.isNull ? nil : connection
   }
 
+  /// The header of the PROXY protocol is taken off.
+  func proxyHeaderTaken(of place: Int) { rows[place].phase = firstPhase(Int(rows[place].listener)) }
+
+  /// Nothing lies before MQTT any more, but TLS around it.
+  func stay(_ place: Int) {
+    precondition(rows[place].phase == .mqtt)
+    rows[place].phase = .plain
+  }
+
+  /// Whether MQTT is spoken: bytes may come, and go.
+  func isOpen(_ place: Int) -> Bool { rows[place].isOpen }
+
   func listener(of place: Int) -> Int { Int(rows[place].listener) }
   func phase(of place: Int) -> LayerRow.Phase { rows[place].phase }
   func isProxy(_ place: Int) -> Bool { rows[place].isProxy }
@@ -99,7 +116,7 @@ struct StreamLayers: ~Copyable {
   }
 
   func setConnection(_ id: ConnectionID, of place: Int) {
-    precondition(rows[place].phase == .webSocket && rows[place].connection.isNull)
+    precondition(rows[place].isOpen && rows[place].connection.isNull)
     rows[place].connection = id
   }
 
@@ -118,6 +135,10 @@ struct StreamLayers: ~Copyable {
     case .first: return nextFirst(&input, place)
     case .head: return nextHead(&input, place)
     case .mqtt: return .mqtt
+    case .plain:
+      let all = input.bytes
+      input = input.from(input.count)
+      return .frames(WebSocketArrival(payload: all))
     case .webSocket, .closing:
       let all = input
       input = input.from(input.count)
@@ -234,6 +255,7 @@ struct StreamLayers: ~Copyable {
 
   /// What is written before payload, and how many bytes of payload go with it.
   func front(of place: Int, payloadByteCount: Int) -> (Bytes, Int) {
+    if rows[place].phase == .plain { return (.empty, payloadByteCount) }
     var writer = scratch.writer()
     let count = rows[place].output.front(payloadByteCount: payloadByteCount, into: &writer)
     return (writer.written, count)
@@ -241,7 +263,7 @@ struct StreamLayers: ~Copyable {
 
   /// The bytes of payload among those that the transport took.
   func sent(_ byteCount: Int, of place: Int, payloadByteCount: Int) -> Int {
-    rows[place].output.sent(byteCount, payloadByteCount: payloadByteCount)
+    rows[place].phase == .plain ? byteCount : rows[place].output.sent(byteCount, payloadByteCount: payloadByteCount)
   }
 
   // MARK: The end
@@ -275,7 +297,7 @@ struct StreamLayers: ~Copyable {
     switch rows[place].phase {
     case .closing: return rows[place].isPeerClosed
     case .refused: return !hasUnread
-    case .free, .proxyHeader, .first, .head, .mqtt, .webSocket: return false
+    case .free, .proxyHeader, .first, .head, .mqtt, .plain, .webSocket: return false
     }
   }
 

@@ -7,7 +7,7 @@ import Layers
 /// Input: where it is cut (two bytes), whether every origin is allowed, the head.
 func fuzzUpgrade(_ input: inout Input) {
   let cut = input.uint16()
-  let origins = input.byte() & 1 == 0 ? "http://a" : "*"
+  let origins: StaticString = input.byte() & 1 == 0 ? "http://a" : "*"
   let bytes = input.rest()
   let whole = parse(bytes, origins)
   let part = parse(Array(bytes.prefix(cut % (bytes.count + 1))), origins)

@@ -26,5 +26,12 @@ func webSocketSeeds() -> [[UInt8]] {
     frame(2, [UInt8](repeating: 7, count: 300)) + frame(9, [UInt8](repeating: 8, count: 125)),
     [0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0, 9, 9, 9, 9, 1, 2, 3], [0x82, 0xFE, 0, 125, 1, 2, 3, 4], [0x89, 0xFE], [0x80],
   ]
-  return streams.flatMap { [[0] + $0, [2, 1, 5] + $0, [3, 9, 2, 30] + $0 + $0] }
+  let pieces: [[UInt8]] = [[0], [2, 1, 5]]
+  let morePieces: [UInt8] = [3, 9, 2, 30]
+  var seeds: [[UInt8]] = []
+  for stream in streams {
+    for some in pieces { seeds.append(some + stream) }
+    seeds.append(morePieces + stream + stream)
+  }
+  return seeds
 }

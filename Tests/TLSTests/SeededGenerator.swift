@@ -1,0 +1,1 @@
+../BoundedTests/SeededGenerator.swift
