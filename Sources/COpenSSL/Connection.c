@@ -113,7 +113,7 @@ static int32_t fail(struct copenssl_connection *connection) {
   return COPENSSL_FAILED;
 }
 
-/// What the result of a call means when it is no success.
+/// The meaning of a call's result that is no success.
 static int32_t meaning(struct copenssl_connection *connection, int result) {
   switch (openssl.SSL_get_error(connection->ssl, result)) {
   case SSL_ERROR_WANT_READ: return COPENSSL_WANTS_INPUT;

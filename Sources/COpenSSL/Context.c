@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
-// What every context has. The bits of 1 << 32 and 1 << 33 leave out compressed certificates, for which zlib would call
+// Options that every context has. The bits of 1 << 32 and 1 << 33 leave out compressed certificates, for which zlib would call
 // malloc: OpenSSL 3.2 and newer know them, Debian 12's header lacks the names.
 static const uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA | (uint64_t)3 << 32;
@@ -31,13 +31,13 @@ static BIO *reader(struct copenssl_file file) {
   return file.count <= INT_MAX ? openssl.BIO_new_mem_buf(file.bytes, (int)file.count) : NULL;
 }
 
-/// Whether a PEM reader has failed because there is no further entry.
+/// True when a PEM reader has failed because the file has no further entry.
 static int is_end(void) {
   unsigned long error = openssl.ERR_peek_last_error();
   return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
 }
 
-/// What the end of a file means, of which `count` entries were read.
+/// The outcome of a file that has ended after `count` entries.
 static int at_end(int count, int32_t file, struct copenssl_verdict *verdict) {
   if (!is_end()) return wrong(verdict, file, COPENSSL_UNREADABLE);
   openssl.ERR_clear_error();

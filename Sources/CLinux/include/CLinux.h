@@ -85,7 +85,7 @@ int32_t clinux_fill_standard_descriptors(void);
 /// open(2) for reading, nonblocking, close-on-exec: a FIFO or a device does not hold it up. The descriptor, or -errno.
 int32_t clinux_open_read_now(const char *path);
 enum { CLINUX_REGULAR = 0, CLINUX_DIRECTORY = 1, CLINUX_OTHER = 2 };
-/// Of what fstat(2) says: which kind of file, its permission bits, and whose it is.
+/// A part of what fstat(2) says of a file: its kind, its permission bits, its owner and its group.
 struct clinux_file_status {
   int32_t kind;
   uint32_t permissions;
