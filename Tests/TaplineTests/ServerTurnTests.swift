@@ -104,6 +104,71 @@ struct ServerTurnTests {
     world.server.stop()
   }
 
+  /// What taps publish may be flushed in the middle of a client's own turn. Its connection, which has failed by then, ends
+  /// there, and what it sent behind the message is nobody's. The others are served on.
+  @Test(arguments: [
+    [Packet.pingReq], [.publish(topic: "t", payload: "x", qos: 1, packetID: 9)], [.subscribe(9, ["t"])],
+    [.disconnect()], [.raw([0x30])], [.raw([0xFF])], [.publish(topic: "in", payload: "x")], [],
+  ])
+  func aConnectionMayEndInItsOwnTurn(behind: [Packet]) throws {
+    let world = try ServerWorld(taps: Self.relays(), limits: Self.tightOutboxes) { server in
+      try server.onMessage("in") { message, _ in
+        for _ in 0..<16 { #expect(server.publish(topic: Bytes("out"), payload: message.payload)) }
+        return .accept
+      }
+    }
+    let deaf = try Self.fillOutboxes(world)
+    let clients = [try world.connect("reader"), try world.connect("gone")]
+    for client in clients {
+      client.send(.subscribe(1, ["out"]))
+      world.run(until: "SUBACK") { client.received { $0.packetID == 1 } != nil }
+    }
+    clients[1].send(([.publish(topic: "in", payload: "news")] + behind).flatMap { $0.bytes(.v5) })
+    clients[1].close()
+    world.run(until: "its connection has ended") { world.server.streams.gauge.used == 2 }
+    clients[0].send(.pingReq)
+    world.run(until: "PINGRESP") { clients[0].received { $0 == .pingResp } != nil }
+    #expect(clients[0].payloads(on: "out").first == "news")
+    deaf.close()
+    world.server.stop()
+  }
+
+  /// The same where what the client sent is what ends it: its Will runs a tap, and what the tap publishes has it flushed.
+  @Test(arguments: [
+    Packet.connect(ConnectFields(clientID: "dying")), .disconnect(.disconnectWithWill), .subscribe(0, ["t"]),
+    .raw([0xFF]),
+  ])
+  func aConnectionMayEndWhileWhatItsWillHasMovedIsTold(fatal: Packet) throws {
+    let world = try ServerWorld(taps: Self.relays(), limits: Self.tightOutboxes)
+    let deaf = try Self.fillOutboxes(world)
+    let dying = try world.connect("dying", will: WillFields(topic: "b/r2/set", payload: "ON"))
+    dying.send(fatal.bytes(.v5) + Packet.pingReq.bytes(.v5))
+    world.run(until: "its connection has ended") { dying.isEnded }
+    #expect(world.isHigh(2))
+    deaf.close()
+    world.server.stop()
+  }
+
+  /// With a client that does not read, outboxes are so full that each publication has all of them flushed.
+  private static let tightOutboxes =
+    "connections: 8, sessions: 8, pending_connections: 2, packet_bytes: 2k, outbox_chunk_bytes: 512, "
+    + "outbox_chunks_per_connection: 10, outbox_chunks: 10"
+
+  /// The client that does not read.
+  private static func fillOutboxes(_ world: ServerWorld) throws -> ServerClient {
+    let deaf = try world.connect("deaf")
+    deaf.send(.subscribe(1, ["noise"]))
+    world.run(until: "SUBACK") { deaf.received { $0.packetID == 1 } != nil }
+    let talker = try world.connect("talker")
+    world.run(until: "the deaf client's outbox is full") {
+      talker.send(.publish(topic: "noise", payload: String(repeating: "x", count: 400)))
+      return world.server.broker.counters.qos0Dropped > 0
+    }
+    talker.send(.disconnect())
+    world.run(until: "the talker is gone") { world.server.streams.gauge.used == 1 }
+    return deaf
+  }
+
   @Test func theVersionIsToldAsOtherBrokersTellTheirs() throws {
     let world = try ServerWorld(taps: Self.relays())
     let client = try world.connect("c")

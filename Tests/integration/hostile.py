@@ -210,7 +210,10 @@ def play(daemon, hours, seed=1, tell=lambda text: None):
     load, start = Load(daemon.port, seed), time.monotonic()
     while True:
         for _ in range(5000):
-            load.step()
+            try:
+                load.step()
+            except ConnectionRefusedError:
+                raise AssertionError(f"nobody listens any more; exit status {daemon.process.poll()}") from None
         load.end()
         done = {"connections": load.connections} | taken(daemon)
         tell(f"{time.monotonic() - start:.0f} s: {done}, {resident(daemon.pid)} KiB")

@@ -107,7 +107,7 @@ def folder():
 def test_check_and_run_agree(binary, make_daemon, folder, listener, outcome):
     room = 107 - len(str(folder)) - 1
     for word, value in (
-            ("@NAME", ABSTRACT), ("LONGER-ABSTRACT", "x" * 107), ("LONG-ABSTRACT", "x" * 106),
+            ("@NAME", ABSTRACT), ("LONGER-ABSTRACT", "x" * 107), ("LONG-ABSTRACT", ABSTRACT[1:].ljust(106, "x")),
             ("LONGER", "x" * (room + 1)), ("LONG", "x" * room), ("FOLDER", str(folder))):
         listener = listener.replace(word, value)
     daemon = make_daemon(listeners=[listener], awaits_ready=False)

@@ -111,6 +111,7 @@ extension Server {
       if packet[0] == PacketType.connect.rawValue << 4 {
         // The far side has begun anew, whatever was there before.
         endConnection(of: port, at: now)
+        guard port.stream == stream else { return }
         port.connection = callBroker {
           $0.attach(allowsAnonymous: port.allowsAnonymous, transport: stream.bits, at: now)
         }

@@ -168,15 +168,17 @@ extension Server {
 
   @inline(__always) func take(_ bytes: Bytes, on id: ConnectionID, _ stream: StreamID, lends: Bool, at now: Instant) {
     var input = bytes
-    while true {
-      switch brokerTurn(at: now, { $0.receive(&input, on: id, lends: lends, at: now) }) {
-      case .done:
-        return
-      case .tapsRan:
+    repeat {
+      let receipt = brokerTurn(at: now) { $0.receive(&input, on: id, lends: lends, at: now) }
+      if receipt == .done { return }
+      // What taps want published may have outboxes flushed, and a flush ends a connection that has failed or is over: this
+      // one, too.
+      guard broker.isAttached(id) else { return }
+      switch receipt {
+      case .done, .tapsRan:
         break
       case .outboxesFill:
         flushReady(at: now)
-        guard broker.isAttached(id) else { return }
       case .needsFlush:
         let before = broker.pendingByteCount(id)
         flush(id, stream, at: now)
@@ -186,7 +188,7 @@ extension Server {
           brokerTurn(at: now) { $0.close(id, .quotaExceeded, at: now) }
         }
       }
-    }
+    } while broker.isAttached(id)
   }
 
   // MARK: Writing
