@@ -180,7 +180,7 @@ def test_a_power_cut_at_the_first_start(debian):
 def test_the_configuration_is_the_boards(debian):
     text = debian.read(CONFIGURATION)
     assert "board: generic" in text and "linuxdummy-virt" in text
-    assert "ok (1 listener" in debian.sh(f"tapline check -c {CONFIGURATION}")
+    assert "ok (3 listeners, 1 user, " in debian.sh(f"tapline check -c {CONFIGURATION}")
     assert debian.sh(f"stat -c '%U %a' {CONFIGURATION} /var/lib/tapline").splitlines() == ["root 644", "tapline 750"]
 
 
