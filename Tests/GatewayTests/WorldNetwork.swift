@@ -35,7 +35,7 @@ extension World {
     }
   }
 
-  /// As the real loop takes what a connection has read.
+  /// The broker gets all that a client has sent.
   func give(_ client: Client) {
     let bytes = client.outgoing
     client.outgoing.removeAll(keepingCapacity: true)
@@ -48,22 +48,9 @@ extension World {
   }
 
   private func give(_ client: Client, _ bytes: Bytes) {
+    guard client.isOpen, !gateway.broker.isClosing(client.id) else { return }
     gateway.callBroker { $0.beginTurn() }
-    var input = bytes
-    while client.isOpen, !gateway.broker.isClosing(client.id) {
-      let moment = now
-      switch gateway.brokerTurn(at: moment, { $0.receive(&input, on: client.id, at: moment) }) {
-      case .done: return
-      case .tapsRan: break
-      case .outboxesFill: flush()
-      case .needsFlush:
-        let before = gateway.broker.pendingByteCount(client.id)
-        flush()
-        // It sends on and on, and takes no answers.
-        guard client.isOpen, gateway.broker.pendingByteCount(client.id) == before else { continue }
-        gateway.brokerTurn(at: moment) { $0.close(client.id, .quotaExceeded, at: moment) }
-      }
-    }
+    gateway.receive(bytes, on: client.id, lends: false, at: now) { flush() }
   }
 
   /// Every connection takes what waits for it, as far as its client reads.

@@ -167,28 +167,7 @@ extension Server {
   private static var bulkBytes: Int { 8192 }
 
   @inline(__always) func take(_ bytes: Bytes, on id: ConnectionID, _ stream: StreamID, lends: Bool, at now: Instant) {
-    var input = bytes
-    repeat {
-      let receipt = brokerTurn(at: now) { $0.receive(&input, on: id, lends: lends, at: now) }
-      if receipt == .done { return }
-      // What taps want published may have outboxes flushed, and a flush ends a connection that has failed or is over: this
-      // one, too.
-      guard broker.isAttached(id) else { return }
-      switch receipt {
-      case .done, .tapsRan:
-        break
-      case .outboxesFill:
-        flushReady(at: now)
-      case .needsFlush:
-        let before = broker.pendingByteCount(id)
-        flush(id, stream, at: now)
-        guard broker.isAttached(id) else { return }
-        // It sends on and on and takes no answers: the kernel's buffer and ours are full of them.
-        if broker.pendingByteCount(id) == before {
-          brokerTurn(at: now) { $0.close(id, .quotaExceeded, at: now) }
-        }
-      }
-    } while broker.isAttached(id)
+    gateway.receive(bytes, on: id, lends: lends, at: now) { flush(id, stream, at: now) }
   }
 
   // MARK: Writing
