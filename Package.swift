@@ -84,7 +84,8 @@ let package = Package(
     .testTarget(
       name: "TaplineTests",
       dependencies: [
-        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "Taps", "MQTTBroker", "MQTTWire", "Bounded",
+        "Tapline", "TaplineConfiguration", "Gateway", "LinuxIO", "Layers", "TLS", "Taps", "MQTTBroker", "MQTTWire",
+        "Bounded",
       ],
       swiftSettings: strict),
   ]

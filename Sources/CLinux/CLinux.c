@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -110,6 +111,10 @@ int32_t clinux_file_status(int32_t fd, struct clinux_file_status *status) {
 int32_t clinux_set_owner(int32_t fd, uint32_t owner, uint32_t group) { return or_errno(fchown(fd, owner, group)); }
 int32_t clinux_set_permissions(int32_t fd, uint32_t permissions) { return or_errno(fchmod(fd, (mode_t)permissions)); }
 
+int32_t clinux_set_file_permissions(const char *path, uint32_t permissions) {
+  return or_errno(chmod(path, (mode_t)permissions));
+}
+
 int64_t clinux_writev(int32_t fd, const struct clinux_part *parts, int32_t count) {
   return or_errno64(writev(fd, (const struct iovec *)parts, count));
 }
@@ -129,6 +134,15 @@ int32_t clinux_set_nonblocking(int32_t fd) {
 }
 
 int32_t clinux_unlink(const char *path) { return or_errno(unlink(path)); }
+
+int32_t clinux_real_path(const char *path, char *text, size_t capacity) {
+  char *found = realpath(path, NULL);
+  if (!found) return -errno;
+  size_t count = strlen(found) + 1;
+  if (count <= capacity) memcpy(text, found, count);
+  free(found);
+  return count <= capacity ? 0 : -ENAMETOOLONG;
+}
 
 int64_t clinux_readlink(const char *path, void *target, size_t capacity) {
   return or_errno64(readlink(path, target, capacity));

@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -79,6 +81,23 @@ int32_t clinux_format_ip(const struct clinux_address *address, char *text, size_
   return inet_ntop(address->family, address->ip, text, (socklen_t)capacity) ? 0 : -errno;
 }
 
+int32_t clinux_own_addresses(struct clinux_address *addresses, int32_t capacity) {
+  struct ifaddrs *first;
+  if (getifaddrs(&first) < 0) return -errno;
+  int32_t count = 0;
+  for (const struct ifaddrs *one = first; one && count < capacity; one = one->ifa_next) {
+    if (!one->ifa_addr || !(one->ifa_flags & IFF_UP)) continue;
+    int family = one->ifa_addr->sa_family;
+    if (family != AF_INET && family != AF_INET6) continue;
+    union socket_address address;
+    socklen_t length = family == AF_INET ? sizeof address.v4 : sizeof address.v6;
+    memcpy(&address, one->ifa_addr, length);
+    decode(&address, length, &addresses[count++]);
+  }
+  freeifaddrs(first);
+  return count;
+}
+
 int32_t clinux_stream_socket(int32_t family) {
   return or_errno(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
@@ -111,13 +130,6 @@ int32_t clinux_bind(int32_t fd, const struct clinux_address *address) {
   union socket_address to;
   socklen_t length = encode(address, &to);
   return or_errno(bind(fd, &to.any, length));
-}
-
-int32_t clinux_bind_file(int32_t fd, const struct clinux_address *address, uint32_t mode) {
-  mode_t before = umask(~mode & 0777);
-  int32_t result = clinux_bind(fd, address);
-  umask(before);
-  return result;
 }
 
 int32_t clinux_listen(int32_t fd, int32_t backlog) { return or_errno(listen(fd, backlog)); }

@@ -267,6 +267,12 @@ struct copenssl_figures copenssl_arena_figures(struct copenssl_arena *arena) {
   return figures;
 }
 
+void copenssl_arena_forget_peak(struct copenssl_arena *arena) {
+  pthread_mutex_lock(&arena->mutex);
+  arena->figures.peak = arena->figures.used;
+  pthread_mutex_unlock(&arena->mutex);
+}
+
 void copenssl_arena_refuse(struct copenssl_arena *arena, uint64_t number) {
   pthread_mutex_lock(&arena->mutex);
   arena->refused_request = number ? arena->figures.requests + number : 0;

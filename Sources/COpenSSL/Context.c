@@ -44,8 +44,7 @@ static int at_end(int count, int32_t file, struct copenssl_verdict *verdict) {
   return count > 0 ? 1 : wrong(verdict, file, COPENSSL_EMPTY);
 }
 
-/// Instead of a question on the terminal.
-static int no_passphrase(char *buffer, int size, int is_writing, void *was_asked) {
+int copenssl_no_passphrase(char *buffer, int size, int is_writing, void *was_asked) {
   (void)buffer, (void)size, (void)is_writing;
   *(int *)was_asked = 1;
   return -1;
@@ -65,7 +64,7 @@ static X509 *use_certificates(SSL_CTX *context, struct copenssl_file file, struc
   }
   int count = 0, is_fine = 1;
   X509 *first = NULL, *certificate;
-  while (is_fine && (certificate = openssl.PEM_read_bio_X509(bio, NULL, no_passphrase, &(int){0}))) {
+  while (is_fine && (certificate = openssl.PEM_read_bio_X509(bio, NULL, copenssl_no_passphrase, &(int){0}))) {
     note_times(certificate, COPENSSL_CERTIFICATE_EXPIRED, COPENSSL_CERTIFICATE_EARLY, verdict);
     int is_used = count == 0 ? openssl.SSL_CTX_use_certificate(context, certificate) == 1
                              : openssl.SSL_CTX_ctrl(context, SSL_CTRL_CHAIN_CERT, 1, certificate) == 1;
@@ -78,20 +77,18 @@ static X509 *use_certificates(SSL_CTX *context, struct copenssl_file file, struc
   return is_fine ? first : NULL;
 }
 
-/// Whether a file has the first line of a private key of any kind. The library's error for a file without one says no more
-/// than that it is unsupported.
-static int has_key(struct copenssl_file file) {
+int copenssl_has_key(struct copenssl_file file) {
   static const char ending[] = "PRIVATE KEY-----";
   return file.count > 0 && memmem(file.bytes, (size_t)file.count, ending, sizeof ending - 1) != NULL;
 }
 
 static int use_key(SSL_CTX *context, X509 *certificate, struct copenssl_file file, struct copenssl_verdict *verdict) {
   openssl.ERR_clear_error();
-  if (!has_key(file)) return wrong(verdict, COPENSSL_FILE_KEY, COPENSSL_EMPTY);
+  if (!copenssl_has_key(file)) return wrong(verdict, COPENSSL_FILE_KEY, COPENSSL_EMPTY);
   BIO *bio = reader(file);
   if (!bio) return wrong(verdict, COPENSSL_FILE_KEY, COPENSSL_NO_MEMORY);
   int was_asked = 0;
-  EVP_PKEY *key = openssl.PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &was_asked);
+  EVP_PKEY *key = openssl.PEM_read_bio_PrivateKey(bio, NULL, copenssl_no_passphrase, &was_asked);
   openssl.BIO_free(bio);
   if (!key) {
     if (was_asked) return wrong(verdict, COPENSSL_FILE_KEY, COPENSSL_ENCRYPTED);
@@ -113,7 +110,7 @@ static int use_authorities(SSL_CTX *context, struct copenssl_file file, struct c
   X509_STORE *store = openssl.SSL_CTX_get_cert_store(context);
   int count = 0, is_fine = 1;
   X509 *certificate;
-  while (is_fine && (certificate = openssl.PEM_read_bio_X509(bio, NULL, no_passphrase, &(int){0}))) {
+  while (is_fine && (certificate = openssl.PEM_read_bio_X509(bio, NULL, copenssl_no_passphrase, &(int){0}))) {
     count++;
     note_times(certificate, COPENSSL_AUTHORITY_EXPIRED, COPENSSL_AUTHORITY_EARLY, verdict);
     // The names of a server's authorities are told to clients, which choose their certificate by them.
@@ -135,7 +132,7 @@ static int use_revocations(SSL_CTX *context, struct copenssl_file file, struct c
   X509_STORE *store = openssl.SSL_CTX_get_cert_store(context);
   int count = 0, is_fine = 1;
   X509_CRL *list;
-  while (is_fine && (list = openssl.PEM_read_bio_X509_CRL(bio, NULL, no_passphrase, &(int){0}))) {
+  while (is_fine && (list = openssl.PEM_read_bio_X509_CRL(bio, NULL, copenssl_no_passphrase, &(int){0}))) {
     count++;
     const ASN1_TIME *next = openssl.X509_CRL_get0_nextUpdate(list);
     if (next && openssl.X509_cmp_current_time(next) < 0) verdict->warnings |= COPENSSL_REVOCATIONS_EXPIRED;

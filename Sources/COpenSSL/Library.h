@@ -3,6 +3,7 @@
 #include "COpenSSL.h"
 
 #include <openssl/bio.h>
+#include <openssl/bn.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -30,7 +31,17 @@
   X(SSL_new) X(SSL_free) X(SSL_set_bio) X(SSL_set_accept_state) X(SSL_set_connect_state) X(SSL_is_server)            \
   X(SSL_do_handshake) X(SSL_read) X(SSL_write) X(SSL_shutdown) X(SSL_get_error) X(SSL_get_verify_result)             \
   X(SSL_get0_peer_certificate) X(SSL_version) X(SSL_get_session) X(SSL_SESSION_get_max_fragment_length)              \
-  X(SSL_pending) X(SSL_key_update) X(SSL_get_verify_mode) X(SSL_get_state)
+  X(SSL_pending) X(SSL_key_update) X(SSL_get_verify_mode) X(SSL_get_state)                                           \
+  X(EVP_PKEY_Q_keygen) X(EVP_sha256) X(BN_new) X(BN_free) X(BN_rand) X(BN_to_ASN1_INTEGER)                           \
+  X(BIO_s_mem) X(BIO_read) X(PEM_write_bio_X509) X(PEM_write_bio_PKCS8PrivateKey)                                    \
+  X(X509_new) X(X509_set_version) X(X509_get_serialNumber) X(X509_getm_notBefore) X(X509_getm_notAfter)              \
+  X(X509_time_adj_ex) X(X509_NAME_add_entry_by_NID) X(X509_set_issuer_name) X(X509_set_pubkey) X(X509_sign)          \
+  X(X509V3_set_ctx) X(X509V3_EXT_nconf_nid) X(X509_add_ext) X(X509_EXTENSION_free) X(X509_add1_ext_i2d)              \
+  X(OPENSSL_sk_new_null) X(OPENSSL_sk_push) X(GENERAL_NAME_new) X(GENERAL_NAME_free) X(GENERAL_NAME_set0_value)      \
+  X(ASN1_STRING_type_new) X(ASN1_STRING_set) X(ASN1_STRING_free) X(ASN1_TIME_to_tm)                                  \
+  X(X509_check_ca) X(X509_check_host) X(X509_check_ip) X(X509_STORE_new) X(X509_STORE_free) X(X509_STORE_CTX_new)    \
+  X(X509_STORE_CTX_free) X(X509_STORE_CTX_init) X(X509_STORE_CTX_set_purpose) X(X509_STORE_CTX_set_time)             \
+  X(X509_STORE_CTX_set_flags) X(X509_STORE_CTX_get_error) X(X509_verify_cert)
 
 /// Filled by copenssl_load; all NULL before it.
 extern __attribute__((visibility("hidden"))) struct copenssl_functions {
@@ -50,3 +61,9 @@ const X509 *copenssl_verified_certificate(const struct copenssl_connection *conn
 const char *copenssl_first_reason(void);
 /// Whether the first or the last error in the queue is that there was no memory.
 int copenssl_lacked_memory(void);
+
+/// For PEM readers, instead of a question on the terminal: notes in the int behind `was_asked` that the file is encrypted.
+int copenssl_no_passphrase(char *buffer, int size, int is_writing, void *was_asked);
+/// Whether a file has the first line of a private key of any kind. The library's error for a file without one says no more
+/// than that it is unsupported.
+int copenssl_has_key(struct copenssl_file file);

@@ -161,7 +161,7 @@ public struct TLSContext: BitwiseCopyable, @unchecked Sendable {
   }
 }
 
-private func file(_ bytes: Bytes) -> copenssl_file {
+func file(_ bytes: Bytes) -> copenssl_file {
   copenssl_file(bytes: bytes.buffer.baseAddress, count: Int64(bytes.count))
 }
 

@@ -5,7 +5,8 @@
 // MQTT and no configuration file, and reads no clock but through OpenSSL, which compares certificates with the wall clock.
 // OpenSSL is loaded only when a `TLSLibrary` is made, and all its memory is the arena that is handed over then. A full arena
 // fails one handshake, never the program. A connection is used by one thread at a time, and by another one later: handshakes
-// may run beside the loop. Nothing here allocates outside the arena once contexts are made.
+// may run beside the loop. Nothing here allocates outside the arena once contexts are made, but for keys and certificates
+// (`TLSKey`, `TLSCertificate`), which commands make and the daemon does not.
 
 public import Bounded
 import COpenSSL
@@ -56,12 +57,23 @@ public struct TLSLibrary: BitwiseCopyable, Sendable {
   public static var connectionBytes: Int { 36 << 10 }
   /// What a connection takes beside that while it shakes hands.
   public static var handshakeBytes: Int { 56 << 10 }
-  /// A second context while certificates are reloaded.
-  public static var reloadBytes: Int { 34 << 10 }
+  /// A context beside the first one, with a certificate, an authority and a short list of revocations.
+  public static var contextBytes: Int { 34 << 10 }
+  /// A handshake of a new context with itself, while clients are served.
+  public static var rehearsalBytes: Int { 192 << 10 }
+  /// Contexts of each listener: the one in use, the one before it while its connections last, and the next one while it is
+  /// made.
+  public static var contextsPerListener: Int { 3 }
+
+  /// Contexts and the rehearsal, beside `restBytes`.
+  public static func reloadBytes(listeners: Int) -> Int {
+    (contextsPerListener * listeners - 1) * contextBytes + rehearsalBytes
+  }
 
   /// The arena that a configuration needs.
-  public static func arenaBytes(connections: Int, handshakes: Int) -> Int {
-    restBytes + connections * connectionBytes + handshakes * handshakeBytes + reloadBytes
+  /// - Parameter listeners: those with TLS, 1 or more.
+  public static func arenaBytes(listeners: Int, connections: Int, handshakes: Int) -> Int {
+    restBytes + reloadBytes(listeners: listeners) + connections * connectionBytes + handshakes * handshakeBytes
   }
 
   /// Loads OpenSSL, once in a process, before other threads begin. Allocates outside the arena, as it opens files.
@@ -94,7 +106,7 @@ public struct TLSLibrary: BitwiseCopyable, Sendable {
   /// Whether what OpenSSL has taken so far, with `contexts` made and no connection, is what `restBytes` says. If not, the
   /// installed version needs more than is planned for it.
   public func isWithinPlan(contexts: Int) -> Bool {
-    gauge.used <= TLSLibrary.restBytes + (contexts - 1) * TLSLibrary.reloadBytes
+    gauge.used <= TLSLibrary.restBytes + (contexts - 1) * TLSLibrary.contextBytes
   }
 
   /// Gives back what OpenSSL keeps for the calling thread. A thread that has shaken hands calls it before it ends.

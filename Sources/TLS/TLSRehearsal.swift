@@ -8,9 +8,9 @@ public struct TLSRehearsalError: Error, BitwiseCopyable, Sendable {
 }
 
 extension TLSContext {
-  /// Shakes hands with itself, before READY. It shows that the listener's certificates and key do, and brings in what OpenSSL
-  /// fetches at its first handshake: after it every connection gives back to the arena what it took, to the byte. Allocates
-  /// outside the arena.
+  /// Shakes hands with itself, before anybody else does. It shows that the listener's certificates and key do, and brings in
+  /// what OpenSSL fetches at its first handshake: after it every connection gives back to the arena what it took, to the byte.
+  /// Allocates outside the arena.
   /// - Parameter settings: what this context was made of.
   public func rehearse(_ settings: TLSSettings, _ library: TLSLibrary) throws(TLSRehearsalError) {
     if settings.minimumVersion == .tls12 { try rehearse(settings, .tls12, library) }

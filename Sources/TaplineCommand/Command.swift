@@ -49,7 +49,7 @@ enum Command {
           text.endLine()
           return succeed(text)
         case .configuration, .boards, .board, .json, .budget, .clients, .times, .on, .bias, .create, .batch, .delete,
-          .iterations:
+          .iterations, .directory, .name, .client, .renew, .days, .group:
           break
         }
       }
@@ -62,6 +62,7 @@ enum Command {
 
   private static func run(_ subcommand: Subcommand) -> ExitStatus {
     if subcommand.kind == .passwd { return changePassword(subcommand) }  // its words are files and users
+    if subcommand.kind == .cert { return makeCertificates(subcommand) }
     var arguments = Arguments()
     do throws(UsageError) {
       if try arguments.read(subcommand) { return succeed(subcommand.help) }
@@ -82,6 +83,7 @@ enum Command {
       case .lines: return lines(try arguments.boardProfile())
       case .safe: return safe(try arguments.configurationWithoutUsers())
       case .passwd: return changePassword(subcommand)
+      case .cert: return makeCertificates(subcommand)
       case .blink, .watch: return lineTool(subcommand, arguments, try arguments.boardProfile())
       }
     } catch {
@@ -100,7 +102,26 @@ enum Command {
     return command.run { write($0, to: standardError) }
   }
 
+  private static func makeCertificates(_ subcommand: Subcommand) -> ExitStatus {
+    var command = CertificateCommand()
+    do throws(UsageError) {
+      if try command.read(subcommand) { return succeed(subcommand.help) }
+    } catch {
+      return refuse(error.text)
+    }
+    return command.run({ write($0, to: standardOutput) }, { write($0, to: standardError) })
+  }
+
   private static func check(_ configuration: Configuration) -> ExitStatus {
+    do throws(Server.StartError) {
+      let report = try Server.checkFiles(configuration)
+      writeLines("tapline: warning: ", report.warnings)
+      writeLines("", report.problems)
+      if !report.problems.isEmpty { return .configuration }
+    } catch {
+      writeLines("tapline: ", [error.text])
+      return .fault
+    }
     let counts = configuration.counts
     var text = Text(configuration.file)
     text.add(": ok (")
@@ -211,6 +232,15 @@ enum Command {
     text.add("Try 'tapline --help'.\n")
     write(text, to: standardError)
     return .usage
+  }
+
+  private static func writeLines(_ start: StaticString, _ lines: [Text]) {
+    for line in lines {
+      var text = Text(start)
+      text.add(line)
+      text.endLine()
+      write(text, to: standardError)
+    }
   }
 
   @discardableResult

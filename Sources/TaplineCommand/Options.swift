@@ -23,6 +23,12 @@ enum Option: UInt8 {
   case batch
   case delete
   case iterations
+  case directory
+  case name
+  case client
+  case renew
+  case days
+  case group
   case help
   case version
 
@@ -42,6 +48,12 @@ enum Option: UInt8 {
     case .batch: "--batch"
     case .delete: "--delete"
     case .iterations: "--iterations"
+    case .directory: "--directory"
+    case .name: "--name"
+    case .client: "--client"
+    case .renew: "--renew"
+    case .days: "--days"
+    case .group: "--group"
     case .help: "--help"
     case .version: "--version"
     }
@@ -54,17 +66,21 @@ enum Option: UInt8 {
     case .batch: UInt8(ascii: "b")
     case .delete: UInt8(ascii: "D")
     case .iterations: UInt8(ascii: "I")
+    case .directory: UInt8(ascii: "d")
     case .help: UInt8(ascii: "h")
     case .version: UInt8(ascii: "V")
     case .times: UInt8(ascii: "n")
-    case .boards, .board, .json, .budget, .clients, .on, .bias: nil
+    case .boards, .board, .json, .budget, .clients, .on, .bias, .name, .client, .renew, .days, .group: nil
     }
   }
 
   var takesValue: Bool {
     switch self {
-    case .configuration, .boards, .board, .budget, .clients, .times, .on, .bias, .iterations: true
-    case .json, .create, .batch, .delete, .help, .version: false
+    case .configuration, .boards, .board, .budget, .clients, .times, .on, .bias, .iterations, .directory, .name,
+      .client,
+      .days, .group:
+      true
+    case .json, .create, .batch, .delete, .renew, .help, .version: false
     }
   }
 
@@ -203,7 +219,7 @@ struct Arguments {
       case .on: onMilliseconds = try Arguments.number(options.value, 1...60_000, subcommand, .on)
       case .bias: bias = try bias(options.value, subcommand)
       case .help: return true
-      case .create, .batch, .delete, .iterations, .version: break
+      case .create, .batch, .delete, .iterations, .directory, .name, .client, .renew, .days, .group, .version: break
       }
     }
     if subcommand.takesLines { words = options.rest() } else { try options.end() }

@@ -25,7 +25,9 @@ struct PasswordCommand {
         let range = 1...PasswordEntry.iterationsMaxDefault
         iterations = try Arguments.number(options.value, range, subcommand, .iterations)
       case .help: return true
-      case .configuration, .boards, .board, .json, .budget, .clients, .times, .on, .bias, .version: break
+      case .configuration, .boards, .board, .json, .budget, .clients, .times, .on, .bias, .directory, .name, .client,
+        .renew, .days, .group, .version:
+        break
       }
     }
     let words = options.rest(most: 2)

@@ -2,7 +2,7 @@ import TaplineConfiguration
 
 /// A command of `tapline`.
 struct Subcommand {
-  enum Kind { case run, check, plan, lines, safe, blink, watch, passwd }
+  enum Kind { case run, check, plan, lines, safe, blink, watch, passwd, cert }
 
   let kind: Kind
   let name: StaticString
@@ -38,6 +38,9 @@ struct Subcommand {
       Subcommand(
         kind: .passwd, name: "passwd", fullName: "tapline passwd",
         options: [.create, .batch, .delete, .iterations, .help], needsFile: false, help: Help.passwd),
+      Subcommand(
+        kind: .cert, name: "cert", fullName: "tapline cert",
+        options: [.directory, .name, .client, .renew, .days, .group, .help], needsFile: false, help: Help.cert),
     ]
   }
 
@@ -45,7 +48,7 @@ struct Subcommand {
   var takesLines: Bool {
     switch kind {
     case .blink, .watch: true
-    case .run, .check, .plan, .lines, .safe, .passwd: false
+    case .run, .check, .plan, .lines, .safe, .passwd, .cert: false
     }
   }
 
@@ -66,6 +69,7 @@ enum Help {
       blink LINE              switch a line to and fro, to find its wire
       watch [LINE]...         print the changes of lines
       passwd FILE USER        set, or with -D delete, a user's password in a password file
+      cert [-d DIR]           make certificates for TLS: an authority, the server's, clients'
 
     """
   }
@@ -85,6 +89,7 @@ enum Help {
       blink LINE              switch a line to and fro, to find its wire
       watch [LINE]...         print the changes of lines
       passwd FILE USER        set, or with -D delete, a user's password in a password file
+      cert [-d DIR]           make certificates for TLS: an authority, the server's, clients'
 
     Options:
       -h, --help              this text; after a command, about that command
@@ -184,6 +189,27 @@ enum Help {
       -b, --batch             take PASSWORD from the command line, where other users and the shell's history see it
       -D, --delete            remove USER
       -I, --iterations N      how much a guess costs, 1 to 1000000; 20000 by default
+      -h, --help              this text
+
+    """
+  }
+
+  static var cert: StaticString {
+    """
+    Usage: tapline cert [-d DIR] [--name NAME]... [--client USER]... [OPTION]...
+    Makes what TLS needs, for those who have no authority of their own. In DIR, where they are missing:
+      ca.crt, ca.key          an authority, for ten years
+      server.crt, server.key  this machine's certificate, with its host name, HOST.local, localhost and its addresses
+      USER.crt, USER.key      for each --client: a certificate that makes its holder user USER
+    What is there is kept, and no key is ever replaced. Prints the lines for the configuration and a command to try it.
+
+      -d, --directory DIR     where; the working directory by default
+          --name NAME         one more DNS name or address of the server
+          --client USER       a client's certificate
+          --renew             make the server's certificate anew, with the names that it has and new ones; with
+                              --client, those clients' certificates. Keys stay
+          --days N            how long certificates are valid: 825 by default, and no more for the server's
+          --group GROUP       who may read server.key beside its owner, such as tapline
       -h, --help              this text
 
     """

@@ -108,4 +108,40 @@ import Testing
       #expect(withBytes(directory.path + "/" + name) { Files.isLink($0) } == isLink)
     }
   }
+
+  @Test func aPublicFileIsReadableWhateverTheUmask() throws {
+    let path = directory.path + "/public"
+    for text in ["one", "another"] {
+      let before = umask(0o077)
+      try withBytes(path) { path in try withBytes(text) { try Files.createPublic(path, with: $0) } }
+      umask(before)
+      #expect(try read(path).get().0 == text && mode(path) == 0o644)
+    }
+  }
+
+  @Test func aGroupIsGivenAFile() throws {
+    directory.file("key", "secret")
+    let path = directory.path + "/key"
+    let group = getuid() == 0 ? 4711 : getgid()
+    for _ in 0..<2 {
+      chmod(path, 0o600)
+      try withBytes(path) { try Files.share($0, withGroup: group) }
+      let (content, status) = try read(path).get()
+      #expect(mode(path) == 0o640 && status.group == group && content == "secret")
+    }
+    #expect(errno { try withBytes(path + "x") { try Files.share($0, withGroup: group) } } == ENOENT)
+  }
+
+  @Test func aDirectoryHasAnAbsolutePathWithoutLinks() throws {
+    let real = String(cString: try #require(realpath(directory.path, nil)))
+    directory.file("file", "")
+    symlink(real, directory.path + "/link")
+    for end in ["", "/", "/.", "/link", "/link/link/."] {
+      let found = try withBytes(directory.path + end) { try Files.directory($0) }
+      #expect(String(decoding: found, as: UTF8.self) == real, "\(end)")
+    }
+    #expect(errno { try withBytes(directory.path + "/file") { _ = try Files.directory($0) } } == ENOTDIR)
+    #expect(errno { try withBytes(directory.path + "/none") { _ = try Files.directory($0) } } == ENOENT)
+    #expect(errno { try withBytes("") { _ = try Files.directory($0) } } == ENOENT)
+  }
 }

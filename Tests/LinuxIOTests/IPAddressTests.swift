@@ -62,4 +62,20 @@ import Testing
     #expect(error == (overlap ? EADDRINUSE : nil))
     first.close()
   }
+
+  @Test(arguments: ["192.0.2.7", "0.0.0.0", "2001:db8::7", "::", "::ffff:1.2.3.4"])
+  func octetsAreTheWholeAddress(text: String) throws {
+    let address = try #require(parse(text))
+    #expect(address.octets.count == (address.isIPv6 ? 16 : 4))
+    #expect(IPAddress(octets: address.octets)?.octets == address.octets)
+    #expect(IPAddress(octets: address.octets)?.isIPv6 == address.isIPv6)
+    #expect(
+      IPAddress(octets: address.octets + [0]) == nil && IPAddress(octets: Array(address.octets.dropLast())) == nil)
+  }
+
+  @Test func thisMachineHasItsLoopbackAddress() throws {
+    let addresses = try IPAddress.ofThisMachine()
+    #expect(addresses.contains { $0.octets == [127, 0, 0, 1] } && addresses.count <= 64)
+    #expect(addresses.allSatisfy { !$0.isUnspecified && !$0.isOfMany })
+  }
 }

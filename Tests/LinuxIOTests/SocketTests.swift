@@ -319,6 +319,11 @@ struct PassedSocketsTests {
     #expect(sockets.leftCount == 0)
     let again = sockets.tcp(address: Bytes("127.0.0.1"), port: made.port)
     #expect(again == nil)
+    #expect(taken.isPassed && !made.isPassed)
+    sockets.giveBack(taken)
+    #expect(sockets.leftCount == 1)
+    let once = sockets.tcp(address: Bytes("127.0.0.1"), port: made.port)
+    #expect(once?.fd == made.fd)
     made.close()
   }
 

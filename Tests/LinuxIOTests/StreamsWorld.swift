@@ -88,6 +88,9 @@ final class StreamsWorld {
     streams.add(fd, layer, owner: owner, from: peer)
   }
   func listen(_ listener: Listener) -> Int? { streams.listen(listener) }
+  func listen(_ listener: Listener, at place: Int) -> Bool { streams.listen(listener, at: place) }
+  func listener(at place: Int) -> Listener? { streams.listener(at: place) }
+  func stopListening(at place: Int) -> Listener? { streams.stopListening(at: place) }
   func isOpen(_ id: StreamID) -> Bool { streams.isOpen(id) }
   func owner(of id: StreamID) -> UInt32 { streams.owner(of: id) }
   func mayHaveBytes(_ id: StreamID) -> Bool { streams.mayHaveBytes(id) }

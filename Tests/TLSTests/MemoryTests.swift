@@ -81,6 +81,30 @@ extension LibraryTests {
       client.free()
     }
 
+    /// What a reload makes while clients are served: a context, and a handshake of it with itself.
+    @Test(arguments: [false, true]) func aReloadStaysWithinThePlan(rsa: Bool) throws {
+      let settings = TLSSettings.server {
+        if rsa { $0.own(Family.shared.rsaServer, Family.shared.rsaKey) }
+        $0.asks(.required)
+        $0.revocations = kept(Family.shared.own.revocations([3, 4, 5]))
+      }
+      for _ in 0..<2 {
+        let context = settings.context()
+        try context.rehearse(settings, LibraryTests.library)
+        context.free()
+      }
+      let before = LibraryTests.usedAtRest
+      let context = settings.context()
+      let takes = LibraryTests.usedAtRest - before
+      #expect(takes > 4096 && takes <= TLSLibrary.contextBytes, "\(takes)")
+      copenssl_arena_forget_peak(copenssl_arena())
+      try context.rehearse(settings, LibraryTests.library)
+      let rehearsal = Int(copenssl_arena_figures(copenssl_arena()).peak) - before - takes
+      #expect(rehearsal > 16_384 && rehearsal <= TLSLibrary.rehearsalBytes, "\(rehearsal)")
+      context.free()
+      #expect(LibraryTests.usedAtRest == before)
+    }
+
     /// The server's end alone, with every allocation refused in turn: a client that may come in comes in or gets an error,
     /// and nothing is left.
     @Test(arguments: [TLSVersion.tls12, .tls13]) func everyRefusedAllocationIsAnError(_ version: TLSVersion) {
@@ -125,7 +149,8 @@ extension LibraryTests {
     }
 
     @Test func thePlanIsTheSumOfItsParts() {
-      #expect(TLSLibrary.arenaBytes(connections: 10, handshakes: 3) == (768 + 360 + 168 + 34) << 10)
+      #expect(TLSLibrary.reloadBytes(listeners: 2) == (5 * 34 + 192) << 10)
+      #expect(TLSLibrary.arenaBytes(listeners: 2, connections: 10, handshakes: 3) == (768 + 362 + 360 + 168) << 10)
     }
   }
 }

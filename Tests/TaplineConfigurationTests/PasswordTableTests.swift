@@ -230,7 +230,7 @@ import Testing
       let entry = [UInt8](password.utf8).lend { password in
         salt.lend { PasswordEntry(password: password, salt: $0, iterations: 7) }
       }
-      #expect(entry.matches(password) && !entry.matches(password + "x"))
+      #expect(entry.matches(password) && !entry.matches(password + "x") && !entry.matches(password + "\0"))
       let world = PasswordWorld()
       #expect(world.fill("a:\(entry.text)\n") == [])
       #expect(world.lets("a", password) && world.find("a")?.text == entry.text)

@@ -251,7 +251,7 @@ struct ServerReloadTests {
       """)
     house.reload()
     #expect(house.server.log.shows(.warning, .mqtt) && !house.server.log.shows(.warning, .server))
-    let named = house.server.reload.desk.outcome.needRestart.map { String(decoding: $0, as: UTF8.self) }
+    let named = house.server.reload.desk.outcome.needRestart.map { String(decoding: $0.bytes, as: UTF8.self) }
     #expect(named == ["listeners", "taps", "users"])
     #expect(house.server.users == nil)
     house.server.stop()

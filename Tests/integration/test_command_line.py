@@ -23,7 +23,7 @@ def test_help(binary):
     assert done.returncode == 0 and not done.stderr
     assert done.stdout.startswith("Usage: tapline COMMAND")
     assert binary.run("-h").stdout == done.stdout
-    for command in ("run", "check", "plan", "lines", "safe", "blink", "watch", "passwd"):
+    for command in ("run", "check", "plan", "lines", "safe", "blink", "watch", "passwd", "cert"):
         assert command in done.stdout
         own = binary.run(command, "--help")
         assert own.returncode == 0 and own.stdout.startswith(f"Usage: tapline {command}")
@@ -58,6 +58,12 @@ def test_version(binary):
     (["passwd", "-c", "-D", "f", "u"], "-c and -D do not go together"),
     (["passwd", "-I", "0", "f", "u"], "option --iterations is '0'; expected a number from 1 to 1000000"),
     (["passwd", "--dleete", "f", "u"], "did you mean '--delete'?"),
+    (["cert", "x"], "unexpected argument 'x'"),
+    (["cert", "--clinet", "x"], "did you mean '--client'?"),
+    (["cert", "--days", "1"], "option --days is '1'; expected a number from 2 to 3653"),
+    (["cert", "--days", "3654"], "expected a number from 2 to 3653"),
+    (["cert", "--name"], "option '--name' needs a value"),
+    (["cert", "--renew", "--client", "a", "--name", "b"], "--renew with --client makes the client's certificate anew"),
     (["plan", "--budget", "1M", "--json"], "--budget and --json do not go together"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_wrong_usage(binary, arguments, said):

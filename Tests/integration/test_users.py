@@ -468,7 +468,8 @@ def test_an_open_password_file_is_warned_of(make_daemon, tmp_path):
     house = House(make_daemon, tmp_path)
     assert "every user of this machine" not in house.daemon.log
     house.passwords.chmod(0o644)
-    assert "every user of this machine may read the password file" in house.hang_up()
+    house.hang_up()
+    wait(lambda: "every user of this machine may read the password file" in house.daemon.log, "warning")
 
 
 # Load

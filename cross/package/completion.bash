@@ -10,10 +10,12 @@ _tapline() {
       mapfile -t COMPREPLY < <(compgen -W "$(cd /usr/share/tapline/boards 2>/dev/null && echo *.yaml | sed 's/\.yaml//g')" -- "$word")
       return
       ;;
-    -n | --times | --on | --budget | --clients) return ;;
+    -d | --directory) mapfile -t COMPREPLY < <(compgen -d -- "$word") && return ;;
+    --group) mapfile -t COMPREPLY < <(compgen -g -- "$word") && return ;;
+    -n | --times | --on | --budget | --clients | --name | --client | --days) return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W 'run check plan lines safe blink watch passwd --help --version' -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W 'run check plan lines safe blink watch passwd cert --help --version' -- "$word")
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -21,6 +23,7 @@ _tapline() {
     plan) options='--config --boards --json --budget --clients' ;;
     lines) options='--config --board --boards' ;;
     blink) options='--config --board --boards --times --on' ;;
+    cert) options='--directory --name --client --renew --days --group' ;;
     watch) options='--config --board --boards --times --bias' ;;
     passwd)
       mapfile -t COMPREPLY < <(compgen -W '--create --batch --delete --iterations --help' -- "$word"; compgen -f -- "$word")

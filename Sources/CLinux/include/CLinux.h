@@ -98,12 +98,16 @@ int32_t clinux_file_status(int32_t fd, struct clinux_file_status *status);
 int32_t clinux_set_owner(int32_t fd, uint32_t owner, uint32_t group);
 /// fchmod(2), whatever the process's umask. 0 or -errno.
 int32_t clinux_set_permissions(int32_t fd, uint32_t permissions);
+/// chmod(2), whatever the process's umask. 0 or -errno.
+int32_t clinux_set_file_permissions(const char *path, uint32_t permissions);
 /// fcntl(2) F_SETFL with O_NONBLOCK added. 0 or -errno.
 int32_t clinux_set_nonblocking(int32_t fd);
 /// unlink(2). 0 or -errno.
 int32_t clinux_unlink(const char *path);
 /// readlink(2). Bytes of the target, without a NUL, or -errno.
 int64_t clinux_readlink(const char *path, void *target, size_t capacity);
+/// realpath(3): the absolute path without links, NUL-terminated. Allocates. 0 or -errno.
+int32_t clinux_real_path(const char *path, char *text, size_t capacity);
 /// lstat(2): which file `path` is, without following a link. 1 when it is a socket, 0 when it is something else, or -errno.
 int32_t clinux_socket_file(const char *path, uint64_t *device, uint64_t *inode);
 
@@ -168,6 +172,9 @@ struct clinux_address {
 int32_t clinux_parse_ip(const char *text, struct clinux_address *address);
 /// inet_ntop(3) into `text`, NUL-terminated. 0 or -errno.
 int32_t clinux_format_ip(const struct clinux_address *address, char *text, size_t capacity);
+/// getifaddrs(3): the addresses of the interfaces that are up, IPv4 and IPv6, at most `capacity`. Allocates. Their count, or
+/// -errno.
+int32_t clinux_own_addresses(struct clinux_address *addresses, int32_t capacity);
 /// socket(2): a stream socket, nonblocking, close-on-exec. The descriptor, or -errno.
 int32_t clinux_stream_socket(int32_t family);
 /// socket(2): a unix datagram socket, nonblocking, close-on-exec. The descriptor, or -errno.
@@ -191,9 +198,6 @@ enum {
 int32_t clinux_set_option(int32_t fd, int32_t option, int32_t value);
 /// bind(2). 0 or -errno.
 int32_t clinux_bind(int32_t fd, const struct clinux_address *address);
-/// bind(2) to a socket file that has these permission bits from its beginning. The process's umask is another one meanwhile:
-/// for start-up only. 0 or -errno.
-int32_t clinux_bind_file(int32_t fd, const struct clinux_address *address, uint32_t mode);
 /// listen(2). 0 or -errno.
 int32_t clinux_listen(int32_t fd, int32_t backlog);
 /// connect(2). 0 or -errno.

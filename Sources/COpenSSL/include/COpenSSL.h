@@ -35,6 +35,8 @@ void *copenssl_arena_resize(struct copenssl_arena *arena, void *place, size_t by
 /// NULL is allowed. Stops the program when `place` is not lent.
 void copenssl_arena_give_back(struct copenssl_arena *arena, void *place);
 struct copenssl_figures copenssl_arena_figures(struct copenssl_arena *arena);
+/// For tests: the peak is what is lent now.
+void copenssl_arena_forget_peak(struct copenssl_arena *arena);
 /// For tests: the request `number` from now on, counted from 1, is refused, once; 0: none is.
 void copenssl_arena_refuse(struct copenssl_arena *arena, uint64_t number);
 
@@ -219,5 +221,72 @@ enum {
 int32_t copenssl_peer_name(const struct copenssl_connection *connection, int32_t kind, char *name, int32_t capacity);
 /// The check behind it: 0, or one of the above.
 int32_t copenssl_judge_name(const void *bytes, int64_t count);
+
+// Certificates that are made: for commands, not for the daemon. Keys and certificates are the caller's until they are freed.
+
+struct copenssl_key;
+struct copenssl_certificate;
+
+/// A new key of ECDSA with P-256; NULL when there is no memory or no random number.
+struct copenssl_key *copenssl_key_make(void);
+/// The private key of a PEM file; NULL, and in `verdict` the problem and the reason, when there is none.
+struct copenssl_key *copenssl_key_read(struct copenssl_file file, struct copenssl_verdict *verdict);
+/// NULL is allowed.
+void copenssl_key_free(struct copenssl_key *key);
+/// PKCS #8 without a passphrase, in PEM: bytes written, or -1 when `capacity` or the memory does not do.
+int32_t copenssl_key_write(const struct copenssl_key *key, void *pem, int32_t capacity);
+
+/// The first certificate of a PEM file; NULL, and in `verdict` the problem and the reason, when there is none.
+struct copenssl_certificate *copenssl_certificate_read(struct copenssl_file file, struct copenssl_verdict *verdict);
+/// NULL is allowed.
+void copenssl_certificate_free(struct copenssl_certificate *certificate);
+/// PEM: bytes written, or -1 when `capacity` or the memory does not do.
+int32_t copenssl_certificate_write(const struct copenssl_certificate *certificate, void *pem, int32_t capacity);
+
+enum { COPENSSL_AUTHORITY = 0, COPENSSL_SERVER = 1, COPENSSL_CLIENT = 2 };
+
+/// One name of a subjectAltName: ASCII, or the 4 or 16 bytes of an address, at `start` of the memory for all names.
+struct copenssl_name {
+  int32_t start;
+  int32_t count;
+  int32_t is_address;
+};
+
+/// What a certificate is to say.
+struct copenssl_order {
+  int32_t use;
+  int32_t name_count;
+  /// The names that a client may use for a server; a client's own DNS name.
+  const struct copenssl_name *names;
+  const void *name_bytes;
+  /// UTF-8, 64 characters at most.
+  const void *common_name;
+  int32_t common_name_count;
+  /// Seconds since 1970, the first and the last in which it is valid.
+  int64_t from;
+  int64_t until;
+};
+
+/// A certificate for the holder of `key`, signed with `issuer_key`, which is that of `issuer`; an authority's own has NULL for
+/// `issuer` and `key` for both keys. The serial number has 159 random bits. NULL, and the reason, when it cannot be made.
+struct copenssl_certificate *copenssl_certificate_make(const struct copenssl_order *order, const struct copenssl_key *key,
+                                                       const struct copenssl_certificate *issuer,
+                                                       const struct copenssl_key *issuer_key, const char **reason);
+/// 1 when `key` is the key of `certificate`, else 0.
+int32_t copenssl_certificate_fits(const struct copenssl_certificate *certificate, const struct copenssl_key *key);
+/// Whether who trusts `authority` takes `certificate` for `use` at `at` (seconds since 1970): NULL, or why not. `is_strict`:
+/// by all rules of RFC 5280 that the library checks.
+const char *copenssl_certificate_verify(struct copenssl_certificate *certificate,
+                                        struct copenssl_certificate *authority, int32_t use, int64_t at,
+                                        int32_t is_strict);
+/// The last second in which it is valid, since 1970; -1 when it says none.
+int64_t copenssl_certificate_until(const struct copenssl_certificate *certificate);
+/// The DNS name or address number `index`, counted from 0, of its subjectAltName: bytes written, or -1 when there is no such
+/// number or `capacity` does not do.
+int32_t copenssl_certificate_name(const struct copenssl_certificate *certificate, int32_t index, void *bytes,
+                                  int32_t capacity, int32_t *is_address);
+/// 1 when a client that looks for this name takes it from the subjectAltName, else 0.
+int32_t copenssl_certificate_has_name(const struct copenssl_certificate *certificate, const void *bytes, int32_t count,
+                                      int32_t is_address);
 
 #endif

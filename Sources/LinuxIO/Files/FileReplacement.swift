@@ -13,18 +13,34 @@ extension Files {
     try check(replace(path, with: bytes, nil, permissions: 0o600))
   }
 
+  /// Makes a file that everybody may read, whatever the process's umask, whole or not at all. A file that is there already is
+  /// replaced.
+  public static func createPublic(_ path: Bytes, with bytes: Bytes) throws(LinuxError) {
+    try check(replace(path, with: bytes, nil, permissions: 0o644, isExact: true))
+  }
+
+  /// Lets the members of a group read a file that only its owner may read. Only the superuser and the group's members may.
+  public static func share(_ path: Bytes, withGroup group: UInt32) throws(LinuxError) {
+    let fd = try check(withPath(path) { clinux_open_read_now($0) })
+    defer { _ = clinux_close(fd) }
+    var status = clinux_file_status()
+    try check(clinux_file_status(fd, &status))
+    if status.group != group { try check(clinux_set_owner(fd, status.owner, group)) }
+    try check(clinux_set_permissions(fd, 0o640))
+  }
+
   /// Writes a file anew, whole or not at all. 0 or -errno; then the file is as it was.
   static func replace(_ path: Bytes, with bytes: Bytes) -> Int32 { replace(path, with: bytes, nil) }
 
   private static func replace(
-    _ path: Bytes, with bytes: Bytes, _ status: FileStatus?, permissions: UInt32 = 0o640
+    _ path: Bytes, with bytes: Bytes, _ status: FileStatus?, permissions: UInt32 = 0o640, isExact: Bool = false
   ) -> Int32 {
     var new = FixedText<512>(path)
     new.append(".new")
     let answer = new.withBytes { new in
       withPath(new) { new in
         _ = clinux_unlink(new)  // left over from a crash
-        let answer = create(new, bytes, status, permissions)
+        let answer = create(new, bytes, status, permissions, isExact)
         let renamed = answer < 0 ? answer : withPath(path) { clinux_rename(new, $0) }
         if renamed < 0 { _ = clinux_unlink(new) }
         return renamed
@@ -35,12 +51,13 @@ extension Files {
   }
 
   private static func create(
-    _ path: UnsafePointer<CChar>, _ bytes: Bytes, _ status: FileStatus?, _ permissions: UInt32
+    _ path: UnsafePointer<CChar>, _ bytes: Bytes, _ status: FileStatus?, _ permissions: UInt32, _ isExact: Bool
   ) -> Int32 {
     // Nobody else may read it before its owner is set.
     let fd = clinux_create(path, status == nil ? permissions : 0o600)
     guard fd >= 0 else { return fd }
     var answer = status.map { dress(fd, $0) } ?? 0
+    if isExact, answer >= 0 { answer = clinux_set_permissions(fd, permissions) }
     var start = 0
     while start < bytes.count, answer >= 0 {
       let count = clinux_write(fd, bytes.buffer.baseAddress! + start, bytes.count - start)

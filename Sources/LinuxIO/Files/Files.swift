@@ -24,6 +24,20 @@ public enum Files {
   }
 }
 
+extension Files {
+  /// The absolute path of a directory, without links. ENOTDIR where there is something else.
+  public static func directory(_ path: Bytes) throws(LinuxError) -> [UInt8] {
+    _ = try clinux_close(check(withPath(path) { clinux_open_directory($0) }))
+    var text = [UInt8](repeating: 0, count: pathBytesMax + 1)
+    let answer = text.withUnsafeMutableBytes { text in
+      let place = text.baseAddress!.assumingMemoryBound(to: CChar.self)
+      return withPath(path) { clinux_real_path($0, place, text.count) }
+    }
+    try check(answer)
+    return [UInt8](text.prefix { $0 != 0 })
+  }
+}
+
 /// How much memory there is for a reservation; nil where the kernel does not say.
 public enum SystemMemory {
   /// MemAvailable of /proc/meminfo in bytes.

@@ -3,10 +3,15 @@ import CLinux
 
 /// A numeric address, IPv4 or IPv6 without a zone, as inet_pton(3) reads it. The configuration is checked with it and
 /// listeners are opened with it, so neither takes what the other does not.
-public struct IPAddress: BitwiseCopyable, Sendable {
+public struct IPAddress: BitwiseCopyable, Equatable, Sendable {
   /// The first 4 or all 16, most significant first; the others are 0.
   let bytes: InlineArray<16, UInt8>
   public let isIPv6: Bool
+
+  public static func == (left: IPAddress, right: IPAddress) -> Bool {
+    for index in 0..<16 where left.bytes[index] != right.bytes[index] { return false }
+    return left.isIPv6 == right.isIPv6
+  }
 
   init(_ bytes: InlineArray<16, UInt8>, isIPv6: Bool) {
     self.bytes = bytes
@@ -69,9 +74,7 @@ public struct IPAddress: BitwiseCopyable, Sendable {
   /// Whether a listener on the one and a listener on the other would take the same clients, at the same port.
   public func overlaps(_ other: IPAddress) -> Bool {
     guard isIPv6 == other.isIPv6 else { return false }
-    if isUnspecified || other.isUnspecified { return true }
-    for index in 0..<16 where bytes[index] != other.bytes[index] { return false }
-    return true
+    return isUnspecified || other.isUnspecified || self == other
   }
 
   /// `192.0.2.7` or `2001:db8::7`.
@@ -81,6 +84,31 @@ public struct IPAddress: BitwiseCopyable, Sendable {
       guard clinux_format_ip(&address, text.baseAddress!, text.count) == 0 else { return }
       writer.write(LinuxIO.bytes(fromCString: text.baseAddress!))
     }
+  }
+
+  /// The 4 or 16 bytes, most significant first.
+  public var octets: [UInt8] {
+    var octets: [UInt8] = []
+    for index in 0..<(isIPv6 ? 16 : 4) { octets.append(bytes[index]) }
+    return octets
+  }
+
+  /// - Parameter octets: 4 or 16 bytes, most significant first; nil for another number.
+  public init?(octets: [UInt8]) {
+    guard octets.count == 4 || octets.count == 16 else { return nil }
+    var bytes = InlineArray<16, UInt8>(repeating: 0)
+    for index in 0..<octets.count { bytes[index] = octets[index] }
+    self.init(bytes, isIPv6: octets.count == 16)
+  }
+
+  /// The addresses of the interfaces that are up, the first 64 of them, in the kernel's order; loopback and link-local ones
+  /// are among them. Allocates.
+  public static func ofThisMachine() throws(LinuxError) -> [IPAddress] {
+    let countMax = 64
+    var found = [clinux_address](repeating: clinux_address(), count: countMax)
+    let count = try check(
+      found.withUnsafeMutableBufferPointer { clinux_own_addresses($0.baseAddress, Int32($0.count)) })
+    return found[..<Int(count)].map { IPAddress($0) }
   }
 
   private func isZero(_ range: Range<Int>) -> Bool {

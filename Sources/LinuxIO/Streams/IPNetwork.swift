@@ -1,7 +1,7 @@
 public import Bounded
 
 /// All addresses that have their first bits in common: `10.0.0.0/8`, `2001:db8::/32`, or one address.
-public struct IPNetwork: BitwiseCopyable, Sendable {
+public struct IPNetwork: BitwiseCopyable, Equatable, Sendable {
   public let address: IPAddress
   /// 0...32, or 0...128.
   public let prefixBitCount: Int

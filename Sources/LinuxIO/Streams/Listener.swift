@@ -105,11 +105,14 @@ public struct Listener: Sendable {
   public let isUnix: Bool
   /// The socket file that was made for it; nil: there is none, or it is the service manager's.
   private let file: SocketFile?
+  /// The service manager has made it, and listens on it too.
+  public let isPassed: Bool
 
-  init(fd: Int32, isUnix: Bool, file: SocketFile? = nil) {
+  init(fd: Int32, isUnix: Bool, file: SocketFile? = nil, isPassed: Bool = false) {
     self.fd = fd
     self.isUnix = isUnix
     self.file = file
+    self.isPassed = isPassed
   }
 
   /// Listens on a numeric IPv4 or IPv6 address (no names; EINVAL otherwise). Port 0 lets the kernel choose. An IPv6
@@ -144,8 +147,10 @@ public struct Listener: Sendable {
     if isFile { try removeStale(path, &address) }
     let fd = try check(clinux_stream_socket(Int32(CLINUX_UNIX)))
     do throws(LinuxError) {
-      try check(isFile ? clinux_bind_file(fd, &address, mode) : clinux_bind(fd, &address))
+      try check(clinux_bind(fd, &address))
       let file = isFile ? try SocketFile.find(path) : nil
+      // Nobody can connect before it listens.
+      if isFile { try check(withPath(path) { clinux_set_file_permissions($0, mode) }) }
       try check(clinux_listen(fd, Int32(backlog)))
       return Listener(fd: fd, isUnix: true, file: file)
     } catch {
@@ -203,6 +208,12 @@ public struct Listener: Sendable {
   public func removeFile(at path: Bytes) {
     guard let file, (try? SocketFile.find(path)) == file else { return }
     _ = withPath(path) { clinux_unlink($0) }
+  }
+
+  /// Gives the socket file other permission bits, if it is still the one that was made for this listener.
+  public func setMode(_ mode: UInt32, at path: Bytes) {
+    guard let file, (try? SocketFile.find(path)) == file else { return }
+    _ = withPath(path) { clinux_set_file_permissions($0, mode) }
   }
 
   fileprivate static func peerUID(_ fd: Int32) -> UInt32? {

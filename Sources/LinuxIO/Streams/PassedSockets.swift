@@ -58,6 +58,12 @@ public struct PassedSockets {
     return nil
   }
 
+  /// Nobody serves the listener any more. It can be taken again; its clients wait until then, as the service manager listens.
+  public mutating func giveBack(_ listener: Listener) {
+    precondition(listener.isPassed && listener.fd >= firstFD && listener.fd < firstFD + Int32(PassedSockets.countMax))
+    left |= 1 << UInt64(listener.fd - firstFD)
+  }
+
   private mutating func take(_ wanted: clinux_address) -> Listener? {
     for index in 0..<PassedSockets.countMax where left >> UInt64(index) & 1 != 0 {
       let fd = firstFD + Int32(index)
@@ -66,7 +72,7 @@ public struct PassedSockets {
         PassedSockets.isSame(address, wanted), clinux_set_nonblocking(fd) == 0
       else { continue }
       left &= ~(1 << UInt64(index))
-      return Listener(fd: fd, isUnix: address.family == Int32(CLINUX_UNIX))
+      return Listener(fd: fd, isUnix: address.family == Int32(CLINUX_UNIX), isPassed: true)
     }
     return nil
   }

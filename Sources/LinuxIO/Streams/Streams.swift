@@ -22,26 +22,14 @@ public struct Streams: ~Copyable {
   /// read in the turn after, behind as many new ones: what comes with a connection is known of the 8 before.
   public static var acceptsMax: Int { 8 }
 
-  private struct OpenListener {
-    let listener: Listener
-    /// After accept failed for lack of descriptors: not polled before.
-    var pausedUntil = Instant.never
-  }
-
   private let poller: Poller?
   /// The upper half of the poller's tokens.
   private let streamTag: UInt64
-  private let listenerTag: UInt64
   private var streams: Slab<Stream>
   /// Places of streams to be read this turn or the next.
   private var pending: IndexQueue
   private let readBuffer: Scratch
-  private var listeners: [OpenListener] = []
-  /// The end of the first pause of a listener: when `advance` has something to do next.
-  public private(set) var nextDeadline = Instant.never
-  /// Bit n: listener n has connections that wait.
-  private var arriving: UInt64 = 0
-  private var acceptsLeft = Streams.acceptsMax
+  private var listeners: ListenerPlaces
   /// Reads that this turn may still do; negative before its first read.
   private var readsLeft = -1
   /// The stream whose bytes were handed out last.
@@ -66,7 +54,7 @@ public struct Streams: ~Copyable {
   ) {
     self.poller = poller
     self.streamTag = UInt64(streamTag) << 32
-    self.listenerTag = UInt64(listenerTag) << 32
+    listeners = ListenerPlaces(poller: poller, tag: UInt64(listenerTag) << 32)
     streams = Slab(capacity: capacity, name: "streams", in: &reservation)
     pending = IndexQueue(count: capacity, name: "readable streams", in: &reservation)
     readBuffer = Scratch(byteCount: readBytes, name: "read buffer", in: &reservation)
@@ -187,7 +175,7 @@ public struct Streams: ~Copyable {
   @_optimize(speed) public mutating func take(_ event: Poller.Event) -> StreamID? {
     let low = UInt32(truncatingIfNeeded: event.token)
     guard event.token & ~0xFFFF_FFFF == streamTag else {
-      arriving |= 1 << UInt64(low)
+      listeners.note(Int(low))
       return nil
     }
     let id = StreamID(bits: low)
@@ -211,8 +199,12 @@ public struct Streams: ~Copyable {
       if streams.isLent(reading), streams[reading].flags.contains(.readable) { pending.push(reading.index) }
       reading = .null
     }
-    while arriving != 0 {
-      if let event = nextArrival(at: now) { return event }
+    switch listeners.next(at: now) {
+    case .connection(let place, let fd, let peer):
+      arrived = (fd, peer)
+      return .arrived(listener: place)
+    case .paused(let place, let error): return .paused(listener: place, error)
+    case nil: break
     }
     if readsLeft < 0 { readsLeft = min(pending.count, Streams.readsMax) }
     while readsLeft > 0, let place = pending.pop() {
@@ -302,66 +294,36 @@ public struct Streams: ~Copyable {
 
   // MARK: Listeners
 
-  /// Takes connections from a listener from here on, at most 64 listeners. Its place; nil where it cannot be polled.
+  /// Listeners at one time.
+  public static var listenersMax: Int { ListenerPlaces.countMax }
+
+  /// Takes connections from a listener from here on. Its place; nil where it cannot be polled, or there are `listenersMax`.
   public mutating func listen(_ listener: Listener) -> Int? {
-    precondition(listeners.count < 64)
-    guard (try? poller!.add(listener.fd, token: listenerTag | UInt64(listeners.count), interest: .read)) != nil else {
-      return nil
-    }
-    listeners.append(OpenListener(listener: listener))
-    return listeners.count - 1
+    guard let place = listeners.firstFree else { return nil }
+    return listen(listener, at: place) ? place : nil
   }
+
+  /// As `listen`, in a place that is free. `false`: it cannot be polled, and is still the caller's.
+  public mutating func listen(_ listener: Listener, at place: Int) -> Bool { listeners.open(listener, at: place) }
+
+  /// The listener in a place of 0..<listenersMax.
+  public func listener(at place: Int) -> Listener? { listeners[place] }
+
+  /// Takes no more connections from a listener. Those that came from it stay. It is the caller's from here on.
+  public mutating func stopListening(at place: Int) -> Listener? { listeners.close(place) }
 
   public var listenerCount: Int { listeners.count }
 
-  /// Removes a unix listener's socket file, if it is still its own; before `closeListeners`.
-  public func removeFile(ofListener listener: Int, at path: Bytes) {
-    listeners[listener].listener.removeFile(at: path)
-  }
-
-  /// Takes no more connections.
+  /// Takes no more connections from anywhere.
   public mutating func closeListeners() {
-    for open in listeners { open.listener.close() }
+    for place in 0..<Streams.listenersMax { listeners.close(place)?.close() }
   }
 
-  private mutating func nextArrival(at now: Instant) -> StreamEvent? {
-    let index = arriving.trailingZeroBitCount
-    if acceptsLeft > 0 {
-      acceptsLeft -= 1
-      switch listeners[index].listener.accept() {
-      case .connection(let fd, let peer):
-        arrived = (fd, peer)
-        return .arrived(listener: index)
-      case .wouldBlock:
-        break
-      case .failed(let error):
-        try? poller!.remove(listeners[index].listener.fd)
-        listeners[index].pausedUntil = now.adding(seconds: 1)
-        nextDeadline = min(nextDeadline, listeners[index].pausedUntil)
-        arrivedAll(at: index)
-        return .paused(listener: index, error)
-      }
-    }
-    arrivedAll(at: index)
-    return nil
-  }
-
-  private mutating func arrivedAll(at listener: Int) {
-    arriving &= ~(1 << UInt64(listener))
-    acceptsLeft = Streams.acceptsMax
-  }
+  /// When `advance` has something to do next.
+  public var nextDeadline: Instant { listeners.nextDeadline }
 
   /// Looks again at listeners whose pause is over.
-  public mutating func advance(to now: Instant) {
-    guard nextDeadline <= now else { return }
-    nextDeadline = .never
-    for index in 0..<listeners.count where listeners[index].pausedUntil <= now {
-      let token = listenerTag | UInt64(index)
-      let isPolled = (try? poller!.add(listeners[index].listener.fd, token: token, interest: .read)) != nil
-      listeners[index].pausedUntil = isPolled ? .never : now.adding(seconds: 1)
-    }
-    for open in listeners { nextDeadline = min(nextDeadline, open.pausedUntil) }
-  }
+  public mutating func advance(to now: Instant) { listeners.advance(to: now) }
 }
 
 /// One time around all that may have something to read, over as many turns as it takes. It ends when every event has been told

@@ -10,7 +10,7 @@ import Taps
 enum Alarm: UInt8 {
   case ports = 0
   case levels, sensors, inputs, presses, state, gatewayFigures, figures, lines, listeners, silentStreams, layers,
-    sessionsJudged, watchdog, log
+    reload, watchdog, log
 }
 
 extension Server {
@@ -47,7 +47,7 @@ extension Server {
     case .listeners: streams.nextDeadline
     case .silentStreams: admission.nextDeadline
     case .layers: min(layers.nextDeadline, loop.handshakes.nextDeadline)
-    case .sessionsJudged: judgingDeadline
+    case .reload: reloadDeadline
     case .watchdog: watchdogAt
     case .log: log.nextDeadline
     }
@@ -70,7 +70,7 @@ extension Server {
     case .layers:
       closeOverdueLayers(at: now)
       closeOverdueHandshakes(at: now)
-    case .sessionsJudged: judgeSessions(at: now)
+    case .reload: goOnWithReload(at: now)
     case .watchdog: keepAlive(at: now)
     case .log: log.advance(to: now)
     }

@@ -1,7 +1,8 @@
 // A running server, and the commands that look at a board without one.
 //
 //   Server/  the loop, and what it does with streams, lines, lanes, the state file and the log
-//            Layers/: WebSocket and what else lies between a stream and MQTT
+//            Layers/: WebSocket, TLS and what else lies between a stream and MQTT
+//            Listeners/: where clients come in, and what a reload changes of that
 //   Board/   `KernelBoard`: what the gateway asks of lines and levels, done by the kernel
 //   Users/   who may connect: names, passwords, roles; what a reload reads
 //   Plan/    what a configuration takes of memory, by the code that takes it
@@ -27,7 +28,7 @@ import Taps
 ///
 /// Files of this type: Server (making, memory), ServerLoop (turns), Alarm (deadlines), ServerStreams (streams), Speaker
 /// (who speaks on them), StreamLayers and ServerLayers (what lies before MQTT), ServerConnections, ServerListeners,
-/// ServerSerial and SerialPort (serial lines), ServerHandlers (the embedding program's), ServerLines (lines), ServerInputs
+/// ServerListenerReload, ServerSerial and SerialPort (serial lines), ServerHandlers (the embedding program's), ServerLines (lines), ServerInputs
 /// (inputs, counters), ServerSensors, ServerLevels (PWM channels and LEDs), ServerState and StateKeeper (the state file),
 /// ServerLogins (users), ServerReload, ServerFigures ($SYS), ServerLog, ServerStop (the orderly end). What the gateway asks
 /// of the kernel is `KernelBoard`'s.
@@ -44,8 +45,8 @@ public final class Server {
   /// Each with its `Speaker`.
   var streams: Streams
   var streamsReport = StreamsReport()
-  /// Those of the configuration where clients are accepted, in the order of `streams`.
-  let socketListeners: [ListenerSettings]
+  /// Those where clients are accepted, by their places in `streams`.
+  var listeners: ListenerTable
   let ports: [SerialPort]
   let poller: Poller
   let signals: Signals
@@ -65,7 +66,11 @@ public final class Server {
 
   /// What can keep a server from starting, in words for the log.
   public struct StartError: Error {
-    public let text: Text
+    public var text: Text
+    /// What else is wrong, a line each.
+    public var more: [Text] = []
+    /// The configuration, or a file that it names, is wrong; otherwise it is the machine.
+    public var isConfiguration = false
   }
 
   // MARK: The gateway
@@ -136,7 +141,8 @@ public final class Server {
     streams = Server.streams(
       configuration.limits, readBytes: Server.readBytes(configuration.listeners, configuration.loopLimits), poller,
       in: &reservation)
-    socketListeners = configuration.listeners.filter { !$0.isSerial }
+    listeners = ListenerTable(
+      configuration.listeners.filter { !$0.isSerial }.map { ListenerTable.Row(settings: $0) })
     ports = SerialPort.list(configuration.listeners, configuration.limits, in: &reservation)
     let stateRoom = StateRoom(configuration.taps, in: &reservation)
     let rooms = DoorRooms(configuration, key: keys.names, in: &reservation)
@@ -156,9 +162,6 @@ public final class Server {
       board.stateKeeper = try StateKeeper.open(taps, stateRoom, log: log)
     } catch {
       throw StartError(text: Server.text("the state file's thread cannot be started: ", error))
-    }
-    if Server.hasTLS(configuration.listeners) {
-      loop.service = try TLSService(socketListeners, loop.arena, loop.handshakes, log: log)
     }
     try openListeners()
     if let service = loop.service { poll(service.lane.fd, .handshakes, 0) }
@@ -291,18 +294,21 @@ struct LoopMemory: ~Copyable {
     }
     tls = TLSTable(rowCount: limits.connectionsMax, readBytes: readBytes, in: &reservation)
     handshakes = Handshakes(count: Handshakes.countMax, in: &reservation)
-    arena = LoopMemory.arena(connectionCount: limits.connectionsMax, in: &reservation)
+    arena = LoopMemory.arena(
+      listenerCount: Server.tlsCount(listeners), connectionCount: limits.connectionsMax, in: &reservation)
   }
 
-  /// Three rows of the plan that lie one behind the other.
+  /// Four rows of the plan that lie one behind the other.
   private static func arena(
-    connectionCount: Int, in reservation: inout Reservation
+    listenerCount: Int, connectionCount: Int, in reservation: inout Reservation
   ) -> UnsafeMutableRawBufferPointer {
     let before = reservation.byteCount
-    let start = reservation.takeBytes(TLSLibrary.restBytes + TLSLibrary.reloadBytes, name: "OpenSSL")
+    let start = reservation.takeBytes(TLSLibrary.restBytes, name: "OpenSSL")
+    _ = reservation.takeBytes(TLSLibrary.reloadBytes(listeners: listenerCount), name: "  TLS contexts")
     _ = reservation.takeBytes(connectionCount * TLSLibrary.connectionBytes, name: "  TLS connections")
     _ = reservation.takeBytes(Handshakes.countMax * TLSLibrary.handshakeBytes, name: "  TLS handshakes")
-    let byteCount = TLSLibrary.arenaBytes(connections: connectionCount, handshakes: Handshakes.countMax)
+    let byteCount = TLSLibrary.arenaBytes(
+      listeners: listenerCount, connections: connectionCount, handshakes: Handshakes.countMax)
     precondition(byteCount <= reservation.byteCount - before)
     return UnsafeMutableRawBufferPointer(start: start, count: reservation.byteCount - before)
   }

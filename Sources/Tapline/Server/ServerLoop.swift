@@ -39,18 +39,22 @@ extension Server {
     return 0
   }
 
-  /// Starts and serves; what keeps it from starting is in the log. The process's exit status: 0, or 70.
+  /// Starts and serves; what keeps it from starting is in the log. The process's exit status: 0; 78 where the configuration
+  /// names files that are wrong; or 70.
   public static func run(_ configuration: Configuration, allocationCount: (() -> UInt64)? = nil) -> Int32 {
     do throws(StartError) {
       let server = try Server(configuration)
       server.allocationCount = allocationCount
       return server.run()
     } catch {
-      Log(configuration.log).line(.error, .server) { line in
-        line.write("tapline: ")
-        error.text.bytes.lend { line.write($0.first(min($0.count, line.free))) }
+      let log = Log(configuration.log)
+      for text in [error.text] + error.more {
+        log.line(.error, .server) { line in
+          line.write("tapline: ")
+          text.bytes.lend { line.write($0.first(min($0.count, line.free))) }
+        }
       }
-      return 70
+      return error.isConfiguration ? 78 : 70
     }
   }
 

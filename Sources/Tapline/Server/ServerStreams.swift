@@ -30,7 +30,7 @@ extension Server {
 
   @inline(never) private func arrived(at listener: Int, at now: Instant) {
     if layers.hasLayer(listener: listener) { return arrivedLayered(at: listener, at: now) }
-    let settings = socketListeners[listener]
+    let settings = listeners[listener]
     let speaker = Speaker.none(allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy)
     _ = admit(SourceAddress(streams.arrivedPeer), at: now) { streams.admit(.plain, owner: speaker.bits) }
   }

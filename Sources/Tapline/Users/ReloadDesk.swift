@@ -14,6 +14,8 @@ final class ReloadDesk: @unchecked Sendable {
   /// Of the next rules; nil without users. In the loop's hands they are those that were in force before.
   var spare: UserTables?
   var rules: AccessRules
+  /// nil: the listeners are not open yet.
+  var listeners: ListenerDesk?
 
   private let file: [UInt8]
   private let boardsOption: [UInt8]?
@@ -35,7 +37,7 @@ final class ReloadDesk: @unchecked Sendable {
 
   static var stackBytes: Int { 256 * 1024 }
 
-  /// Reads everything. Runs on the lane, and may take as long as it likes.
+  /// Reads everything, and prepares what is new. Runs on the lane, and may take as long as it likes.
   func read() {
     outcome = ReloadOutcome()
     do throws(ConfigurationErrors) {
@@ -49,19 +51,31 @@ final class ReloadDesk: @unchecked Sendable {
 
   private func take(_ configuration: Configuration) {
     outcome.log = configuration.log
+    let doorsStay = hasSameDoors(configuration.users)
     for key in configuration.changedKeys(from: start.configuration)
-    where !key.equals("log") && !(key.equals("users") && hasSameDoors(configuration.users)) {
-      outcome.needRestart.append(key)
+    where !key.equals("log") && !(doorsStay && (key.equals("users") || key.equals("listeners"))) {
+      outcome.needRestart.append(Text(key))
     }
-    guard let users = configuration.users, hasSameDoors(users), let spare else { return }
-    do throws(UserProblem) {
-      try spare.fill(users, &rules)
-      outcome.users = ReloadOutcome.Users(
-        passwordCount: users.passwordCount, ruleCount: users.rules.count,
-        isPasswordFileOpenToOthers: users.isPasswordFileOpenToOthers)
-    } catch {
-      outcome.problems = [error.text]
+    // Without the users that go with them, other listeners might let in who was kept out.
+    guard doorsStay else { return }
+    if let users = configuration.users, let spare {
+      do throws(UserProblem) {
+        try spare.fill(users, &rules)
+        outcome.users = ReloadOutcome.Users(
+          passwordCount: users.passwordCount, ruleCount: users.rules.count,
+          isPasswordFileOpenToOthers: users.isPasswordFileOpenToOthers)
+      } catch {
+        outcome.problems = [error.text]
+        return
+      }
     }
+    guard let listeners else { return }
+    var report = FileReport(file: file)
+    let change = listeners.read(configuration.listeners, &report)
+    outcome.problems = report.problems
+    outcome.warnings = report.warnings
+    outcome.needRestart += change.needRestart
+    outcome.listeners = change
   }
 
   /// Whether the listeners let in whom they let in at the start: with a password file nobody is anonymous.
@@ -88,6 +102,10 @@ struct ReloadOutcome {
   var log = LogSettings()
   /// The spare tables are filled.
   var users: Users?
-  /// Keys at the top of the file that are not as they were at the start, and that a reload does not change.
-  var needRestart: [[UInt8]] = []
+  /// Nothing uses what it holds yet.
+  var listeners: ListenerChange?
+  /// What is used although something is the matter with it, a line each.
+  var warnings: [Text] = []
+  /// Keys at the top of the file that are not as they were at the start, and listeners, that a reload does not change.
+  var needRestart: [Text] = []
 }

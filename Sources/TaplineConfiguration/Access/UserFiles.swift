@@ -2,8 +2,9 @@ import Bounded
 import LinuxIO
 import Taps
 
-/// The files that `users:` names: the password file, the ACL file, and /etc/passwd for names of this machine's users.
-enum UserFiles {
+/// The files that `users:` names: the password file, the ACL file, and /etc/passwd and /etc/group for names of this machine's
+/// users and groups.
+package enum UserFiles {
   static var byteCountMax: Int { 1 << 20 }
 
   /// A file's bytes, and whether every user of the machine may read or change it; nil, with an error where its name stands,
@@ -68,6 +69,12 @@ enum UserFiles {
       }
       return nil
     }
+  }
+
+  /// A group's number: that of /etc/group for a name, or the number itself; nil when there is no such group.
+  package static func gid(_ group: [UInt8]) -> UInt32? {
+    if let number = Values.integer(group) { return UInt32(exactly: number) }
+    return (try? read([UInt8](ascii: "/etc/group"))).flatMap { uid(ofUserNamed: group, in: $0.bytes) }
   }
 
   static var machineUsers: [UInt8] { (try? read([UInt8](ascii: "/etc/passwd")))?.bytes ?? [] }

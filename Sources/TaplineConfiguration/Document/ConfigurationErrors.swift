@@ -13,6 +13,14 @@ public struct Place: Sendable, Equatable, Comparable {
   }
 }
 
+/// Where a setting stands in its file. That is no part of what the setting says, so all are equal.
+package struct NotedPlace: Sendable, Equatable {
+  /// Nil when the setting is in no file.
+  package var place: Place?
+
+  package static func == (left: NotedPlace, right: NotedPlace) -> Bool { true }
+}
+
 /// One thing that is wrong: `what is wrong; expected what; did you mean 'x'?`.
 public struct ConfigurationError: Sendable, Equatable {
   /// Nil when the file as a whole is meant: it cannot be read.

@@ -2,7 +2,7 @@ import Bounded
 public import LinuxIO
 
 /// What lies between a listener's connections and MQTT.
-public struct LayerSettings: Sendable {
+public struct LayerSettings: Sendable, Equatable {
   /// What may be spoken on a listener, told apart by the first bytes.
   public struct Protocols: OptionSet, Sendable {
     public let rawValue: UInt8

@@ -4,7 +4,7 @@ public import MQTTWire
 import TLS
 
 /// Where clients come in.
-public struct ListenerSettings: Sendable {
+public struct ListenerSettings: Sendable, Equatable {
   public enum Endpoint: Sendable, Equatable {
     /// A numeric IPv4 or IPv6 address as text, and a port from 1 to 65535.
     case tcp(address: [UInt8], port: UInt16)
@@ -19,6 +19,8 @@ public struct ListenerSettings: Sendable {
   public var isAnonymousAllowed = true
   public var framerPolicy = FramerPolicy.disconnect
   public var layers = LayerSettings()
+
+  package var noted = NotedPlace()
 
   package var isSerial: Bool { if case .serial = endpoint { true } else { false } }
 
@@ -45,7 +47,8 @@ extension ListenerSettings {
     var listeners: [ListenerSettings] = []
     var places: [Place] = []
     for node in nodes {
-      guard let listener = read(Section(node, "a listener", keys: keys, errors: top.errors), users) else { continue }
+      guard var listener = read(Section(node, "a listener", keys: keys, errors: top.errors), users) else { continue }
+      listener.noted.place = node.place
       for (index, other) in listeners.enumerated() where other.isSamePlace(as: listener) {
         var text = Text("a second listener on the same address; the first is at line ")
         text.add(places[index].line)
@@ -131,7 +134,7 @@ extension ListenerSettings {
   }
 
   /// Whether the kernel would refuse to open both listeners, since they name the same place.
-  private func isSamePlace(as other: ListenerSettings) -> Bool {
+  package func isSamePlace(as other: ListenerSettings) -> Bool {
     switch (endpoint, other.endpoint) {
     case (.serial(let path, _), .serial(let otherPath, _)), (.unix(let path, _), .unix(let otherPath, _)):
       return path == otherPath

@@ -1,7 +1,7 @@
 public import TLS
 
 /// `tls:` of a listener.
-public struct TLSListenerSettings: Sendable {
+public struct TLSListenerSettings: Sendable, Equatable {
   /// Paths of PEM files: the own certificate and those that lead to its authority, and its key.
   public var certificate: [UInt8] = []
   public var key: [UInt8] = []
@@ -13,8 +13,18 @@ public struct TLSListenerSettings: Sendable {
   /// Where a client's name is in its certificate.
   public var identity = TLSName.commonName
   public var minimum = TLSVersion.tls12
+  /// Where the file names them.
+  package var places = TLSPlaces()
 
   public init() {}
+}
+
+/// Where a configuration names the files of `tls`.
+package struct TLSPlaces: Sendable, Equatable {
+  package var certificate = NotedPlace()
+  package var key = NotedPlace()
+  package var ca = NotedPlace()
+  package var crl = NotedPlace()
 }
 
 extension TLSListenerSettings {
@@ -39,6 +49,10 @@ extension TLSListenerSettings {
       "identity", [Choice("cn", TLSName.commonName), Choice("san", .dnsName)], default: .commonName)
     settings.minimum = section.choice(
       "minimum", [Choice("1.2", TLSVersion.tls12), Choice("1.3", .tls13)], default: .tls12)
+    settings.places.certificate.place = section.place(of: "certificate")
+    settings.places.key.place = section.place(of: "key")
+    settings.places.ca.place = section.place(of: "ca")
+    settings.places.crl.place = section.place(of: "crl")
     settings.judge(section)
     return settings
   }

@@ -60,13 +60,15 @@ public struct PasswordEntry: BitwiseCopyable, Sendable {
   }
 
   /// Whether `password` is the user's. Takes as long as the entry's iterations do: about 1.5 microseconds each on a fast
-  /// processor, so it belongs on a lane. The comparison takes the same time for all passwords of one length.
+  /// processor, so it belongs on a lane. The comparison takes the same time for all passwords of one length. One that ends
+  /// in a zero byte is nobody's: PBKDF2 fills a password up with zeros (RFC 2104, §2), so it would be as good as without.
   public func matches(_ password: Bytes) -> Bool {
     let digest = self.digest(of: password)
     let isEqual = digest.span.withUnsafeBytes { digest in
       hash.span.withUnsafeBytes { cdigest_equal(digest.baseAddress!, $0.baseAddress!, PasswordEntry.hashBytes) }
     }
-    return isEqual == 1 && !isDecoy
+    let endsInZero = !password.isEmpty && password[password.count - 1] == 0
+    return isEqual == 1 && !isDecoy && !endsInZero
   }
 
   /// Whether both stand for the same password, as far as a file says: scheme, iterations, salt and hash are the same.

@@ -82,7 +82,7 @@ extension Server {
 
   /// Nothing lies between the stream and the broker any more.
   private func becomePlain(_ stream: StreamID, _ bytes: Bytes, at now: Instant) {
-    let settings = socketListeners[layers.listener(of: stream.index)]
+    let settings = listeners[layers.listener(of: stream.index)]
     _ = layers.end(stream.index)
     let speaker = Speaker.none(allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy)
     streams.setOwner(speaker.bits, of: stream)
@@ -137,7 +137,7 @@ extension Server {
   }
 
   private func attachLayered(_ stream: StreamID, at now: Instant) -> ConnectionID? {
-    let settings = socketListeners[layers.listener(of: stream.index)]
+    let settings = listeners[layers.listener(of: stream.index)]
     guard
       let id = attach(
         stream, allowsAnonymous: settings.isAnonymousAllowed, policy: settings.framerPolicy, at: now)

@@ -17,8 +17,10 @@ extension Server {
   /// The name in the certificate of the client on this stream; nil: it has shown none, or one that names nobody. Valid
   /// until the next record is written.
   func certificateName(of stream: StreamID) -> Bytes? {
-    guard tls.isUsed, streams.isOpen(stream), let service = loop.service else { return nil }
-    return tls.certificateName(service.names[tls.listener(of: stream.index)], of: stream.index)
+    guard tls.isUsed, streams.isOpen(stream), tls.stage(of: stream.index) == .open,
+      let settings = listeners[tls.listener(of: stream.index)].layers.tls
+    else { return nil }
+    return tls.certificateName(settings.identity, of: stream.index)
   }
 
   // MARK: Reading
@@ -76,13 +78,14 @@ extension Server {
       tls.wait(place)
       return streams.hold(stream, true)
     }
-    guard let service = loop.service, let context = service.contexts[tls.listener(of: place)],
+    guard let (context, contextSlot) = loop.service?.context(ofListener: tls.listener(of: place)),
       let connection = TLSConnection(context)
     else {
       loop.handshakes.giveBack(slot)
       return refuse(stream, .tls(.noMemory, .empty), at: now)
     }
     tls.shake(place, connection, slot: slot)
+    tls.setContext(contextSlot, of: place)
     receivedFlight(bytes, on: stream, at: now)
   }
 

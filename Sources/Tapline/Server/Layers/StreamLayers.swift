@@ -23,7 +23,8 @@ struct StreamLayers: ~Copyable {
   private var pieces: OpeningPieces
   /// For a control frame in one piece, and for what is written before payload.
   private let scratch: Scratch
-  private let settings: [LayerSettings]
+  /// By the listeners' places.
+  private var settings: [LayerSettings]
   /// When the first of those that only wait for their peer's close are closed.
   private(set) var nextDeadline = Instant.never
   var counters = LayerCounters()
@@ -61,6 +62,9 @@ struct StreamLayers: ~Copyable {
   }
 
   var isUsed: Bool { rows.count > 0 }
+
+  /// Other listeners are open. Streams that have not come to MQTT are of those that are as they were.
+  mutating func adopt(_ settings: [LayerSettings]) { self.settings = settings }
 
   // MARK: Rows
 

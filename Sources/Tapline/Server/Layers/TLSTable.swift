@@ -29,6 +29,8 @@ struct TLSTable: ~Copyable {
     var stage = Stage.none
     var slot: UInt8 = 0
     var listener: UInt8 = 0
+    /// The slot of the connection's context.
+    var context: UInt8 = 0
     var outCount: UInt16 = 0
     var outSent: UInt16 = 0
     /// Its place in `parts` + 1; 0: none.
@@ -72,6 +74,16 @@ struct TLSTable: ~Copyable {
   func stage(of place: Int) -> Stage { isUsed ? rows[place].stage : .none }
   func listener(of place: Int) -> Int { Int(rows[place].listener) }
   func slot(of place: Int) -> Int { Int(rows[place].slot) }
+
+  /// The slot of the context that the stream's connection was made of; nil: it has none.
+  func context(of place: Int) -> Int? {
+    switch stage(of: place) {
+    case .none, .hello, .waiting: nil
+    case .shaking, .away, .lastFlight, .open: Int(rows[place].context)
+    }
+  }
+
+  func setContext(_ slot: Int, of place: Int) { rows[place].context = UInt8(slot) }
 
   /// The connection, unless it is the lane's.
   func connection(of place: Int) -> TLSConnection? { rows[place].connection }
