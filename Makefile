@@ -217,7 +217,7 @@ stage/unit: stage/example stage/device
 stage/embedded: stage/build
 stage/fuzz-briefly: stage/embedded
 
-LONG_NEEDS := $(addprefix .build/needs/,debianroot bench count)
+LONG_NEEDS := $(addprefix .build/needs/,debianroot bench count browser)
 
 # What waits runs beside what keeps a processor busy, each kind one after the other; what measures runs alone.
 test-full: $(NEEDS) $(LONG_NEEDS)
@@ -254,7 +254,7 @@ deb-test: device
 	@cross/build-deb
 	@board/test-deb
 
-client-test-long: build example embedded
+client-test-long: build example embedded .build/needs/browser
 	@TAPLINE_EMBEDDED=$(EMBEDDED) TAPLINE_EXAMPLE=$(EXAMPLE) $(PYTEST) --long --tapline $(TAPLINE)
 
 device-test-long: device

@@ -5,6 +5,8 @@ order. A sender sends all payloads and returns when the last one has been acknow
 """
 
 import asyncio
+import contextlib
+import ssl
 import subprocess
 import threading
 
@@ -17,9 +19,23 @@ from daemon import wait
 from patience import PATIENCE_SECONDS
 
 
+# Which doors each can come in by.
+REACH = {
+    "mosquitto": {"tcp", "unix", "tls"}, "paho": {"tcp", "unix", "tls", "ws", "wss"}, "gmqtt": {"tcp", "tls"},
+    "node": {"tcp", "tls", "ws", "wss"}, "pahoc": {"tcp", "tls"},  # by WebSocket its sample now and then prints less than all; paho's Python and node print all
+}
+
+
+def way_of_mosquitto(door):
+    """The words that lead mosquitto's programs there."""
+    if door.kind == "unix":
+        return ["--unix", door.path]
+    return ["-h", "127.0.0.1", "-p", door.port, *(["--cafile", door.keys.path("ca.pem")] if door.is_tls else [])]
+
+
 def mosquitto(program, daemon, *arguments, version="5", **options):
     """Starts mosquitto_pub or mosquitto_sub; its lines come as they are printed."""
-    words = ["-V", version, "-h", "127.0.0.1", "-p", daemon.port, *arguments]
+    words = ["-V", version, *way_of_mosquitto(daemon.door), *arguments]
     command = ["stdbuf", "-oL", program, *map(str, words)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen(command, **options)
@@ -88,15 +104,30 @@ def paho_client(name, version, **options):
     return client
 
 
+def paho_at(door, name, version, **options):
+    """As `paho_client`, and connected there with its loop running."""
+    transport = "websockets" if door.is_web else "unix" if door.kind == "unix" else "tcp"
+    client = paho_client(name, version, transport=transport, **options)
+    if door.is_web:
+        client.ws_set_options(path="/mqtt")
+    if door.is_tls:
+        client.tls_set(ca_certs=str(door.keys.path("ca.pem")))
+    return client
+
+
+def connect_paho(door, client):
+    client.connect(door.path if door.kind == "unix" else "127.0.0.1", 1883 if door.kind == "unix" else door.port)
+    client.loop_start()
+
+
 class PahoReceiver:
     def __init__(self, daemon, version, topic, qos, expected):
         self.expected, self.payloads, subscribed = expected, [], threading.Event()
-        self.client = paho_client(f"paho-receiver-{version}", version)
+        self.client = paho_at(daemon.door, f"paho-receiver-{version}", version)
         self.client.on_connect = lambda client, *_: client.subscribe(topic, qos)
         self.client.on_subscribe = lambda *_: subscribed.set()
         self.client.on_message = lambda _client, _data, message: self.payloads.append(message.payload.decode())
-        self.client.connect("127.0.0.1", daemon.port)
-        self.client.loop_start()
+        connect_paho(daemon.door, self.client)
         assert subscribed.wait(PATIENCE_SECONDS), "no SUBACK"
 
     def result(self):
@@ -109,9 +140,8 @@ class PahoReceiver:
 
 
 def send_with_paho(daemon, version, topic, qos, payloads):
-    client = paho_client(f"paho-sender-{version}", version)
-    client.connect("127.0.0.1", daemon.port)
-    client.loop_start()
+    client = paho_at(daemon.door, f"paho-sender-{version}", version)
+    connect_paho(daemon.door, client)
     # It may be gone soon, and a close with an unread CONNACK is a reset, which takes back what was sent.
     wait(client.is_connected, "CONNACK")
     handles = [client.publish(topic, payload, qos) for payload in payloads]
@@ -148,6 +178,11 @@ class GmqttLoop:
 GMQTT_VERSIONS = {"311": MQTTv311, "5": MQTTv50}
 
 
+async def connect_gmqtt(client, door, version):
+    context = door.keys.context() if door.is_tls else False
+    await client.connect("127.0.0.1", door.port, ssl=context, version=GMQTT_VERSIONS[version])
+
+
 class GmqttReceiver:
     def __init__(self, daemon, version, topic, qos, expected):
         self.expected, self.payloads, subscribed = expected, [], threading.Event()
@@ -158,7 +193,7 @@ class GmqttReceiver:
             self.client.on_connect = lambda client, *_: client.subscribe(topic, qos)
             self.client.on_subscribe = lambda *_: subscribed.set()
             self.client.on_message = self.on_message
-            await self.client.connect("127.0.0.1", daemon.port, version=GMQTT_VERSIONS[version])
+            await connect_gmqtt(self.client, daemon.door, version)
 
         self.loop.run(start())
         assert subscribed.wait(PATIENCE_SECONDS), "no SUBACK"
@@ -172,7 +207,8 @@ class GmqttReceiver:
         return self.payloads
 
     def close(self):
-        self.loop.run(self.client.disconnect())
+        with contextlib.suppress(ssl.SSLError):
+            self.loop.run(self.client.disconnect())
         self.loop.close()
 
 
@@ -182,14 +218,15 @@ def send_with_gmqtt(daemon, version, topic, qos, payloads):
     async def send():
         storage = CountingStorage()
         client = gmqtt.Client(f"gmqtt-sender-{version}", persistent_storage=storage)
-        await client.connect("127.0.0.1", daemon.port, version=GMQTT_VERSIONS[version])
+        await connect_gmqtt(client, daemon.door, version)
         for payload in payloads:
             client.publish(topic, payload, qos=qos)
             await asyncio.sleep(0)
             while len(storage) >= 16:
                 await asyncio.sleep(0.0005)
         await storage.wait_empty()
-        await client.disconnect()
+        with contextlib.suppress(ssl.SSLError):  # what came after its own end of TLS is an error to asyncio
+            await client.disconnect()
 
     try:
         loop.run(asyncio.wait_for(send(), PATIENCE_SECONDS))

@@ -8,7 +8,10 @@ tests of memory run too.
 
   -m smoke   some tests of each area, for a binary that differs little from one that has passed all
   -n 4       four tests at a time (pytest-xdist): they mostly wait; several rounds may run beside each other, too
-  --long     what takes long by nature, and message counts in full
+  --long     what takes long by nature, message counts in full, and all tests that go through several doors
+
+A test marked `doors` goes through TCP, and with --long through every other door as well; marked `doors("briefly")`, without
+--long too. Its daemon has that door, and its clients are those of `Daemon.connect` and of `clients`.
 """
 
 import os
@@ -19,9 +22,12 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("abuse", "clients", "daemon", "hostile", "more_clients", "operator_client", "raw", "soak")
+pytest.register_assert_rewrite(
+    "abuse", "clients", "daemon", "doors", "hostile", "more_clients", "operator_client", "raw", "rights", "rights_files", "rights_login",
+    "rights_reading", "rights_tls", "rights_web", "rights_writing", "soak")
 
 from daemon import Binary, Daemon  # noqa: E402
+from doors import DOORS, Door, Keys  # noqa: E402
 
 # In memory: what a daemon syncs is quick there, whatever else the machine writes to its disk.
 if os.access("/dev/shm", os.W_OK):
@@ -38,6 +44,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "memory: looks at the process's own memory; not under an emulator")
     config.addinivalue_line("markers", "long: takes long by nature; only with --long")
+    config.addinivalue_line("markers", "doors: goes through every door; with \"briefly\" without --long too")
     config.addinivalue_line("markers", "smoke: one of the few that show that all areas work")
     config.tapline = Binary(Path(config.getoption("--tapline")).resolve(), shlex.split(os.environ.get("TAPLINE_RUNNER", "")))
     if not config.tapline.path.is_file():
@@ -65,6 +72,13 @@ def pytest_generate_tests(metafunc):
         if embedded := os.environ.get("TAPLINE_EMBEDDED"):
             builds.append(Binary(Path(embedded).resolve(), [], is_embedded=True))
         metafunc.parametrize("build", builds, ids=[build.name for build in builds])
+    if doors := metafunc.definition.get_closest_marker("doors"):
+        metafunc.parametrize("door", [at_door(kind, is_brief="briefly" in doors.args) for kind in DOORS], indirect=True)
+
+
+def at_door(kind, *row, is_brief):
+    """A parameter for a test through a door, with those before it."""
+    return pytest.param(*row, kind, marks=[] if kind == "tcp" or is_brief else pytest.mark.long)
 
 
 @pytest.fixture(scope="session")
@@ -90,12 +104,27 @@ def pytest_runtest_logreport(report):
         NOTES.extend(text for name, text in report.user_properties if name == "note")
 
 
+@pytest.fixture(scope="session")
+def door_keys(tmp_path_factory):
+    """An authority and the server's certificate, for all tests at doors of TLS."""
+    return Keys(tmp_path_factory.mktemp("door-keys"))
+
+
 @pytest.fixture
-def make_daemon(binary, tmp_path, request):
+def door(request):
+    """Which kind of door a daemon has, unless its test says otherwise."""
+    return getattr(request, "param", "tcp")
+
+
+@pytest.fixture
+def make_daemon(binary, tmp_path, request, door):
     """make_daemon(CONFIGURATION...): a daemon that is ready; see `Daemon`. All are killed when the test ends."""
     daemons = []
 
     def make(*arguments, build=binary, **options):
+        if door != "tcp":
+            keys = request.getfixturevalue("door_keys")
+            options.setdefault("door", Door(door, keys, tmp_path / f"door-{len(daemons)}"))
         daemon = Daemon(build, tmp_path / f"daemon-{len(daemons)}", *arguments, **options)
         daemons.append(daemon)
         daemon.start()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import raw
+from doors import Door
 from patience import PATIENCE_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -74,22 +75,25 @@ def hold_port():
 
 class Daemon:
     """`configuration` is YAML without listeners, in which FOLDER is the daemon's own; `limits` are the keys of its section of that name.
-    `wrap` makes another command of its words. Unless it `awaits_ready`, `start` does not wait."""
+    `door` is what clients come in by, unless `listeners` say otherwise. `wrap` makes another command of its words. Unless it
+    `awaits_ready`, `start` does not wait."""
 
     def __init__(
             self, binary, folder, configuration="", listeners=None, environment=None, sockets=(),
-            wrap=lambda command: command, awaits_ready=True, **limits):
+            wrap=lambda command: command, awaits_ready=True, door=None, **limits):
         self.binary = binary
         self.folder = folder
         self.port_holder = hold_port()
         self.port = self.port_holder.getsockname()[1]
+        self.door = door or Door("tcp")
+        self.door.port = self.port
         self.environment = environment or {}
         self.sockets = sockets  # passed as a service manager does
         self.wrap = wrap
         self.awaits_ready = awaits_ready
         self.process = None
         folder.mkdir()
-        lines = [listener.replace("PORT", str(self.port)) for listener in listeners or ["{address: 127.0.0.1, port: PORT}"]]
+        lines = [listener.replace("PORT", str(self.port)) for listener in listeners or [self.door.listener()]]
         limits = {"sys_interval_seconds": 1} | limits
         self.configuration = folder / "tapline.yaml"
         self.configuration.write_text(
@@ -153,9 +157,13 @@ class Daemon:
 
     # What it says
 
+    def client(self, **options):
+        """A raw client that has said nothing yet."""
+        return raw.Client(self.port, **options) if self.door.kind == "tcp" else self.door.client()
+
     def connect(self, name, version=5, **options):
         """A raw client, connected."""
-        return raw.Client(self.port).connect(name, version, **options)
+        return self.client().connect(name, version, **options)
 
     def values(self, topic_filter):
         """The retained messages that match now: {topic: text}."""

@@ -14,30 +14,39 @@ from patience import PATIENCE_SECONDS
 NODE_CLIENT = pathlib.Path(__file__).with_name("node_client.js")
 
 
-def start(command, **options):
-    environment = os.environ | {"NODE_PATH": "/usr/share/nodejs"}
+def start(command, environment=None, **options):
+    environment = os.environ | {"NODE_PATH": "/usr/share/nodejs"} | (environment or {})
     return subprocess.Popen(
         [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
         **options)
 
 
-def node(role, daemon, version, topic, qos, count):
+def node(role, daemon, version, topic, qos, count, url=None):
     # Debian's node, for which Debian's node-mqtt is made.
     program = shutil.which("nodejs", path="/usr/bin:/bin")
     assert program, "nodejs is missing: cross/install-needs test"
-    return [program, NODE_CLIENT, role, daemon.port, version, topic, qos, count, 1000 * PATIENCE_SECONDS]
+    return [program, NODE_CLIENT, role, url or daemon.door.url, version, topic, qos, count, 1000 * PATIENCE_SECONDS]
+
+
+def trust(daemon):
+    """What makes node trust the daemon's certificate."""
+    return {"NODE_EXTRA_CA_CERTS": str(daemon.door.keys.path("ca.pem"))} if daemon.door.is_tls else {}
 
 
 def paho_c(program, daemon, version, topic, qos):
-    return ["stdbuf", "-oL", program, "-h", "127.0.0.1", "-p", daemon.port, "-V", version, "-q", qos, "-t", topic,
+    door = daemon.door
+    words = ["-h", "127.0.0.1", "-p", door.port]
+    if door.kind != "tcp":
+        words = ["-c", door.url.replace("mqtts://", "ssl://"), *(["--cafile", door.keys.path("ca.pem")] if door.is_tls else [])]
+    return ["stdbuf", "-oL", program, *words, "-V", version, "-q", qos, "-t", topic,
             "-i", f"{program}-{version}", "-k", 0]  # by itself it would have to say something every 10 s
 
 
 class LineReceiver:
     """A program that prints one payload a line, after a first line that shows that it is subscribed."""
 
-    def __init__(self, command, first, expected):
-        self.program = start(command)
+    def __init__(self, command, first, expected, environment=None):
+        self.program = start(command, environment)
         self.lines, self.expected = [], expected
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
@@ -57,17 +66,18 @@ class LineReceiver:
 
 
 def receive_with_node(daemon, version, topic, qos, expected):
-    return LineReceiver(node("receive", daemon, version, topic, qos, expected), "subscribed", expected)
+    return LineReceiver(node("receive", daemon, version, topic, qos, expected), "subscribed", expected, trust(daemon))
 
 
 def receive_with_paho_c(daemon, version, topic, qos, expected):
     # The sample does not say when it is subscribed; a retained message does.
-    clients.publish(daemon, topic, "retained", "-r", "-q", "1")
+    with daemon.connect("before") as client:
+        client.publish(topic, "retained", qos=1, retain=True)
     return LineReceiver(paho_c("paho_c_sub", daemon, version, topic, qos), "retained", expected)
 
 
-def send_lines(command, payloads):
-    program = start(command, stdin=subprocess.PIPE)
+def send_lines(command, payloads, environment=None):
+    program = start(command, environment, stdin=subprocess.PIPE)
     try:
         _, error = program.communicate("".join(f"{each}\n" for each in payloads), timeout=PATIENCE_SECONDS)
     finally:
@@ -76,7 +86,7 @@ def send_lines(command, payloads):
 
 
 def send_with_node(daemon, version, topic, qos, payloads):
-    send_lines(node("send", daemon, version, topic, qos, len(payloads)), payloads)
+    send_lines(node("send", daemon, version, topic, qos, len(payloads)), payloads, trust(daemon))
 
 
 def paho_c_publisher(daemon, version, topic, qos, *arguments, **options):

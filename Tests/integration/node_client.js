@@ -1,12 +1,10 @@
-// node-mqtt as a sender or a receiver: node node_client.js send|receive PORT VERSION TOPIC QOS COUNT PATIENCE_MS
+// node-mqtt as a sender or a receiver: node node_client.js send|receive URL VERSION TOPIC QOS COUNT PATIENCE_MS
 // A sender reads its payloads line by line and ends when all are acknowledged; a receiver says `subscribed`, then prints
 // each payload on a line and ends after COUNT.
 "use strict";
 const mqtt = require("mqtt");
-const [role, port, version, topic, qos, count, patience] = process.argv.slice(2);
-const client = mqtt.connect({
-  host: "127.0.0.1",
-  port: Number(port),
+const [role, url, version, topic, qos, count, patience] = process.argv.slice(2);
+const client = mqtt.connect(url, {
   protocolVersion: version === "5" ? 5 : 4,
   clientId: `node-${role}-${version}`,
   connectTimeout: Number(patience),

@@ -186,6 +186,7 @@ def test_all_of_one_address_come_at_once(make_daemon, build, steady):
             client.close()
 
 
+@pytest.mark.doors("briefly")
 def test_two_clients_with_one_identifier(make_daemon, steady, served):
     """Both come back at once, again and again: one of them stays."""
     daemon = make_daemon(takeovers=5, takeover_seconds=3600)
@@ -196,7 +197,7 @@ def test_two_clients_with_one_identifier(make_daemon, steady, served):
             before, client = client, daemon.connect("twin")
             before.expect_close(0x8E)
         for version in (5, 4) * 10:
-            newcomer = raw.Client(daemon.port)
+            newcomer = daemon.client()
             newcomer.version = version
             newcomer.send(raw.connect("twin", version=version)).expect(raw.CONNACK)
             newcomer.expect_close()
@@ -207,13 +208,14 @@ def test_two_clients_with_one_identifier(make_daemon, steady, served):
     assert daemon.log.count("two clients are called 'twin'") == 1
 
 
+@pytest.mark.doors("briefly")
 def test_slowloris(make_daemon, steady, served):
     """Without a CONNECT, or with one that takes too long, a connection ends at its deadline."""
     daemon = make_daemon(connect_seconds=1, pending_connections=8)
     others = served(daemon)
     with steady(daemon):
         clock = time.monotonic()
-        silent = [raw.Client(daemon.port) for _ in range(4)]
+        silent = [daemon.client() for _ in range(4)]
         for client in silent[2:]:
             client.send(raw.connect("slow")[:9])
         others.check()
@@ -224,6 +226,7 @@ def test_slowloris(make_daemon, steady, served):
     counter(daemon, "closed/timeout", lambda value: value == 4)
 
 
+@pytest.mark.doors("briefly")
 def test_keep_alive(make_daemon):
     """§3.1.2-22: one and a half times what the client said, and no other client's."""
     daemon = make_daemon()
@@ -237,6 +240,7 @@ def test_keep_alive(make_daemon):
         patient.ping()
 
 
+@pytest.mark.doors("briefly")
 def test_descriptors_are_given_back(make_daemon, binary):
     if binary.is_emulated:
         pytest.skip("the emulator has descriptors of its own")

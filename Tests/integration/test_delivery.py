@@ -7,6 +7,8 @@ import pytest
 
 import clients
 import more_clients
+from conftest import at_door
+from doors import DOORS
 from patience import PATIENCE_SECONDS
 
 # (sender, its version), (receiver, its version): each client both ways, with itself and across versions.
@@ -36,11 +38,25 @@ PAIRS = [
 SMOKE = [(("mosquitto", "5"), ("mosquitto", "5")), (("paho", "311"), ("paho", "311"))]
 
 
+# Those that go through the other doors without --long.
+BRIEFLY = [
+    (("mosquitto", "5"), ("mosquitto", "5")), (("paho", "311"), ("paho", "311")), (("node", "311"), ("node", "5")),
+    (("gmqtt", "5"), ("gmqtt", "5")), (("paho", "5"), ("pahoc", "311")),
+]
+
+
+def rows():
+    for pair in PAIRS:
+        name = "-to-".join(f"{name}{version}" for name, version in pair)
+        for kind in DOORS:
+            if all(kind in clients.REACH[client] for client, _ in pair):
+                marks = [pytest.mark.smoke] if kind == "tcp" and pair in SMOKE else []
+                marks += [pytest.mark.long] if kind != "tcp" and pair not in BRIEFLY else []
+                yield pytest.param(*pair, kind, marks=marks, id=f"{name}-{kind}")
+
+
 @pytest.mark.parametrize("qos", [1, 2])
-@pytest.mark.parametrize(
-    "sender, receiver",
-    [pytest.param(*pair, marks=pytest.mark.smoke if pair in SMOKE else (),
-                  id="-to-".join(f"{name}{version}" for name, version in pair)) for pair in PAIRS])
+@pytest.mark.parametrize("sender, receiver, door", rows(), indirect=["door"])
 def test_many_messages(daemon, binary, request, sender, receiver, qos):
     count = 1000 if request.config.getoption("--long") else 100 if binary.is_emulated else 300
     payloads = [f"message {index}" for index in range(count)]
@@ -53,6 +69,7 @@ def test_many_messages(daemon, binary, request, sender, receiver, qos):
     assert daemon.is_running
 
 
+@pytest.mark.parametrize("door", [at_door(kind, is_brief=False) for kind in DOORS if kind in clients.REACH["pahoc"]], indirect=True)
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("version", ["311", "5"])
 def test_paho_c_publishes(daemon, version, qos):

@@ -32,6 +32,7 @@ def test_offline_session_gets_what_was_queued(daemon, some, version, qos):
     assert clients.collect(daemon, *subscriber, "-C", len(payloads), version=version) == payloads
 
 
+@pytest.mark.doors("briefly")
 @pytest.mark.smoke
 @VERSIONS
 def test_session_is_present_only_where_it_was_kept(daemon, version):
@@ -46,6 +47,7 @@ def test_session_is_present_only_where_it_was_kept(daemon, version):
         assert not client.session_present
 
 
+@pytest.mark.doors
 def test_session_expires(daemon):
     """After its own time, not another's."""
     for name, expiry in (("long", 3600), ("short", 1)):
@@ -59,6 +61,7 @@ def test_session_expires(daemon):
         assert client.session_present
 
 
+@pytest.mark.doors("briefly")
 @pytest.mark.smoke
 def test_unacknowledged_message_comes_again(daemon):
     """§4.4: with DUP and its packet identifier, before anything newer."""
@@ -77,6 +80,7 @@ def test_unacknowledged_message_comes_again(daemon):
     again.close()
 
 
+@pytest.mark.doors("briefly")
 @pytest.mark.smoke
 def test_takeover(daemon):
     """§3.1.4-3: the older connection is told 0x8E."""
@@ -118,6 +122,7 @@ def test_killed_client_leaves_its_will(daemon, version):
     assert daemon.values("will") == {"will": "gone"}
 
 
+@pytest.mark.doors("briefly")
 def test_orderly_end_leaves_no_will(daemon):
     with daemon.connect("heir") as heir:
         heir.subscribe("will", "end")
@@ -187,6 +192,7 @@ def test_message_expiry_and_user_properties_travel(daemon):
 # Sizes
 
 
+@pytest.mark.doors
 @VERSIONS
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_large_payload(daemon, version, qos):
@@ -199,6 +205,7 @@ def test_large_payload(daemon, version, qos):
         receiver.close()
 
 
+@pytest.mark.doors
 @pytest.mark.smoke
 def test_many_subscribers_of_one_topic(make_daemon, some):
     """Fan-out: the same message for 40 clients, in both versions and each QoS."""
@@ -217,6 +224,7 @@ def test_many_subscribers_of_one_topic(make_daemon, some):
     sender.join()
 
 
+@pytest.mark.doors
 @VERSIONS
 @pytest.mark.parametrize("end", ["disconnect", "close", "reset"])
 def test_last_bytes_and_the_end_come_together(daemon, version, end):

@@ -1,11 +1,13 @@
 """docs/gpio.md, as a reader tries it: its examples, and the topics that it promises."""
 
 import re
+import shutil
 
 import pytest
 
 import clients
 from daemon import REPOSITORY, wait
+from doors import Keys
 from patience import PATIENCE_SECONDS
 
 PAGE = (REPOSITORY / "docs/gpio.md").read_text()
@@ -59,9 +61,17 @@ def test_examples_pass_the_check(binary, tmp_path, page, request):
     step = 5 if binary.is_emulated and not request.config.getoption("--long") else 1
     (tmp_path / "passwd").touch()
     (tmp_path / "acl").touch()
+    (tmp_path / "keys").mkdir()
+    keys = Keys(tmp_path / "keys")
+    keys.by_registry("client")
+    keys.revocations("ca", "-crldays", "30")
+    made = {"certificate": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "ca.crl"}
     for text in [*examples(page)[::step], EXAMPLE]:
         file = tmp_path / "example.yaml"
-        file.write_text(text.replace("/etc/tapline/users/", f"{tmp_path}/").replace("/etc/tapline/", f"{tmp_path}/"))
+        text = text.replace("/etc/tapline/users/", f"{tmp_path}/").replace("/etc/tapline/", f"{tmp_path}/")
+        for kind, path in re.findall(r"\b(certificate|key|ca|crl): (/[^\s,}]+)", text):
+            shutil.copy(keys.path(made[kind]), path)
+        file.write_text(text)
         done = binary.run("check", "-c", file, "--boards", BOARDS)
         assert done.returncode == 0, (text, done.stderr)
 

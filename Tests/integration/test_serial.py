@@ -6,7 +6,7 @@ import pytest
 
 import raw
 from daemon import wait
-from serial_line import Device, Line, is_whole, payload
+from serial_line import Device, Line, LineStream, is_whole, payload
 
 
 @pytest.fixture
@@ -43,6 +43,62 @@ def test_a_client_on_a_line(listened, line, version):
     wait(lambda: "client 'device' from serial line 0 connected" in listened.log, "log line")
     assert listened.wait_for_value("$SYS/tapline/serial/0/state", lambda value: value == "connected")
     assert listened.values("$SYS/tapline/serial/#")["$SYS/tapline/serial/0/skipped_bytes"] == "0"
+
+
+def publish_all(client, topic, payloads, qos, window=16):
+    """All of them, with so many under way at a time."""
+    for start in range(0, len(payloads), window):
+        batch = payloads[start:start + window]
+        client.send(*(
+            raw.publish(topic, each, qos, number, version=client.version) for number, each in enumerate(batch, start=1)))
+        for _ in batch:
+            client.expect(raw.PUBREC if qos == 2 else raw.PUBACK)
+        if qos == 2:
+            client.send(*(raw.ack(raw.PUBREL, number) for number in range(1, len(batch) + 1)))
+            for _ in batch:
+                client.expect(raw.PUBCOMP)
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("version", [4, 5])
+def test_many_messages_both_ways(listened, line, request, version, qos):
+    """§4.3, §4.6: none lost, none doubled, in order."""
+    count = 1000 if request.config.getoption("--long") else 100
+    payloads = [b"message %d" % index for index in range(count)]
+    far = raw.Client.on(LineStream(line)).connect("far", version)
+    far.subscribe("to/line", qos=qos)
+    with listened.connect("near", version) as near:
+        near.subscribe("from/line", qos=qos)
+        publish_all(far, "from/line", payloads, qos)
+        assert [near.message().payload for _ in payloads] == payloads
+        # As many as its queue holds, at a time.
+        for start in range(0, count, 50):
+            publish_all(near, "to/line", payloads[start:start + 50], qos)
+            assert [far.message().payload for _ in payloads[start:start + 50]] == payloads[start:start + 50]
+        far.ping()
+        near.ping()
+        assert not near.messages and not far.messages
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_session_is_kept_for_a_line(listened, line, version):
+    """§3.1.2.4, §4.4: the queue, what was not acknowledged, and a retained message, at the far end of a line."""
+    options = {"clean": False} | ({"expiry": 600} if version == 5 else {})
+    far = raw.Client.on(LineStream(line)).connect("far", version, **options)
+    far.subscribe("to/line", qos=1)
+    with listened.connect("near") as near:
+        near.publish("to/line", "first", qos=1)
+        got = far.packet()
+        far.disconnect()
+        wait(lambda: "client 'far' from serial line 0 disconnected" in listened.log, "end")
+        near.publish("to/line", "second", qos=1, retain=True)
+        far = raw.Client.on(LineStream(line)).connect("far", version, **options)
+        assert far.session_present
+        again = far.packet()
+        assert (again.flags, again.body) == (got.flags | 8, got.body)
+        assert far.message().payload == b"second"
+        far.subscribe("to/#", qos=0)
+        assert far.message().retain
 
 
 def test_bytes_of_every_value(listened, line):
