@@ -16,6 +16,7 @@ let package = Package(
   targets: [
     .executableTarget(name: "Load", dependencies: ["CBench"], swiftSettings: strict),
     .executableTarget(name: "Floor", cSettings: strictC),
-    .target(name: "CBench", cSettings: strictC),
+    .target(
+      name: "CBench", cSettings: strictC, linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
   ]
 )

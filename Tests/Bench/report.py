@@ -12,13 +12,20 @@ NOT_OURS = {FLOOR, MOSQUITTO, "mosquitto-nodelay"}
 
 @dataclass
 class Row:
-    """A number of a scenario's result; `floor` and `mosquitto` are the greatest ratios we want to see."""
+    """A number of a scenario's result; `floor` and `mosquitto` are the greatest ratios we want to see, and `own_tcp` that of
+    a carrier against what the same broker takes through plain TCP."""
     scenario: str
     metric: str
     label: str
     unit: str
     floor: float = None
     mosquitto: float = None
+    own_tcp: float = None
+
+    @property
+    def plain(self):
+        """The scenario that is the same through plain TCP."""
+        return self.scenario.removesuffix("-tls").removesuffix("-websocket")
 
 
 ROWS = [
@@ -30,6 +37,10 @@ ROWS = [
     Row("qos1", "cpu_us", "QoS 1, 10 pairs, window 16", "µs", 2.5, 1 / 6),
     Row("qos2", "cpu_us", "QoS 2, 10 pairs, window 16", "µs", 2.5, 1 / 9),
     Row("payload-4k", "cpu_us", "4 KiB payloads, 10 pairs", "µs", 1.6, 1 / 4),
+    Row("pairs-tls", "cpu_us", "QoS 0, 50 pairs, TLS", "µs", None, 1 / 2),
+    Row("payload-4k-tls", "cpu_us", "4 KiB payloads, 10 pairs, TLS", "µs", None, 1 / 2),
+    Row("pairs-websocket", "cpu_us", "QoS 0, 50 pairs, WebSocket", "µs", own_tcp=1.2),
+    Row("payload-4k-websocket", "cpu_us", "4 KiB payloads, 10 pairs, WebSocket", "µs", own_tcp=1.2),
     Row("telemetry", "cpu_us", "telemetry, 100 clients, 1,000 a second", "µs"),
     Row("closed-loop", "cpu_us", "closed loop, one message at a time", "µs"),
     Row("closed-loop", "p50_us", "closed loop, latency p50", "µs", 1.15, 1),
@@ -42,6 +53,9 @@ ROWS = [
     Row("retained", "planned_bytes", "memory of a retained message of 64 bytes, by `tapline plan`", "B", None, 1 / 2),
     Row("idle", "bytes_each", "growth an idle connection with a subscription", "B"),
     Row("idle", "planned_bytes", "memory of an idle connection with a subscription, by `tapline plan`", "B", None, 1 / 3),
+    Row("idle-tls", "bytes_each", "growth an idle connection with TLS and a subscription", "B"),
+    Row("idle-tls", "planned_bytes", "memory of an idle connection with TLS and a subscription, by `tapline plan`", "B", None,
+        1),
     Row("start", "rss_kib", "RSS idle, default limits", "KiB", None, 1 / 3),
     Row("start", "anonymous_kib", "anonymous memory idle, default limits", "KiB"),
     Row("start", "start_ms", "start to the first CONNACK", "ms", None, 1 / 2),
@@ -63,11 +77,11 @@ class Figures:
     def __init__(self, results):
         self.rounds = results["rounds"]
 
-    def values(self, row, broker):
-        """One a round; None where it has none, or had faults."""
+    def values(self, row, broker, scenario=None):
+        """One a round; None where it has none, or had faults. `scenario`: of another one than the row's."""
         found = []
         for measured in self.rounds:
-            result = measured.get(row.scenario, {}).get(broker, {})
+            result = measured.get(scenario or row.scenario, {}).get(broker, {})
             value = result.get(row.metric)
             if value is None and row.metric == "planned_bytes":
                 value = result.get("bytes_each")  # who plans nothing is taken at what it grew by
@@ -85,9 +99,16 @@ class Figures:
 
     def ratio(self, row, broker, base):
         """The median of the rounds' own ratios."""
-        pairs = zip(self.values(row, broker), self.values(row, base))
-        ratios = [one / other for one, other in pairs if one is not None and other]
-        return statistics.median(ratios) if ratios else None
+        return middle_ratio(self.values(row, broker), self.values(row, base))
+
+    def ratio_to_tcp(self, row, broker):
+        """The same, of a carrier to plain TCP."""
+        return middle_ratio(self.values(row, broker), self.values(row, broker, row.plain))
+
+
+def middle_ratio(values, others):
+    ratios = [one / other for one, other in zip(values, others) if one is not None and other]
+    return statistics.median(ratios) if ratios else None
 
 
 def table(head, lines):
@@ -127,6 +148,22 @@ def ratio_table(results, ours):
             cells += [times(ratios[base]), times(goal), met]
         lines.append([row.label, *cells])
     return table([ours, *against, FLOOR, "goal", "met", MOSQUITTO, "goal", "met"], lines)
+
+
+def tcp_table(results):
+    """What carriers cost each broker, beside plain TCP; None: none was measured with it."""
+    figures = Figures(results)
+    lines = []
+    for row in ROWS:
+        if row.plain == row.scenario or row.metric == "bytes_each":
+            continue
+        ratios = {broker: figures.ratio_to_tcp(row, broker) for broker in results["brokers"]}
+        if all(ratio is None for ratio in ratios.values()):
+            continue
+        ours = [ratio for broker, ratio in ratios.items() if broker not in NOT_OURS and ratio is not None]
+        met = "" if row.own_tcp is None or not ours else "yes" if max(ours) <= row.own_tcp else "NO"
+        lines.append([row.label, *map(times, ratios.values()), times(row.own_tcp), met])
+    return table(["against its own TCP", *results["brokers"], "goal", "met"], lines) if lines else None
 
 
 # Readable on light and on dark ground.
@@ -184,6 +221,7 @@ def write(results, work, docs):
     """Tables on the standard output and in `work`, with the plots; with `docs`, in speed.md as well."""
     parts = [figures_table(results)]
     parts += [ratio_table(results, name) for name in results["brokers"] if name not in NOT_OURS]
+    parts += [beside_tcp] if (beside_tcp := tcp_table(results)) else []
     parts.append(f"{len(results['rounds'])} rounds, flows of {results['seconds']:g} s, {results['when']}, {results['machine']}; "
                  f"{results['mosquitto']}. Medians, in brackets the least and the greatest; ratios are medians of the "
                  "rounds' ratios.")

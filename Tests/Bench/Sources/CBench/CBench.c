@@ -83,7 +83,13 @@ static int32_t start_connecting(int32_t port, int type) {
     close(fd);
     return -error;
   }
-  if (type == 0) fcntl(fd, F_SETFL, O_NONBLOCK);
+  if (type == SOCK_NONBLOCK) return fd;
+  int32_t begun = cbench_carrier_begin(fd);
+  if (begun != 0) {
+    close(fd);
+    return begun;
+  }
+  fcntl(fd, F_SETFL, O_NONBLOCK);
   return fd;
 }
 
@@ -91,19 +97,10 @@ int32_t cbench_connect(int32_t port) { return start_connecting(port, 0); }
 int32_t cbench_connect_begin(int32_t port) { return start_connecting(port, SOCK_NONBLOCK); }
 
 void cbench_close(int32_t fd) {
+  cbench_carrier_end(fd);
   struct linger none = {.l_onoff = 1, .l_linger = 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
   close(fd);
-}
-
-int64_t cbench_read(int32_t fd, void *bytes, int64_t count) {
-  ssize_t got = recv(fd, bytes, (size_t)count, 0);
-  return got >= 0 ? got : -errno;
-}
-
-int64_t cbench_write(int32_t fd, const void *bytes, int64_t count) {
-  ssize_t put = send(fd, bytes, (size_t)count, MSG_NOSIGNAL);
-  return put >= 0 ? put : -errno;
 }
 
 int32_t cbench_epoll(void) {

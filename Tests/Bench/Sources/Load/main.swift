@@ -37,6 +37,24 @@ struct Options {
 
 typealias Scenario = (Broker, Options) -> Result
 
+/// What lies between a socket and MQTT; a scenario's name ends with it.
+enum Carrier: String {
+  case websocket, tls
+
+  var number: Int32 {
+    switch self {
+    case .websocket: Int32(CBENCH_WEBSOCKET)
+    case .tls: Int32(CBENCH_TLS)
+    }
+  }
+
+  /// nil: plain TCP.
+  init?(ofScenario name: String) {
+    guard let dash = name.lastIndex(of: "-") else { return nil }
+    self.init(rawValue: String(name[name.index(after: dash)...]))
+  }
+}
+
 let scenarios: [(name: String, run: Scenario)] = [
   ("fan-out-10", Flow(shape: .oneToMany, count: 10, window: 64).run),
   ("fan-out-100", Flow(shape: .oneToMany, count: 100, window: 64).run),
@@ -46,11 +64,16 @@ let scenarios: [(name: String, run: Scenario)] = [
   ("qos1", Flow(shape: .pairs, count: 10, qos: 1).run),
   ("qos2", Flow(shape: .pairs, count: 10, qos: 2).run),
   ("payload-4k", Flow(shape: .pairs, count: 10, payloadBytes: 4096).run),
+  ("pairs-tls", Flow(shape: .pairs, count: 50).run),
+  ("payload-4k-tls", Flow(shape: .pairs, count: 10, payloadBytes: 4096).run),
+  ("pairs-websocket", Flow(shape: .pairs, count: 50).run),
+  ("payload-4k-websocket", Flow(shape: .pairs, count: 10, payloadBytes: 4096).run),
   ("telemetry", telemetry),
   ("closed-loop", closedLoop),
   ("storm", storm),
   ("retained", retained),
   ("idle", idle),
+  ("idle-tls", idle),
   ("start", start),
 ]
 
@@ -65,6 +88,7 @@ if arguments.first == "list" {
 guard let scenario = scenarios.first(where: { $0.name == arguments.first }) else { fail("no such scenario") }
 let options = Options(arguments.dropFirst())
 cbench_raise_descriptors()
+if let carrier = Carrier(ofScenario: scenario.name), cbench_carry(carrier.number) != 0 { fail("no \(carrier)") }
 if options.loadCPU >= 0 { cbench_pin(options.loadCPU) }
 let broker = Broker(options.command, port: options.port, cpu: options.brokerCPU, log: options.log)
 runningBroker = broker

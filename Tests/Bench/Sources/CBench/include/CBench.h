@@ -21,14 +21,24 @@ int32_t cbench_has_ended(int32_t pid);
 /// Nanoseconds of processor time that all threads of `pid` have taken, user and kernel. 0: not known.
 uint64_t cbench_cpu(int32_t pid);
 
-/// Connects to 127.0.0.1, then non-blocking and without Nagle's delay. Descriptor, or -errno.
+/// What lies between a socket and MQTT.
+enum { CBENCH_TCP, CBENCH_WEBSOCKET, CBENCH_TLS };
+/// Connections have this carrier from now on. 0, or -errno.
+int32_t cbench_carry(int32_t carrier);
+/// Upgrades a blocking connection, or shakes hands on it. 0, or -errno.
+int32_t cbench_carrier_begin(int32_t fd);
+/// Frees what the carrier holds for a connection.
+void cbench_carrier_end(int32_t fd);
+
+/// Connects to 127.0.0.1, through the carrier; then non-blocking and without Nagle's delay. Descriptor, or -errno.
 int32_t cbench_connect(int32_t port);
-/// The same without waiting for the other side.
+/// The same without waiting for the other side, and without a carrier.
 int32_t cbench_connect_begin(int32_t port);
 /// Closes without leaving a port in TIME_WAIT.
 void cbench_close(int32_t fd);
-/// Bytes, 0 at the end, or -errno.
+/// Bytes of MQTT, 0 at the end, or -errno. What is less than `count` is all there is.
 int64_t cbench_read(int32_t fd, void *bytes, int64_t count);
+/// Bytes of MQTT taken, or -errno. What was not taken is offered again, first.
 int64_t cbench_write(int32_t fd, const void *bytes, int64_t count);
 
 int32_t cbench_epoll(void);
