@@ -11,8 +11,7 @@ import Testing
     init(_ count: Int) {
       var plan = Reservation.counting()
       _ = RecordParts(count: count, in: &plan)
-      region = .allocate(byteCount: plan.byteCount, alignment: Reservation.alignment)
-      region.initializeMemory(as: UInt8.self, repeating: 0)
+      region = .zeroed(plan.byteCount)
       var reservation = Reservation(region: region)
       parts = RecordParts(count: count, in: &reservation)
     }

@@ -15,6 +15,19 @@ def mosquitto_binary():
     return found
 
 
+def wait_for_mosquitto(process, port, log_file):
+    """Until it listens; what it logged, where it has ended before."""
+    def is_listening():
+        assert process.poll() is None, log_file.read_text(errors="replace")
+        try:
+            raw.Client(port).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    wait(is_listening, "mosquitto")
+
+
 class Mosquitto:
     """Keeps nothing when it ends. `settings` are lines of the bridge's section; the rest of it is as it comes."""
 
@@ -44,15 +57,7 @@ class Mosquitto:
             self.process = subprocess.Popen(
                 [mosquitto_binary(), "-c", self.configuration], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-        def is_listening():
-            assert self.process.poll() is None, self.log
-            try:
-                raw.Client(self.port).close()
-            except ConnectionRefusedError:
-                return False
-            return True
-
-        wait(is_listening, "mosquitto")
+        wait_for_mosquitto(self.process, self.port, log_file)
 
     def kill(self):
         """Without a word to anybody."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import raw
-from bridge import mosquitto_binary
+from bridge import mosquitto_binary, wait_for_mosquitto
 from clients import mosquitto, paho_client
 from daemon import hold_port, wait
 from patience import PATIENCE_SECONDS
@@ -545,15 +545,7 @@ class Mosquitto:
         with (folder / "mosquitto.log").open("w") as log:
             self.process = subprocess.Popen([mosquitto_binary(), "-c", configuration], stdout=log, stderr=log)
 
-        def is_listening():
-            assert self.process.poll() is None, (folder / "mosquitto.log").read_text()
-            try:
-                raw.Client(self.port).close()
-            except ConnectionRefusedError:
-                return False
-            return True
-
-        wait(is_listening, "mosquitto")
+        wait_for_mosquitto(self.process, self.port, folder / "mosquitto.log")
 
     def end(self):
         self.process.kill()
