@@ -14,6 +14,7 @@ A test marked `doors` goes through TCP, and with --long through every other door
 --long too. Its daemon has that door, and its clients are those of `Daemon.connect` and of `clients`.
 """
 
+import collections
 import os
 import shlex
 import shutil
@@ -45,6 +46,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "memory: looks at the process's own memory; not under an emulator")
     config.addinivalue_line("markers", "long: takes long by nature; only with --long")
     config.addinivalue_line("markers", "doors: goes through every door; with \"briefly\" without --long too")
+    config.addinivalue_line("markers", "emulated_step(n): under an emulator every n-th of its rows, without --long")
     config.addinivalue_line("markers", "smoke: one of the few that show that all areas work")
     config.tapline = Binary(Path(config.getoption("--tapline")).resolve(), shlex.split(os.environ.get("TAPLINE_RUNNER", "")))
     if not config.tapline.path.is_file():
@@ -56,13 +58,27 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     is_long = config.getoption("--long")
-    left_out = [item for item in items if item.get_closest_marker("long") and not is_long]
-    config.hook.pytest_deselected(items=left_out)
+    left_out = set() if is_long else {item for item in items if item.get_closest_marker("long")}
+    if config.tapline.is_emulated and not is_long:
+        left_out |= between_steps(item for item in items if item not in left_out)
+    config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
     if config.tapline.is_emulated:
         for item in items:
             if item.get_closest_marker("memory"):
                 item.add_marker(pytest.mark.skip(reason="the emulator's memory is not the daemon's"))
+
+
+def between_steps(items):
+    """The rows that `emulated_step` passes over."""
+    rows, passed = collections.Counter(), set()
+    for item in items:
+        if marker := item.get_closest_marker("emulated_step"):
+            function = (item.path, item.originalname)
+            if rows[function] % marker.args[0]:
+                passed.add(item)
+            rows[function] += 1
+    return passed
 
 
 def pytest_generate_tests(metafunc):

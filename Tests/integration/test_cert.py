@@ -20,6 +20,8 @@ from daemon import wait
 from patience import PATIENCE_SECONDS
 from test_users import password_file
 
+pytestmark = pytest.mark.emulated_step(3)
+
 SERVER = ["ca.crt", "ca.key", "server.crt", "server.key"]
 DAY = 86_400
 

@@ -55,6 +55,7 @@ def rows():
                 yield pytest.param(*pair, kind, marks=marks, id=f"{name}-{kind}")
 
 
+@pytest.mark.emulated_step(5)
 @pytest.mark.parametrize("qos", [1, 2])
 @pytest.mark.parametrize("sender, receiver, door", rows(), indirect=["door"])
 def test_many_messages(daemon, binary, request, sender, receiver, qos):
@@ -69,6 +70,7 @@ def test_many_messages(daemon, binary, request, sender, receiver, qos):
     assert daemon.is_running
 
 
+@pytest.mark.emulated_step(4)
 @pytest.mark.parametrize("door", [at_door(kind, is_brief=False) for kind in DOORS if kind in clients.REACH["pahoc"]], indirect=True)
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("version", ["311", "5"])

@@ -268,6 +268,7 @@ def test_the_configuration_asks_for_it(binary, tmp_path, text, wanted):
 # Power cuts
 
 
+@pytest.mark.emulated_step(4)
 @pytest.mark.parametrize("before", [None, "# of the image\n", "tapline = my own\n"], ids=["no note", "a note of nobody", "a note"])
 @pytest.mark.parametrize("loses", [False, True], ids=["all is on the disk", "only what was synced is"])
 def test_power_cuts(binary, tmp_path, before, loses, request):

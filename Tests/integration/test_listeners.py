@@ -103,6 +103,7 @@ def folder():
     shutil.rmtree(folder)
 
 
+@pytest.mark.emulated_step(5)
 @pytest.mark.parametrize("listener, outcome", LISTENERS, ids=[listener for listener, _ in LISTENERS])
 def test_check_and_run_agree(binary, make_daemon, folder, listener, outcome):
     room = 107 - len(str(folder)) - 1

@@ -100,6 +100,7 @@ def test_users_of_mosquitto_passwd(make_daemon, door_keys, tmp_path, kind):
 # paho and node-mqtt with a user's password, where the right one and a wrong one differ
 
 
+@pytest.mark.emulated_step(3)
 @pytest.mark.parametrize("kind", DOORS)
 @pytest.mark.parametrize("version", ["311", "5"])
 def test_paho_logs_in(make_daemon, door_keys, users, kind, version, tmp_path):
@@ -139,6 +140,7 @@ def test_paho_with_a_certificate(make_daemon, door_keys, users, kind):
     client.loop_stop()
 
 
+@pytest.mark.emulated_step(3)
 @pytest.mark.parametrize("kind", ["tcp", "tls", "ws", "wss"])
 @pytest.mark.parametrize("version", ["311", "5"])
 def test_node_logs_in(make_daemon, door_keys, users, kind, version):

@@ -256,6 +256,7 @@ WRONG = {
 }
 
 
+@pytest.mark.emulated_step(3)
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_file_changes_nothing(board, ca, binary, case):
     """And `check` and a start say of it what the reload says."""

@@ -106,12 +106,11 @@ def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         is_long = metafunc.config.getoption("--long")
         rows = [(case, way) for case in rights.CASES for way in (case.ways() if is_long else case.covering())]
-        if metafunc.config.tapline.is_emulated and not is_long:
-            rows = rows[::6]  # five of six cases, at doors in turn: each start takes long there
         metafunc.parametrize("case, way", [
             pytest.param(case, way, id=f"{case}-{way}") for case, way in rows])
 
 
+@pytest.mark.emulated_step(6)  # five of six cases, at doors in turn
 def test_rights(houses, some, request, case, way):
     house = houses(way.door)
     request.node.daemons = [house.daemon]

@@ -163,6 +163,7 @@ def check(reader, device, number, what):
     assert is_flipped or data in seen and all(map(is_whole, seen)), what
 
 
+@pytest.mark.emulated_step(5)
 @pytest.mark.parametrize("kind", ["CONNECT", "PUBLISH"])
 @pytest.mark.parametrize("part", range(4))
 def test_noise_at_every_place(make_daemon, request, line, kind, part):

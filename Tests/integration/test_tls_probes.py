@@ -97,6 +97,7 @@ def test_old_versions_are_refused(secure):
     assert first_answer(secure.door, GOOD) == HANDSHAKE
 
 
+@pytest.mark.emulated_step(4)
 @pytest.mark.parametrize("name", WEAK)
 def test_weak_ciphers_are_refused(secure, name):
     for suite in WEAK[name]:

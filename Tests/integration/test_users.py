@@ -603,6 +603,7 @@ def decisions(port, topics, version):
     return out
 
 
+@pytest.mark.emulated_step(3)
 @pytest.mark.parametrize("seed", [0, 1, 3, 4, 5])  # what 2 draws allows too little
 @pytest.mark.parametrize("version", VERSIONS)
 def test_mosquitto_decides_the_same(make_daemon, tmp_path, seed, version):
