@@ -195,3 +195,8 @@ int64_t clinux_peek(int32_t fd, void *bytes, size_t count) {
   ssize_t peeked = recv(fd, bytes, count, MSG_PEEK);
   return peeked < 0 ? -errno : peeked;
 }
+
+int64_t clinux_discard(int32_t fd, void *bytes, size_t count) {
+  ssize_t taken = recv(fd, bytes, count, MSG_TRUNC);
+  return taken < 0 ? -errno : taken;
+}

@@ -32,6 +32,9 @@ struct copenssl_arena {
   uint32_t heads[LISTS][SUBLISTS];
 };
 
+/// Who pays for what the thread takes.
+static _Thread_local struct copenssl_account *account;
+
 static struct block *at(struct copenssl_arena *arena, uint32_t offset) {
   return (struct block *)((char *)arena + offset);
 }
@@ -178,6 +181,14 @@ static uint32_t size_for(struct copenssl_arena *arena, size_t byte_count) {
 static void count_lent(struct copenssl_arena *arena, int64_t change) {
   arena->figures.used += change;
   if (arena->figures.used > arena->figures.peak) arena->figures.peak = arena->figures.used;
+  if (account) account->used += change;
+}
+
+/// Whether whoever pays may have `byte_count` bytes more, in place of the `before` bytes of a block.
+static int may_have(struct copenssl_arena *arena, size_t byte_count, uint32_t before) {
+  if (!account || account->used - before + size_for(arena, byte_count) <= account->most) return 1;
+  account->is_exceeded = 1;
+  return 0;
 }
 
 static int is_refused(struct copenssl_arena *arena) {
@@ -233,6 +244,7 @@ static void *resize(struct copenssl_arena *arena, void *place, size_t byte_count
 
 void *copenssl_arena_take(struct copenssl_arena *arena, size_t byte_count) {
   if (byte_count == 0) return NULL;
+  if (!may_have(arena, byte_count, 0)) return NULL;
   pthread_mutex_lock(&arena->mutex);
   void *place = is_refused(arena) ? NULL : take(arena, byte_count);
   if (!place) arena->figures.refused++;
@@ -246,6 +258,7 @@ void *copenssl_arena_resize(struct copenssl_arena *arena, void *place, size_t by
     copenssl_arena_give_back(arena, place);
     return NULL;
   }
+  if (!may_have(arena, byte_count, bytes_of(header(arena, place)))) return NULL;
   pthread_mutex_lock(&arena->mutex);
   void *moved = is_refused(arena) ? NULL : resize(arena, place, byte_count);
   if (!moved) arena->figures.refused++;
@@ -259,6 +272,8 @@ void copenssl_arena_give_back(struct copenssl_arena *arena, void *place) {
   give_back(arena, place);
   pthread_mutex_unlock(&arena->mutex);
 }
+
+void copenssl_arena_charge(struct copenssl_account *to) { account = to; }
 
 struct copenssl_figures copenssl_arena_figures(struct copenssl_arena *arena) {
   pthread_mutex_lock(&arena->mutex);

@@ -6,6 +6,8 @@ struct copenssl_connection {
   SSL *ssl;
   struct copenssl_io *io;  // of the call under way
   const char *reason;
+  struct copenssl_account account;  // until the handshake is done
+  int64_t open_bytes_max;
   int32_t cause;
 };
 
@@ -60,13 +62,17 @@ BIO_METHOD *copenssl_make_bio_method(void) {
   return method;
 }
 
-struct copenssl_connection *copenssl_connection_new(struct copenssl_context *context) {
+struct copenssl_connection *copenssl_connection_new(struct copenssl_context *context, struct copenssl_bounds bounds) {
   openssl.ERR_clear_error();
   struct copenssl_connection *connection = openssl.CRYPTO_zalloc(sizeof *connection, "", 0);
   if (!connection) return NULL;
   connection->io = &nothing;
+  connection->account.most = bounds.shaking;
+  connection->open_bytes_max = bounds.open;
+  copenssl_arena_charge(&connection->account);
   connection->ssl = openssl.SSL_new((SSL_CTX *)context);
   BIO *bio = connection->ssl ? openssl.BIO_new(copenssl_bio_method) : NULL;
+  copenssl_arena_charge(NULL);
   if (!bio) {
     copenssl_connection_free(connection);
     return NULL;
@@ -94,7 +100,17 @@ static void begin(struct copenssl_connection *connection, struct copenssl_io *io
 /// The number of an error of the TLS part; 0 for others.
 static int32_t number_of(unsigned long error) { return ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0; }
 
+static int32_t fail_with(struct copenssl_connection *connection, int32_t cause, const char *reason) {
+  connection->cause = cause;
+  connection->reason = reason;
+  openssl.ERR_clear_error();
+  return COPENSSL_FAILED;
+}
+
+static const char too_much[] = "the handshake takes more memory than a connection has";
+
 static int32_t fail(struct copenssl_connection *connection) {
+  if (connection->account.is_exceeded) return fail_with(connection, COPENSSL_CAUSE_MEMORY, too_much);
   int32_t first = number_of(openssl.ERR_peek_error()), last = number_of(openssl.ERR_peek_last_error());
   long verified = openssl.SSL_get_verify_result(connection->ssl);
   connection->reason = copenssl_first_reason();
@@ -129,11 +145,30 @@ static int32_t end(struct copenssl_connection *connection, int result, int is_su
   return answer;
 }
 
+static void empty(STACK_OF(X509) *certificates) {
+  X509 *certificate;
+  while (certificates && (certificate = openssl.OPENSSL_sk_pop((OPENSSL_STACK *)certificates)))
+    openssl.X509_free(certificate);
+}
+
+/// Frees what a client has sent beside its own certificate, which the session has in another place. The verdict is there, and
+/// nobody asks for the chain again.
+static void forget_chain(SSL *ssl) {
+  if (!openssl.SSL_is_server(ssl)) return;
+  empty(openssl.SSL_get_peer_cert_chain(ssl));
+  empty(openssl.SSL_get0_verified_chain(ssl));
+}
+
 int32_t copenssl_handshake(struct copenssl_connection *connection, struct copenssl_io *io) {
   begin(connection, io);
+  copenssl_arena_charge(&connection->account);
   int result = openssl.SSL_do_handshake(connection->ssl);
+  if (result == 1) forget_chain(connection->ssl);
+  copenssl_arena_charge(NULL);
   int32_t answer = end(connection, result, result == 1);
-  return answer == 1 ? 0 : answer;
+  if (answer != 1) return answer;
+  if (connection->account.used <= connection->open_bytes_max) return 0;
+  return fail_with(connection, COPENSSL_CAUSE_MEMORY, too_much);
 }
 
 int32_t copenssl_read(struct copenssl_connection *connection, struct copenssl_io *io, void *bytes, int32_t capacity) {

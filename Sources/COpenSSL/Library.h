@@ -31,6 +31,7 @@
   X(SSL_new) X(SSL_free) X(SSL_set_bio) X(SSL_set_accept_state) X(SSL_set_connect_state) X(SSL_is_server)            \
   X(SSL_do_handshake) X(SSL_read) X(SSL_write) X(SSL_shutdown) X(SSL_get_error) X(SSL_get_verify_result)             \
   X(SSL_get0_peer_certificate) X(SSL_version) X(SSL_get_session) X(SSL_SESSION_get_max_fragment_length)              \
+  X(SSL_get_peer_cert_chain) X(SSL_get0_verified_chain) X(OPENSSL_sk_pop)                                             \
   X(SSL_pending) X(SSL_key_update) X(SSL_get_verify_mode) X(SSL_get_state)                                           \
   X(EVP_PKEY_Q_keygen) X(EVP_sha256) X(BN_new) X(BN_free) X(BN_rand) X(BN_to_ASN1_INTEGER)                           \
   X(BIO_s_mem) X(BIO_read) X(PEM_write_bio_X509) X(PEM_write_bio_PKCS8PrivateKey)                                    \

@@ -74,8 +74,16 @@ public struct TLSConnection: BitwiseCopyable, @unchecked Sendable {
   private var fertileBytes: UInt16 = 0
 
   /// nil when the arena is full.
-  public init?(_ context: TLSContext) {
-    guard let made = copenssl_connection_new(context.pointer) else { return nil }
+  /// - Parameter isBounded: whether a handshake fails that takes more memory than the plan has for one connection, and twice
+  ///   what the own certificates take, whatever the arena has. What OpenSSL fetches at its first handshakes counts, so
+  ///   `TLSContext.rehearse` comes before.
+  public init?(_ context: TLSContext, isBounded: Bool = false) {
+    var bounds = copenssl_bounds(shaking: .max, open: .max)
+    if isBounded {
+      bounds.open = Int64(TLSLibrary.connectionBytes)
+      bounds.shaking = bounds.open + Int64(TLSLibrary.handshakeBytes + 2 * context.certificateByteCount)
+    }
+    guard let made = copenssl_connection_new(context.pointer, bounds) else { return nil }
     pointer = made
     records = TLSRecords(isServer: !context.isClient)
   }

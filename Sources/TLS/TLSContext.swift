@@ -118,6 +118,8 @@ public struct TLSWarnings: OptionSet, BitwiseCopyable, Sendable {
 public struct TLSContext: BitwiseCopyable, @unchecked Sendable {
   let pointer: OpaquePointer
   let isClient: Bool
+  /// Its own certificates in PEM.
+  let certificateByteCount: Int
   public let warnings: TLSWarnings
 
   public init(_ settings: TLSSettings, _ library: TLSLibrary) throws(TLSContextError) {
@@ -136,6 +138,7 @@ public struct TLSContext: BitwiseCopyable, @unchecked Sendable {
     guard let made = copenssl_context_new(&from, &verdict) else { throw TLSContextError(verdict) }
     pointer = made
     isClient = settings.isClient
+    certificateByteCount = settings.certificates.count
     warnings = TLSWarnings(rawValue: verdict.warnings)
   }
 

@@ -39,6 +39,33 @@ import Testing
     return (fd, peer)
   }
 
+  /// Bytes that were peeked at are taken off without another copy, and what lies behind them stays.
+  @Test func tcpDiscardsBytesThatWereRead() throws {
+    let listener = try withBytes("127.0.0.1") { try Listener.tcp(address: $0, port: 0, backlog: 4) }
+    let client = connect(family: Int32(CLINUX_IPV4), port: listener.port)
+    let (fd, _) = try accept(listener)
+    #expect(write("0123456789", to: client) == 10)
+    var buffer = [UInt8](repeating: UInt8(ascii: "x"), count: 4)
+    func read(_ kind: Transport.ReadKind) -> Int? {
+      buffer.withUnsafeMutableBytes { buffer in
+        guard case .bytes(let count) = Transport.read(fd, into: buffer, kind) else { return nil }
+        return count
+      }
+    }
+    let poller = try Poller(eventsMax: 1)
+    try poller.add(fd, token: 0, interest: .read)
+    try #require(poller.wait(timeoutMilliseconds: Patience.milliseconds) == 1)
+    #expect(read(.discarding) == 4)
+    #expect(buffer == Array("xxxx".utf8))
+    for _ in 0..<2 { #expect(read(.peeking) == 4 && buffer == Array("4567".utf8)) }
+    #expect(read(.discarding) == 4)
+    #expect(readText(fd) == "89")
+    #expect(read(.discarding) == nil)
+    Transport.close(client)
+    Transport.close(fd)
+    listener.close()
+  }
+
   @Test(arguments: [("127.0.0.1", Int32(CLINUX_IPV4), "127.0.0.1:"), ("::1", Int32(CLINUX_IPV6), "[::1]:")])
   func tcpCarriesBytesBothWays(address: String, family: Int32, shown: String) throws {
     let listener = try withBytes(address) { try Listener.tcp(address: $0, port: 0, backlog: 4) }

@@ -150,7 +150,7 @@ extension LibraryTests {
 
     @Test func thePlanIsTheSumOfItsParts() {
       #expect(TLSLibrary.reloadBytes(listeners: 2) == (5 * 34 + 192) << 10)
-      #expect(TLSLibrary.arenaBytes(listeners: 2, connections: 10, handshakes: 3) == (768 + 362 + 360 + 168) << 10)
+      #expect(TLSLibrary.arenaBytes(listeners: 2, connections: 10, handshakes: 3) == (768 + 362 + 360 + 240) << 10)
     }
   }
 }

@@ -167,9 +167,9 @@ struct Pair {
   var client: End
 
   /// Both connections; the client has begun. nil when the arena is full.
-  init?(_ server: TLSContext, _ client: TLSContext) {
+  init?(_ server: TLSContext, _ client: TLSContext, isBounded: Bool = false) {
     guard let one = TLSConnection(client) else { return nil }
-    guard let other = TLSConnection(server) else {
+    guard let other = TLSConnection(server, isBounded: isBounded) else {
       one.free()
       return nil
     }

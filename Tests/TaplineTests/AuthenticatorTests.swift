@@ -60,6 +60,13 @@ struct AuthenticatorTests {
       return finish(place)
     }
 
+    /// Transports of logins that have given way, the newest first.
+    func givenWay() -> [UInt32] {
+      var transports: [UInt32] = []
+      while let login = authenticator.nextGivenWay() { transports.append(login.transport) }
+      return transports
+    }
+
     func finish(_ place: Int) -> String {
       let isRight = authenticator.queue.check(place)
       guard let verdict = authenticator.checked(place, isRight: isRight, at: now) else { return "again" }
@@ -141,20 +148,65 @@ struct AuthenticatorTests {
     #expect(desk.connect(user: "ha", password: "secret", from: 1, transport: 3) == "0x97 addressNoRoom")
     #expect(desk.connect(user: "ha", password: "secret", from: 2, transport: 4) == "later")
     #expect(desk.connect(user: "ha", password: "secret", from: 2, transport: 5) == "later")
-    #expect(desk.connect(user: "ha", password: "secret", from: 3, transport: 6) == "0x97 noRoom")
-    #expect(desk.authenticator.figures.refused == 2)
-    #expect(desk.authenticator.takeRefused(at: desk.now) == 2)
-    #expect(desk.authenticator.takeRefused(at: desk.now) == nil)
-    // Connections that have ended make room, and are not checked.
-    desk.closed = [1, 4]
+    // Two addresses have two each, and the newest of them gives way to a third one, which then has as many as another.
+    #expect(desk.givenWay() == [])
     #expect(desk.connect(user: "ha", password: "secret", from: 3, transport: 6) == "later")
+    #expect(desk.givenWay() == [5])
+    #expect(desk.connect(user: "ha", password: "secret", from: 3, transport: 7) == "0x97 noRoom")
+    #expect(desk.authenticator.figures.refused == 3)
+    #expect(desk.authenticator.takeRefused(at: desk.now) == 3)
+    #expect(desk.authenticator.takeRefused(at: desk.now) == nil)
+    // Connections that have ended make room, and are not checked; nobody gives way for them.
+    desk.closed = [1, 4]
     #expect(desk.connect(user: "ha", password: "secret", from: 3, transport: 7) == "later")
-    #expect(desk.connect(user: "ha", password: "secret", from: 4, transport: 8) == "0x97 noRoom")
+    #expect(desk.connect(user: "ha", password: "secret", from: 4, transport: 8) == "later")
+    #expect(desk.givenWay() == [])
+    #expect(desk.connect(user: "ha", password: "secret", from: 5, transport: 9) == "later")
+    #expect(desk.givenWay() == [7])
+    #expect(desk.connect(user: "ha", password: "secret", from: 6, transport: 10) == "0x97 noRoom")
     #expect((0..<5).map { _ in desk.check() } == ["ha/2", "ha/2", "ha/2", "ha/2", nil])
     desk.now = desk.now.adding(seconds: 59)
     #expect(desk.authenticator.takeRefused(at: desk.now) == nil)
     desk.now = desk.now.adding(seconds: 1)
-    #expect(desk.authenticator.takeRefused(at: desk.now) == 1)
+    #expect(desk.authenticator.takeRefused(at: desk.now) == 2)
+  }
+
+  /// An address that has no login waiting is not refused while another has two, whoever arrives in which order; and
+  /// everybody that came in is answered or told that it gave way, once.
+  @Test(arguments: UInt64(0)..<8) func oneThatWaitsKeepsItsPlace(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    var settings = Self.users
+    (settings.sizes.logins, settings.sizes.loginsPerAddress) = (2 + random.below(15), 1 + random.below(6))
+    let desk = try Desk(settings)
+    var waiting: [UInt32: UInt32] = [:]  // address by transport
+    var checked: (place: Int, transport: UInt32)?
+    func count(_ address: UInt32) -> Int { waiting.values.count { $0 == address } }
+    for transport in UInt32(1)..<3000 {
+      let address = UInt32(1 + random.below(random.oneIn(2) ? 4 : 24))
+      let (own, most) = (count(address), Set(waiting.values).map(count).max() ?? 0)
+      let said = desk.connect(user: "ha", password: "secret", from: address, transport: transport)
+      if own == 0, most >= 2 { #expect(said == "later") }
+      for loser in desk.givenWay() {
+        let removed = waiting.removeValue(forKey: loser)
+        let address = try #require(removed)
+        #expect(count(address) >= 1 && count(address) + 1 == most)
+        #expect(said == "later")
+      }
+      if said == "later" { waiting[transport] = address }
+      if let (place, transport) = checked {
+        #expect(desk.authenticator.queue[place].transport == transport)  // it never gives way
+        if random.oneIn(3) {
+          #expect(desk.finish(place) == "ha/2")
+          checked = nil
+        }
+      } else if random.oneIn(2), let place = desk.authenticator.nextCheck(isOpen: { _ in true }) {
+        let transport = desk.authenticator.queue[place].transport
+        let removed = waiting.removeValue(forKey: transport)
+        #expect(removed != nil)
+        checked = (place, transport)
+      }
+      #expect(desk.authenticator.queue.count == waiting.count + (checked == nil ? 0 : 1))
+    }
   }
 
   /// Ten wrong ones at once, then one in six seconds: of that name from that address, and of nobody else.

@@ -49,6 +49,28 @@ struct LoginQueueTests {
     #expect(order == ["n0", "n8", "n10", "n1", "n9", "n2", "n3", "n4", "n5", "n6", "n7"])
   }
 
+  @Test func theAddressWithTheMostGivesWay() {
+    let queue = Self.queue(logins: 6, perAddress: 4)
+    for (number, address) in [1, 1, 2, 1, 2, 1].enumerated() {
+      #expect(Self.add(queue, number, from: UInt32(address)) == nil)
+    }
+    func givesWay(to address: UInt32) -> String? {
+      queue.givesWay(to: SourceAddress(ipv4: address)).map { plain(queue.name(at: $0)) }
+    }
+    #expect(givesWay(to: 3) == "n5")
+    #expect(givesWay(to: 2) == "n5")  // two and four become three and three
+    #expect(givesWay(to: 1) == nil)
+    // The one that is checked is not one that waits, and gives no way.
+    queue.begin(queue.next()!, Self.entry, epoch: 0)
+    #expect(givesWay(to: 2) == nil)  // two and three
+    queue.end(5)
+    #expect(Self.add(queue, 6, from: 3) == nil)
+    #expect(givesWay(to: 3) == nil)
+    #expect(givesWay(to: 4) == "n4")  // of two addresses with two each, the newest
+    queue.wait(0)
+    #expect(givesWay(to: 4) == "n3")
+  }
+
   @Test func aPasswordIsWiped() {
     var counting = Reservation.counting()
     let sizes = UserSettings(logins: 2, perAddress: 2).sizes

@@ -61,8 +61,9 @@ def context(keys, name=None, **versions):
     return made
 
 
-def dial(broker, made, receive_buffer=None):
+def dial(broker, made, receive_buffer=None, source="127.0.0.1"):
     connection = socket.socket()
+    connection.bind((source, 0))
     if receive_buffer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.settimeout(PATIENCE_SECONDS)
@@ -72,6 +73,17 @@ def dial(broker, made, receive_buffer=None):
 
 def client(broker, made):
     return raw.Client.on(dial(broker, made))
+
+
+def silent(broker, keys, source="127.0.0.1"):
+    """A client that sends a ClientHello and nothing else."""
+    connection = dial(broker, None, source=source)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context(keys).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    connection.sendall(outgoing.read())
+    return connection
 
 
 @pytest.mark.smoke
@@ -175,15 +187,7 @@ def test_a_handshake_whose_answer_is_taken_late(make_daemon, keys, chain):
 
 def test_many_handshakes_at_once(make_daemon, keys):
     broker = make_daemon(listeners=[listener(keys)], pending_connections=32, pending_per_address=32, connections_per_address=64)
-    silent = []
-    for _ in range(6):  # more than there are slots: they send a ClientHello and nothing else
-        connection = dial(broker, None)
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context(keys).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.do_handshake()
-        connection.sendall(outgoing.read())
-        silent.append(connection)
+    quiet = [silent(broker, keys) for _ in range(6)]  # more than there are slots
     others = []
     threads = [threading.Thread(target=lambda: others.append(client(broker, context(keys)).connect("x" + os.urandom(4).hex())))
                for _ in range(8)]
@@ -192,8 +196,29 @@ def test_many_handshakes_at_once(make_daemon, keys):
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert len(others) == 8
-    for connection in [*silent, *others]:
+    for connection in [*quiet, *others]:
         connection.close()
+
+
+def test_silent_clients_of_few_addresses_keep_nobody_out(make_daemon, keys):
+    """Fourteen each of two addresses have begun before a newcomer of a third one, which is next."""
+    broker = make_daemon(listeners=[listener(keys)], pending_connections=32, pending_per_address=16, connect_seconds=60)
+    quiet = [silent(broker, keys, f"127.0.0.{2 + number % 2}") for number in range(28)]
+    newcomer = raw.Client.on(dial(broker, context(keys), source="127.0.0.4")).connect("newcomer")
+    closed_count = 0
+    for connection in quiet:
+        connection.setblocking(False)
+        try:
+            while connection.recv(4096):
+                pass
+            closed_count += 1
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            closed_count += 1
+        connection.close()
+    newcomer.close()
+    assert 1 <= closed_count <= 12
 
 
 @pytest.mark.parametrize("bytes_sent", [CONNECT, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff", b"\x16\x02\x00\x00\x05hello", b"\0"])

@@ -72,6 +72,9 @@ int32_t clinux_close(int32_t fd);
 int64_t clinux_read(int32_t fd, void *bytes, size_t count);
 /// recv(2) of a socket that leaves the bytes where they are. Bytes there, 0 at the end, or -errno.
 int64_t clinux_peek(int32_t fd, void *bytes, size_t count);
+/// recv(2) with MSG_TRUNC: takes bytes off a socket. TCP leaves `bytes` as it is (tcp(7)); other sockets copy them there. Bytes
+/// taken, 0 at the end, or -errno.
+int64_t clinux_discard(int32_t fd, void *bytes, size_t count);
 /// write(2). Bytes written, or -errno.
 int64_t clinux_write(int32_t fd, const void *bytes, size_t count);
 /// write(2) of what fits a page, if poll(2) says that it need not wait, whatever the descriptor's flags, which others may

@@ -34,6 +34,16 @@ void *copenssl_arena_take(struct copenssl_arena *arena, size_t byte_count);
 void *copenssl_arena_resize(struct copenssl_arena *arena, void *place, size_t byte_count);
 /// NULL is allowed. Stops the program when `place` is not lent.
 void copenssl_arena_give_back(struct copenssl_arena *arena, void *place);
+/// What somebody has of an arena, with the headers of the blocks, and may have.
+struct copenssl_account {
+  int64_t used;
+  int64_t most;
+  /// A request was answered with NULL because of `most`. The arena's figures do not count it.
+  int32_t is_exceeded;
+};
+
+/// From now on what the calling thread takes is charged to `account`, and what it gives back is credited; NULL: to nobody.
+void copenssl_arena_charge(struct copenssl_account *account);
 struct copenssl_figures copenssl_arena_figures(struct copenssl_arena *arena);
 /// For tests: the peak is what is lent now.
 void copenssl_arena_forget_peak(struct copenssl_arena *arena);
@@ -173,11 +183,18 @@ enum {
   COPENSSL_CAUSE_ALERT = 3,
 };
 
+/// Bytes of the arena that a connection may have: while it shakes hands, and when it is open. A handshake that takes more
+/// fails, with COPENSSL_CAUSE_MEMORY.
+struct copenssl_bounds {
+  int64_t shaking;
+  int64_t open;
+};
+
 /// NULL when there is no memory.
-struct copenssl_connection *copenssl_connection_new(struct copenssl_context *context);
+struct copenssl_connection *copenssl_connection_new(struct copenssl_context *context, struct copenssl_bounds bounds);
 /// NULL is allowed.
 void copenssl_connection_free(struct copenssl_connection *connection);
-/// 0 when the handshake is done, or one of the above.
+/// 0 when the handshake is done, or one of the above. Of the certificates that a client has sent a server keeps its own.
 int32_t copenssl_handshake(struct copenssl_connection *connection, struct copenssl_io *io);
 /// Bytes of plaintext, 1 or more, or one of the above.
 int32_t copenssl_read(struct copenssl_connection *connection, struct copenssl_io *io, void *bytes, int32_t capacity);

@@ -229,8 +229,8 @@ public struct Streams: ~Copyable {
     let stream = streams.address(id)
     if stream.pointee.flags.contains(.held) { return nil }
     let buffer = readBuffer.buffer
-    let takesOff = !stream.pointee.flags.contains(.records)
-    switch Transport.read(stream.pointee.fd, into: buffer, takesOff: takesOff) {
+    let kind: Transport.ReadKind = stream.pointee.flags.contains(.records) ? .peeking : .taking
+    switch Transport.read(stream.pointee.fd, into: buffer, kind) {
     case .wouldBlock:
       stream.pointee.flags.remove(.readable)
       return nil
@@ -253,7 +253,7 @@ public struct Streams: ~Copyable {
     var left = byteCount
     while left > 0 {
       let part = UnsafeMutableRawBufferPointer(rebasing: readBuffer.buffer[byteCount - left..<byteCount])
-      guard case .bytes(let count) = Transport.read(streams[id].fd, into: part) else { return false }
+      guard case .bytes(let count) = Transport.read(streams[id].fd, into: part, .discarding) else { return false }
       left -= count
     }
     return true

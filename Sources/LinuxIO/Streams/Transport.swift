@@ -21,16 +21,26 @@ public enum WriteResult: Sendable {
 
 /// Reading and writing nonblocking descriptors: sockets, serial lines, pairs in tests.
 public enum Transport {
-  /// One read(2) into `buffer`, which is not empty.
-  /// - Parameter takesOff: false: the bytes of a socket are read and stay the kernel's.
+  public enum ReadKind: Sendable {
+    case taking
+    /// The bytes of a socket are read and stay the kernel's.
+    case peeking
+    /// The bytes of a socket, which were read before, are taken off. The buffer then holds what it held, or these bytes.
+    case discarding
+  }
+
+  /// One read(2) or recv(2) into `buffer`, which is not empty.
   public static func read(
-    _ fd: Int32, into buffer: UnsafeMutableRawBufferPointer, takesOff: Bool = true
+    _ fd: Int32, into buffer: UnsafeMutableRawBufferPointer, _ kind: ReadKind = .taking
   ) -> ReadResult {
     precondition(buffer.count > 0)
     while true {
       let count =
-        takesOff
-        ? clinux_read(fd, buffer.baseAddress!, buffer.count) : clinux_peek(fd, buffer.baseAddress!, buffer.count)
+        switch kind {
+        case .taking: clinux_read(fd, buffer.baseAddress!, buffer.count)
+        case .peeking: clinux_peek(fd, buffer.baseAddress!, buffer.count)
+        case .discarding: clinux_discard(fd, buffer.baseAddress!, buffer.count)
+        }
       if count > 0 { return .bytes(Int(count)) }
       switch Int(-count) {
       case 0, Int(CLINUX_ECONNRESET), Int(CLINUX_EPIPE): return .closed

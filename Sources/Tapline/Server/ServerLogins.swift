@@ -53,6 +53,16 @@ extension Server {
     checkNext(users)
   }
 
+  /// Refuses logins that have given their places to other addresses. Once in a turn, since the broker may not be called
+  /// while it asks for a verdict.
+  @inline(never) func refuseGivenWay(_ authenticator: Authenticator, at now: Instant) {
+    while let login = authenticator.nextGivenWay() {
+      tellRefusedLogin(nil, login.transport, .addressNoRoom, authenticator, at: now)
+      brokerTurn(at: now) { $0.answered(login.serial, .refuse(.quotaExceeded), at: now) }
+      goOn(afterVerdictOn: StreamID(bits: login.transport), at: now)
+    }
+  }
+
   /// The stream is read again, and what came behind the CONNECT is taken.
   private func goOn(afterVerdictOn stream: StreamID, at now: Instant) {
     guard streams.isOpen(stream) else { return }

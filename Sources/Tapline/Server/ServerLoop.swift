@@ -111,6 +111,7 @@ extension Server {
     }
     streams.polled(since: before)
     takeStreams(at: now)
+    if let users { refuseGivenWay(users, at: now) }
     reportStreams()
     gateway.advance(to: moment, heardUntil: streams.heardUntil)
     // What falls due in this turn is seen before the next wait.

@@ -73,7 +73,7 @@ extension Server {
     let speaker = Speaker(bits: streams.owner(of: stream))
     var layered: ConnectionID?
     if case .layer = speaker {
-      endSecure(stream)
+      endSecure(stream, at: now)
       layered = layers.end(stream.index)
     }
     admission.end(stream.bits)

@@ -20,6 +20,14 @@ final class Authenticator {
   /// would be taken for one that came in with the old one.
   var isPaused = false
   private var told = LoginsTold()
+  private let outcasts: FixedArray<GivenWay>
+  private var outcastCount = 0
+
+  /// A login that has given its place to another address.
+  struct GivenWay: BitwiseCopyable {
+    var serial: LinkSerial
+    var transport: UInt32
+  }
 
   private struct LoginsTold {
     var refused: UInt64 = 0
@@ -32,6 +40,9 @@ final class Authenticator {
     tables = UserTables(sizes, in: &reservation)
     queue = LoginQueue(sizes, in: &reservation)
     rates = LoginRates(isUsed: hasPasswords, key: key, in: &reservation)
+    // Each read of a turn brings one CONNECT at most, and they are told once in a turn.
+    outcasts = FixedArray(
+      count: hasPasswords ? Streams.readsMax : 0, name: "  logins that gave way", in: &reservation)
   }
 
   /// What a client is told, and why, for the log.
@@ -74,13 +85,32 @@ final class Authenticator {
       return refuse(.connectionRateExceeded, .tooOften)
     }
     if queue.count == queue.capacity { dropEnded(isOpen) }
-    switch queue.add(
-      credentials.serial, transport: credentials.transport, from: source, name: name, password: password)
-    {
-    case nil: return .later
-    case .full?: return refuse(.quotaExceeded, .noRoom)
-    case .addressFull?: return refuse(.quotaExceeded, .addressNoRoom)
+    while true {
+      switch queue.add(
+        credentials.serial, transport: credentials.transport, from: source, name: name, password: password)
+      {
+      case nil: return .later
+      case .full?: guard makeRoom(for: source) else { return refuse(.quotaExceeded, .noRoom) }
+      case .addressFull?: return refuse(.quotaExceeded, .addressNoRoom)
+      }
     }
+  }
+
+  /// Ends a login of an address that has more of them than `source`; it is told when `nextGivenWay` names it.
+  private func makeRoom(for source: SourceAddress) -> Bool {
+    guard outcastCount < outcasts.count, let place = queue.givesWay(to: source) else { return false }
+    outcasts[outcastCount] = GivenWay(serial: queue[place].serial, transport: queue[place].transport)
+    outcastCount += 1
+    figures.refused &+= 1
+    queue.end(place)
+    return true
+  }
+
+  /// A login that has given way and is to be refused with 0x97; nil: there is none.
+  func nextGivenWay() -> GivenWay? {
+    guard outcastCount > 0 else { return nil }
+    outcastCount -= 1
+    return outcasts[outcastCount]
   }
 
   private func accept(_ name: Bytes) -> Decision {

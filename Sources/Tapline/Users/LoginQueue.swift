@@ -3,14 +3,16 @@ import MQTTBroker
 import TaplineConfiguration
 
 /// Passwords that wait to be checked: a fixed number of places in all, and of each address. One is checked at a time, and
-/// addresses take turns: whoever sends many waits for their own, and others pass them.
+/// addresses take turns: whoever sends many waits for their own, and others pass them. When all places are taken, the
+/// address with the most that wait gives one up for an address that has fewer.
 ///
 /// Each login has a number of its turn: one more than the last of its address, and than that of the login that was begun
 /// last. The least number is next (start-time fair queueing, with one check as the unit).
 ///
 /// Passwords lie in places of fixed size, and are wiped when their login is over.
 ///
-/// Invariant: a place is free exactly when its state is `.free`; then its password is all zero.
+/// Invariant: a place is free exactly when its state is `.free`; then its password is all zero. `waitingOfAddress` of a login
+/// that waits is the number of those that wait with its address.
 final class LoginQueue: @unchecked Sendable {
   /// A longer password is refused: as many bytes as a person can be asked for.
   static var passwordBytesMax: Int { 255 }
@@ -29,6 +31,8 @@ final class LoginQueue: @unchecked Sendable {
     var source: SourceAddress
     fileprivate var nameCount: UInt8
     fileprivate var passwordCount: UInt8
+    /// Of a login that waits: how many of its address do, with itself.
+    fileprivate var waitingOfAddress: UInt16
     /// Of the tables from which `entry` is.
     var epoch: UInt32
     var entry: PasswordEntry
@@ -92,8 +96,36 @@ final class LoginQueue: @unchecked Sendable {
     memory.copyBytes(from: name.buffer)
     UnsafeMutableRawBufferPointer(rebasing: memory[nameBytesMax...]).copyBytes(from: password.buffer)
     logins[free].state = .waiting
+    recount(source)
     count += 1
     return nil
+  }
+
+  /// The newest login of the address with the most that wait, if `source` has at least two fewer; nil: nobody gives way. So an
+  /// address keeps one that waits, and two addresses do not take a place from each other in turn.
+  func givesWay(to source: SourceAddress) -> Int? {
+    var own = 0
+    var best: Int?
+    for place in 0..<capacity where isWaiting(place) {
+      if logins[place].source == source { own = Int(logins[place].waitingOfAddress) }
+      guard let other = best else {
+        best = place
+        continue
+      }
+      let (most, count) = (logins[other].waitingOfAddress, logins[place].waitingOfAddress)
+      if count > most || count == most && logins[place].arrival > logins[other].arrival { best = place }
+    }
+    guard let best, Int(logins[best].waitingOfAddress) >= own + 2 else { return nil }
+    return best
+  }
+
+  /// After a login of the address has begun to wait or does not wait any more.
+  private func recount(_ source: SourceAddress) {
+    var count: UInt16 = 0
+    for place in 0..<capacity where isWaiting(place) && logins[place].source == source { count += 1 }
+    for place in 0..<capacity where isWaiting(place) && logins[place].source == source {
+      logins[place].waitingOfAddress = count
+    }
   }
 
   /// The login that is checked next, if one waits. It is the lane's until `end` or `wait`.
@@ -117,12 +149,14 @@ final class LoginQueue: @unchecked Sendable {
     logins[place].entry = entry
     logins[place].epoch = epoch
     logins[place].state = .checking
+    recount(logins[place].source)
   }
 
   /// What it was checked against is not in force any more: it waits again, at the same turn.
   func wait(_ place: Int) {
     precondition(logins[place].state == .checking)
     logins[place].state = .waiting
+    recount(logins[place].source)
   }
 
   /// A login is over: its password is wiped.
@@ -130,6 +164,7 @@ final class LoginQueue: @unchecked Sendable {
     precondition(logins[place].state != .free)
     memory(of: place).initializeMemory(as: UInt8.self, repeating: 0)
     logins[place].state = .free
+    recount(logins[place].source)
     count -= 1
   }
 

@@ -28,7 +28,7 @@ extension Server {
   @inline(never) func receivedRecords(_ bytes: Bytes, on stream: StreamID, at now: Instant) {
     if layers.phase(of: stream.index) == .proxyHeader { return receivedProxyHeader(bytes, on: stream, at: now) }
     switch tls.stage(of: stream.index) {
-    case .hello: receivedHello(bytes, on: stream, at: now)
+    case .hello, .called: receivedHello(bytes, on: stream, at: now)
     case .shaking: receivedFlight(bytes, on: stream, at: now)
     case .open: receivedSealed(bytes, on: stream, at: now)
     case .none, .waiting, .away, .lastFlight: streams.hold(stream, true)
@@ -74,14 +74,16 @@ extension Server {
     let recordCount = 5 + (Int(bytes[3]) << 8 | Int(bytes[4]))
     guard recordCount <= 5 + 16_384 else { return refuse(stream, .tls(.recordTooLong, .empty), at: now) }
     guard bytes.count >= recordCount else { return awaitMore(stream, at: now) }
-    guard let slot = loop.handshakes.lend(to: stream, at: now) else {
+    let isCalled = tls.stage(of: place) == .called
+    let lent = isCalled ? tls.slot(of: place) : loop.handshakes.lend(to: stream, from: source(of: stream), at: now)
+    guard let slot = lent else {
       tls.wait(place)
       return streams.hold(stream, true)
     }
     guard let (context, contextSlot) = loop.service?.context(ofListener: tls.listener(of: place)),
-      let connection = TLSConnection(context)
+      let connection = TLSConnection(context, isBounded: true)
     else {
-      loop.handshakes.giveBack(slot)
+      if !isCalled { loop.handshakes.giveBack(slot) }
       return refuse(stream, .tls(.noMemory, .empty), at: now)
     }
     tls.shake(place, connection, slot: slot)
@@ -120,7 +122,7 @@ extension Server {
       guard !stream.isNull else {  // closed meanwhile
         loop.handshakes.giveBack(slot)
         connection.free()
-        goOnWithWaiting()
+        goOnWithWaiting(at: now)
         continue
       }
       tls.shake(stream.index, connection, slot: slot)
@@ -157,22 +159,37 @@ extension Server {
       tls.open(place)
       tls.counters.opened &+= 1
       loop.handshakes.giveBack(slot)
-      goOnWithWaiting()
+      goOnWithWaiting(at: now)
     }
     streams.hold(stream, false)
     streams.look(stream)
   }
 
-  /// Streams that wait for a slot have one.
-  private func goOnWithWaiting() {
-    while loop.handshakes.isAwaited, loop.handshakes.hasRoom {
-      guard let place = tls.nextWaiting() else { return loop.handshakes.isAwaitedByNobody() }
-      guard let stream = streams.stream(at: place) else { continue }
-      if !tls.hasWaiting { loop.handshakes.isAwaitedByNobody() }
+  private func source(of stream: StreamID) -> SourceAddress {
+    streams.peer(of: stream).map { SourceAddress($0) } ?? .local
+  }
+
+  /// Lends the slots that are free to streams that wait for one.
+  private func goOnWithWaiting(at now: Instant) {
+    guard loop.handshakes.isAwaited else { return }
+    loop.handshakes.isAwaitedByNobody()
+    while let (stream, source) = nextWaiting() {
+      guard let slot = loop.handshakes.lend(to: stream, from: source, at: now) else { return }
+      tls.call(stream.index, slot: slot)
       streams.hold(stream, false)
       streams.look(stream)
-      return  // it takes its slot when it is read
     }
+  }
+
+  private func nextWaiting() -> (stream: StreamID, source: SourceAddress)? {
+    var next: (stream: StreamID, source: SourceAddress)?
+    loop.tls.visitWaiting { place in
+      guard let stream = streams.stream(at: place) else { return }
+      let source = source(of: stream)
+      if let other = next, !loop.handshakes.comes(source, before: other.source) { return }
+      next = (stream, source)
+    }
+    return next
   }
 
   /// Handshakes whose peers have let others wait.
@@ -192,8 +209,11 @@ extension Server {
       let (step, plaintext) = tls.receive(record, of: place)
       tls.giveBackPart(of: place)
       lookAtCramped()
-      streams.look(stream)  // more may be behind it
-      return received(step, plaintext, on: stream, at: now)
+      received(step, plaintext, on: stream, at: now)
+      let behind = bytes.from(addedCount)
+      guard streams.isOpen(stream), !behind.isEmpty else { return }
+      if streams.isHeld(stream) { return streams.look(stream) }
+      return receivedSealed(behind, on: stream, at: now)
     }
     let (step, plaintext) = tls.receive(bytes, of: place)
     var takenCount = step.taken
@@ -255,7 +275,7 @@ extension Server {
     switch tls.stage(of: stream.index) {
     case .none:
       return true
-    case .hello, .waiting, .away:
+    case .hello, .waiting, .called, .away:
       return false
     case .shaking, .lastFlight:
       flushHandshake(stream, at: now)
@@ -282,18 +302,18 @@ extension Server {
   // MARK: The end
 
   /// The stream is about to be closed.
-  func endSecure(_ stream: StreamID) {
+  func endSecure(_ stream: StreamID, at now: Instant) {
     let place = stream.index
     switch tls.stage(of: place) {
     case .none: return
     case .hello, .waiting: break
-    case .shaking, .away, .lastFlight: loop.handshakes.giveBack(tls.slot(of: place))
+    case .called, .shaking, .away, .lastFlight: loop.handshakes.giveBack(tls.slot(of: place))
     case .open:
       tls.sayEnd(place)
       drainSealed(stream)
     }
     tls.end(place)?.free()
     lookAtCramped()
-    goOnWithWaiting()
+    goOnWithWaiting(at: now)
   }
 }

@@ -6,11 +6,11 @@ import TaplineConfiguration
 /// What TLS knows of each stream: a row for each place of `Streams`. Without a listener that has TLS it takes no memory.
 ///
 ///   hello ──▶ shaking ◀──▶ away, with the lane ──▶ lastFlight ──▶ open
-///    ▲ ▼
-///   waiting for a slot             what has not come as whole records is left to the kernel
+///    ▼          ▲
+///   waiting ──▶ called             what has not come as whole records is left to the kernel
 ///
-/// Invariant: a row in `shaking`, `away` or `lastFlight` has a slot, and only such a row. The connection of a row in `away`
-/// is the lane's. `outSent` <= `outCount` <= recordBytes.
+/// Invariant: a row in `called`, `shaking`, `away` or `lastFlight` has a slot, and only such a row. The connection of a row in
+/// `away` is the lane's.
 struct TLSTable: ~Copyable {
   enum Stage: UInt8, BitwiseCopyable {
     case none = 0
@@ -18,6 +18,8 @@ struct TLSTable: ~Copyable {
     case hello
     /// All slots for handshakes are taken.
     case waiting
+    /// It has waited, and has a slot now.
+    case called
     case shaking
     case away
     /// Done, but for bytes that the kernel has not taken yet.
@@ -31,15 +33,13 @@ struct TLSTable: ~Copyable {
     var listener: UInt8 = 0
     /// The slot of the connection's context.
     var context: UInt8 = 0
-    var outCount: UInt16 = 0
-    var outSent: UInt16 = 0
     /// Its place in `parts` + 1; 0: none.
     var part: UInt8 = 0
     var connection: TLSConnection?
   }
 
   private let rows: FixedArray<Row>
-  private let records: Scratch
+  private var outputs: SealedOutputs
   private let plain: Scratch
   private let gathered: Scratch
   private(set) var parts: RecordParts
@@ -47,19 +47,17 @@ struct TLSTable: ~Copyable {
   private var waitingFrom = 0
   var counters = TLSCounters()
 
-  /// A record that is sent.
-  static var recordBytes: Int { TLSConnection.recordBytesMax + TLSConnection.recordOverhead }
-
   /// - Parameters:
   ///   - rowCount: streams, or 0.
   ///   - readBytes: what is read from one stream in one turn.
   init(rowCount: Int, readBytes: Int, in reservation: inout Reservation) {
     let isUsed = rowCount > 0
     rows = FixedArray(count: rowCount, name: "TLS of streams", in: &reservation)
-    records = Scratch(byteCount: rowCount * TLSTable.recordBytes, name: "TLS records to be sent", in: &reservation)
+    outputs = SealedOutputs(count: rowCount, in: &reservation)
     plain = Scratch(byteCount: isUsed ? readBytes : 0, name: "scratch: TLS read", in: &reservation)
     gathered = Scratch(
-      byteCount: isUsed ? TLSConnection.recordBytesMax : 0, name: "scratch: TLS record", in: &reservation)
+      byteCount: isUsed ? SealedOutputs.batchRecords * TLSConnection.recordBytesMax : 0, name: "scratch: TLS write",
+      in: &reservation)
     parts = RecordParts(count: rowCount, in: &reservation)
   }
 
@@ -78,7 +76,7 @@ struct TLSTable: ~Copyable {
   /// The slot of the context that the stream's connection was made of; nil: it has none.
   func context(of place: Int) -> Int? {
     switch stage(of: place) {
-    case .none, .hello, .waiting: nil
+    case .none, .hello, .waiting, .called: nil
     case .shaking, .away, .lastFlight, .open: Int(rows[place].context)
     }
   }
@@ -89,13 +87,20 @@ struct TLSTable: ~Copyable {
   func connection(of place: Int) -> TLSConnection? { rows[place].connection }
 
   func shake(_ place: Int, _ connection: TLSConnection, slot: Int) {
-    precondition(rows[place].stage == .hello || rows[place].stage == .away)
+    precondition(rows[place].stage == .hello || rows[place].stage == .called || rows[place].stage == .away)
     rows[place].connection = connection
     rows[place].slot = UInt8(slot)
     rows[place].stage = connection.state == .handshaking ? .shaking : .lastFlight
   }
 
   func wait(_ place: Int) { rows[place].stage = .waiting }
+
+  mutating func call(_ place: Int, slot: Int) {
+    precondition(rows[place].stage == .waiting)
+    rows[place].slot = UInt8(slot)
+    rows[place].stage = .called
+    waitingFrom = (place + 1) % rows.count
+  }
 
   /// The connection is the lane's until `shake` or `open`.
   func goAway(_ place: Int) {
@@ -111,40 +116,31 @@ struct TLSTable: ~Copyable {
   }
 
   /// The stream is closed. Its connection is to be freed, if it is here.
-  func end(_ place: Int) -> TLSConnection? {
+  mutating func end(_ place: Int) -> TLSConnection? {
     guard isUsed else { return nil }
+    outputs.clear(place)
     let connection = rows[place].connection
     giveBackPart(of: place)
     rows[place] = Row()
     return connection
   }
 
-  /// A stream that waits for a slot, in turn.
-  mutating func nextWaiting() -> Int? {
+  /// The streams that wait for a slot, each once; among equals the first is next.
+  func visitWaiting(_ visit: (Int) -> Void) {
     for step in 0..<rows.count {
       let place = (waitingFrom + step) % rows.count
-      guard rows[place].stage == .waiting else { continue }
-      waitingFrom = (place + 1) % rows.count
-      rows[place].stage = .hello
-      return place
+      if rows[place].stage == .waiting { visit(place) }
     }
-    return nil
-  }
-
-  var hasWaiting: Bool {
-    for place in 0..<rows.count where rows[place].stage == .waiting { return true }
-    return false
   }
 
   // MARK: Records
 
   /// Takes whole records of a connection that is open. The plaintext lies in memory that the next call uses again.
-  func receive(_ input: Bytes, of place: Int) -> (TLSStep, MutableBytes) {
-    let output = room(of: place, from: Int(rows[place].outCount))
+  mutating func receive(_ input: Bytes, of place: Int) -> (TLSStep, MutableBytes) {
     var connection = rows[place].connection!
-    let step = connection.receive(input, plaintext: plain.buffer, output: output)
+    let step = connection.receive(input, plaintext: plain.buffer, output: outputs.room(of: place))
     rows[place].connection = connection
-    rows[place].outCount += UInt16(step.produced)
+    outputs.produced(step.produced, of: place)
     return (step, MutableBytes(plain.buffer).first(step.plaintext))
   }
 
@@ -175,29 +171,30 @@ struct TLSTable: ~Copyable {
 
   // MARK: Records that are sent
 
-  /// Makes one record of the first bytes of `parts`; nothing else may wait to be sent. How many bytes; nil: it has failed.
-  func seal(_ parts: Slice<UnsafeMutableBufferPointer<Bytes>>, of place: Int) -> Int? {
+  /// Makes records of the first bytes of `parts`: one, or several while the batch is free. Nothing else may wait to be sent.
+  /// How many bytes; nil: it has failed.
+  mutating func seal(_ parts: Slice<UnsafeMutableBufferPointer<Bytes>>, of place: Int) -> Int? {
     precondition(!hasOutput(place))
-    var writer = gathered.writer()
+    let bytesMax = outputs.recordsMax * TLSConnection.recordBytesMax
+    var writer = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: gathered.buffer[..<bytesMax]))
     for part in parts where writer.free > 0 { writer.write(part.first(min(part.count, writer.free))) }
+    if writer.written.count > TLSConnection.recordBytesMax { outputs.takeBatch(for: place) }
     var connection = rows[place].connection!
-    let step = connection.send(writer.written, output: room(of: place, from: 0))
+    let step = connection.send(writer.written, output: outputs.room(of: place))
     rows[place].connection = connection
-    rows[place].outCount = UInt16(step.produced)
-    rows[place].outSent = 0
+    outputs.produced(step.produced, of: place)
     if case .failed = step.event { return nil }
     return step.plaintext
   }
 
   /// Says that nothing more is sent, where there is room for it.
-  func sayEnd(_ place: Int) {
+  mutating func sayEnd(_ place: Int) {
     guard rows[place].stage == .open, !hasOutput(place), var connection = rows[place].connection,
       connection.state == .open || connection.state == .halfClosed
     else { return }
-    let step = connection.close(output: room(of: place, from: 0))
+    let step = connection.close(output: outputs.room(of: place))
     rows[place].connection = connection
-    rows[place].outCount = UInt16(step.produced)
-    rows[place].outSent = 0
+    outputs.produced(step.produced, of: place)
   }
 
   /// The name in the peer's certificate, in memory that the next record uses again; nil: it names nobody.
@@ -214,30 +211,13 @@ struct TLSTable: ~Copyable {
 
   // MARK: What waits to be sent
 
-  func hasOutput(_ place: Int) -> Bool { isUsed && rows[place].outSent < rows[place].outCount }
+  func hasOutput(_ place: Int) -> Bool { isUsed && !outputs.isEmpty(place) }
 
   /// Whether a record that is received may be answered.
-  func hasRoom(_ place: Int) -> Bool {
-    TLSTable.recordBytes - Int(rows[place].outCount) >= TLSConnection.recordOverhead
-  }
+  func hasRoom(_ place: Int) -> Bool { outputs.room(of: place).count >= TLSConnection.recordOverhead }
 
-  func output(of place: Int) -> Bytes {
-    let (sent, count) = (Int(rows[place].outSent), Int(rows[place].outCount))
-    return Bytes(UnsafeRawBufferPointer(room(of: place, from: 0))).first(count).from(sent)
-  }
-
-  func sent(_ byteCount: Int, of place: Int) {
-    rows[place].outSent += UInt16(byteCount)
-    guard rows[place].outSent == rows[place].outCount else { return }
-    rows[place].outSent = 0
-    rows[place].outCount = 0
-  }
-
-  private func room(of place: Int, from start: Int) -> UnsafeMutableRawBufferPointer {
-    let first = place * TLSTable.recordBytes
-    return UnsafeMutableRawBufferPointer(
-      rebasing: records.buffer[first + start..<first + TLSTable.recordBytes])
-  }
+  func output(of place: Int) -> Bytes { outputs.output(of: place) }
+  mutating func sent(_ byteCount: Int, of place: Int) { outputs.sent(byteCount, of: place) }
 }
 
 /// What `$SYS/tapline/layers/tls` tells.
