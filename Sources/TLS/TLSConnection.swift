@@ -80,7 +80,7 @@ public struct TLSConnection: BitwiseCopyable, @unchecked Sendable {
   public init?(_ context: TLSContext, isBounded: Bool = false) {
     var bounds = copenssl_bounds(shaking: .max, open: .max)
     if isBounded {
-      bounds.open = Int64(TLSLibrary.connectionBytes)
+      bounds.open = Int64(TLSLibrary.connectionBytes(verifiesClients: context.verifiesClients))
       bounds.shaking = bounds.open + Int64(TLSLibrary.handshakeBytes + 2 * context.certificateByteCount)
     }
     guard let made = copenssl_connection_new(context.pointer, bounds) else { return nil }

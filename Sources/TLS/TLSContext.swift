@@ -120,6 +120,7 @@ public struct TLSContext: BitwiseCopyable, @unchecked Sendable {
   let isClient: Bool
   /// Its own certificates in PEM.
   let certificateByteCount: Int
+  let verifiesClients: Bool
   public let warnings: TLSWarnings
 
   public init(_ settings: TLSSettings, _ library: TLSLibrary) throws(TLSContextError) {
@@ -139,6 +140,7 @@ public struct TLSContext: BitwiseCopyable, @unchecked Sendable {
     pointer = made
     isClient = settings.isClient
     certificateByteCount = settings.certificates.count
+    verifiesClients = settings.clientCertificate != .none
     warnings = TLSWarnings(rawValue: verdict.warnings)
   }
 

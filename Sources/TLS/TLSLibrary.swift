@@ -46,6 +46,33 @@ public enum TLSLoadError: Error, Sendable {
   }
 }
 
+/// What an arena is to serve, beside OpenSSL itself.
+public struct TLSPlan: BitwiseCopyable, Sendable {
+  /// Those with TLS, 1 or more.
+  public var listeners: Int
+  public var connections: Int
+  /// Under way at once.
+  public var handshakes: Int
+  /// Whether a listener asks for client certificates. Any of the connections may be that listener's.
+  public var verifiesClients: Bool
+
+  public init(listeners: Int, connections: Int, handshakes: Int, verifiesClients: Bool) {
+    self.listeners = listeners
+    self.connections = connections
+    self.handshakes = handshakes
+    self.verifiesClients = verifiesClients
+  }
+
+  /// Contexts of all listeners beside the first one, and the rehearsal of a reload.
+  public var contextBytes: Int {
+    (TLSLibrary.contextsPerListener * listeners - 1) * TLSLibrary.contextBytes + TLSLibrary.rehearsalBytes
+  }
+
+  public var connectionBytes: Int { connections * TLSLibrary.connectionBytes(verifiesClients: verifiesClients) }
+  public var handshakeBytes: Int { handshakes * TLSLibrary.handshakeBytes }
+  public var arenaBytes: Int { TLSLibrary.restBytes + contextBytes + connectionBytes + handshakeBytes }
+}
+
 /// OpenSSL in this process, and its memory. Whoever has one can make contexts.
 ///
 /// Invariant: OpenSSL is loaded and takes its memory from the arena.
@@ -53,8 +80,6 @@ public struct TLSLibrary: BitwiseCopyable, Sendable {
   /// What OpenSSL takes with one listener before the first connection: 397,000 bytes were measured with 3.0, 637,000 with
   /// 3.5. `isWithinPlan` compares.
   public static var restBytes: Int { 768 << 10 }
-  /// An idle connection: 14,300 to 27,000 bytes, the most with a client certificate and OpenSSL 3.5.
-  public static var connectionBytes: Int { 36 << 10 }
   /// What a connection takes beside that while it shakes hands: 81,000 bytes were measured with one certificate on each side,
   /// and each further one of a peer's chain takes some 4,000.
   public static var handshakeBytes: Int { 80 << 10 }
@@ -66,16 +91,9 @@ public struct TLSLibrary: BitwiseCopyable, Sendable {
   /// made.
   public static var contextsPerListener: Int { 3 }
 
-  /// Contexts and the rehearsal, beside `restBytes`.
-  public static func reloadBytes(listeners: Int) -> Int {
-    (contextsPerListener * listeners - 1) * contextBytes + rehearsalBytes
-  }
-
-  /// The arena that a configuration needs.
-  /// - Parameter listeners: those with TLS, 1 or more.
-  public static func arenaBytes(listeners: Int, connections: Int, handshakes: Int) -> Int {
-    restBytes + reloadBytes(listeners: listeners) + connections * connectionBytes + handshakes * handshakeBytes
-  }
+  /// An open connection: 14,300 bytes with OpenSSL 3.0 and 22,000 with 3.5; some 5,000 more with a short client certificate,
+  /// which is kept.
+  public static func connectionBytes(verifiesClients: Bool) -> Int { (verifiesClients ? 36 : 24) << 10 }
 
   /// Loads OpenSSL, once in a process, before other threads begin. Allocates outside the arena, as it opens files.
   /// - Parameter arena: aligned to 16 bytes, and never given back.

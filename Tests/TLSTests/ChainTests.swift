@@ -78,7 +78,7 @@ extension LibraryTests {
       let used = LibraryTests.usedAtRest
       ChainTests.served(server, client)?.free()  // what the thread keeps
       let gauge = LibraryTests.library.gauge
-      let planned = connections * TLSLibrary.connectionBytes + 4 * TLSLibrary.handshakeBytes
+      let planned = connections * TLSLibrary.connectionBytes(verifiesClients: true) + 4 * TLSLibrary.handshakeBytes
       let ballast = copenssl_arena_take(copenssl_arena(), gauge.capacity - gauge.used - planned)
       #expect(ballast != nil)
       var open: [TLSConnection] = []
@@ -100,7 +100,7 @@ extension LibraryTests {
           let used = LibraryTests.used
           connection.free()
           let takes = used - LibraryTests.used
-          #expect(takes <= TLSLibrary.connectionBytes, "\(count) more: \(takes)")
+          #expect(takes <= TLSLibrary.connectionBytes(verifiesClients: true), "\(count) more: \(takes)")
         }
         client.free()
       }

@@ -58,8 +58,9 @@ extension LibraryTests {
     }
 
     /// An idle connection and one that shakes hands take what the plan says.
-    @Test(arguments: [TLSVersion.tls12, .tls13]) func connectionsStayWithinThePlan(_ version: TLSVersion) {
-      let server = TLSSettings.server { $0.asks(.required) }.context()
+    @Test(arguments: [TLSVersion.tls12, .tls13], [false, true])
+    func connectionsStayWithinThePlan(_ version: TLSVersion, verifiesClients: Bool) {
+      let server = TLSSettings.server { if verifiesClients { $0.asks(.required) } }.context()
       let client = TLSSettings.client {
         $0.own(Family.shared.client, Family.shared.clientKey)
         $0.maximumVersion = version
@@ -76,7 +77,9 @@ extension LibraryTests {
       let clientTakes = both - LibraryTests.used
       pair.server.connection.free()
       let serverTakes = both - clientTakes - LibraryTests.used
-      #expect(serverTakes > 4096 && serverTakes <= TLSLibrary.connectionBytes, "\(serverTakes)")
+      #expect(
+        serverTakes > 4096 && serverTakes <= TLSLibrary.connectionBytes(verifiesClients: verifiesClients),
+        "\(serverTakes)")
       server.free()
       client.free()
     }
@@ -149,8 +152,11 @@ extension LibraryTests {
     }
 
     @Test func thePlanIsTheSumOfItsParts() {
-      #expect(TLSLibrary.reloadBytes(listeners: 2) == (5 * 34 + 192) << 10)
-      #expect(TLSLibrary.arenaBytes(listeners: 2, connections: 10, handshakes: 3) == (768 + 362 + 360 + 240) << 10)
+      var plan = TLSPlan(listeners: 2, connections: 10, handshakes: 3, verifiesClients: true)
+      #expect(plan.contextBytes == (5 * 34 + 192) << 10)
+      #expect(plan.arenaBytes == (768 + 362 + 360 + 240) << 10)
+      plan.verifiesClients = false
+      #expect(plan.arenaBytes == (768 + 362 + 240 + 240) << 10)
     }
   }
 }

@@ -401,6 +401,28 @@ def test_what_was_not_reserved_needs_a_restart(board, ca):
         client.ping()
 
 
+def test_client_certificates_need_memory_of_the_start(board, ca):
+    """Of a listener that is open, and of a new one; either goes on or stays away, and a restart has both."""
+    one = board(TLS % (ca.folder, ca.folder, ""))
+    port, new = one.daemon.port, one.port()
+    asks = TLS % (ca.folder, ca.folder, f", ca: {ca.folder}/ca.pem, client_certificate: required")
+    one.rewrite(asks, asks.replace("PORT", str(new)), one.inner)
+    lack = "no listener asked for client certificates at the start"
+    assert (f"tapline: changed in the file, and not before a restart: listener 127.0.0.1:{port} ({lack}), "
+            f"listener 127.0.0.1:{new} ({lack})\n") in one.hang_up()
+    with client(port, context(ca), "without") as served:
+        served.ping()
+    with pytest.raises(ConnectionRefusedError):
+        dial(new)
+    one.daemon.stop()
+    one.daemon.start()
+    for each in (port, new):
+        with pytest.raises((ssl.SSLError, ConnectionError, raw.Closed)):
+            client(each, context(ca), "without")
+        with client(each, context(ca, "kitchen"), "with") as served:
+            served.ping()
+
+
 def test_tls_comes_and_goes_where_there_was_some(board, ca):
     """One listener had TLS at the start, so one may have it: the same, another, and WebSocket in it."""
     secure = TLS % (ca.folder, ca.folder, "")

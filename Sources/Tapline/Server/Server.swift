@@ -294,22 +294,17 @@ struct LoopMemory: ~Copyable {
     }
     tls = TLSTable(rowCount: limits.connectionsMax, readBytes: readBytes, in: &reservation)
     handshakes = Handshakes(count: Handshakes.countMax, in: &reservation)
-    arena = LoopMemory.arena(
-      listenerCount: Server.tlsCount(listeners), connectionCount: limits.connectionsMax, in: &reservation)
+    arena = LoopMemory.arena(Server.tlsPlan(listeners, connectionCount: limits.connectionsMax), in: &reservation)
   }
 
   /// Four rows of the plan that lie one behind the other.
-  private static func arena(
-    listenerCount: Int, connectionCount: Int, in reservation: inout Reservation
-  ) -> UnsafeMutableRawBufferPointer {
+  private static func arena(_ plan: TLSPlan, in reservation: inout Reservation) -> UnsafeMutableRawBufferPointer {
     let before = reservation.byteCount
     let start = reservation.takeBytes(TLSLibrary.restBytes, name: "OpenSSL")
-    _ = reservation.takeBytes(TLSLibrary.reloadBytes(listeners: listenerCount), name: "  TLS contexts")
-    _ = reservation.takeBytes(connectionCount * TLSLibrary.connectionBytes, name: "  TLS connections")
-    _ = reservation.takeBytes(Handshakes.countMax * TLSLibrary.handshakeBytes, name: "  TLS handshakes")
-    let byteCount = TLSLibrary.arenaBytes(
-      listeners: listenerCount, connections: connectionCount, handshakes: Handshakes.countMax)
-    precondition(byteCount <= reservation.byteCount - before)
+    _ = reservation.takeBytes(plan.contextBytes, name: "  TLS contexts")
+    _ = reservation.takeBytes(plan.connectionBytes, name: "  TLS connections")
+    _ = reservation.takeBytes(plan.handshakeBytes, name: "  TLS handshakes")
+    precondition(plan.arenaBytes <= reservation.byteCount - before)
     return UnsafeMutableRawBufferPointer(start: start, count: reservation.byteCount - before)
   }
 }

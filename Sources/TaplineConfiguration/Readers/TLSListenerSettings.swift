@@ -10,6 +10,7 @@ public struct TLSListenerSettings: Sendable, Equatable {
   /// What they have revoked.
   public var crl: [UInt8]?
   public var clientCertificate = TLSClientCertificate.none
+  public var verifiesClients: Bool { clientCertificate != .none }
   /// Where a client's name is in its certificate.
   public var identity = TLSName.commonName
   public var minimum = TLSVersion.tls12

@@ -84,13 +84,11 @@ extension Server {
   /// - Throws: that OpenSSL cannot be loaded.
   public static func checkFiles(_ configuration: Configuration) throws(StartError) -> FileReport {
     var report = FileReport(file: configuration.file)
-    let count = tlsCount(configuration.listeners)
-    guard count > 0 else { return report }
+    guard hasTLS(configuration.listeners) else { return report }
+    let plan = tlsPlan(configuration.listeners, connectionCount: configuration.limits.connectionsMax)
     let arena: MappedMemory
     do throws(LinuxError) {
-      arena = try MappedMemory(
-        byteCount: TLSLibrary.arenaBytes(
-          listeners: count, connections: configuration.limits.connectionsMax, handshakes: Handshakes.countMax))
+      arena = try MappedMemory(byteCount: plan.arenaBytes)
     } catch {
       throw StartError(text: text("cannot reserve memory for TLS: ", error))
     }
@@ -111,4 +109,11 @@ extension Server {
   }
 
   static func tlsCount(_ listeners: [ListenerSettings]) -> Int { listeners.count { $0.layers.tls != nil } }
+
+  /// What is reserved for listeners of which one or more has TLS.
+  static func tlsPlan(_ listeners: [ListenerSettings], connectionCount: Int) -> TLSPlan {
+    TLSPlan(
+      listeners: tlsCount(listeners), connections: connectionCount, handshakes: Handshakes.countMax,
+      verifiesClients: listeners.contains { $0.layers.tls?.verifiesClients == true })
+  }
 }

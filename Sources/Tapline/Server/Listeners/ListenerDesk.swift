@@ -19,6 +19,7 @@ final class ListenerDesk {
   private struct Room {
     var hasLayers = false
     var tlsCount = 0
+    var verifiesClients = false
   }
 
   init(
@@ -28,7 +29,8 @@ final class ListenerDesk {
     self.opening = opening
     self.library = library
     room = Room(
-      hasLayers: table.layers.contains { !$0.isNone }, tlsCount: Server.tlsCount(configuration.listeners))
+      hasLayers: table.layers.contains { !$0.isNone }, tlsCount: Server.tlsCount(configuration.listeners),
+      verifiesClients: configuration.listeners.contains { $0.layers.tls?.verifiesClients == true })
     serialLines = configuration.listeners.filter { $0.isSerial }
   }
 
@@ -91,8 +93,11 @@ final class ListenerDesk {
   /// What a listener needs that was not reserved at the start.
   private func lack(_ settings: ListenerSettings, isTLSFull: Bool) -> Text? {
     if settings.layers.isNone { return nil }
-    if settings.layers.tls != nil {
+    if let tls = settings.layers.tls {
       if library == nil { return Text("no listener had TLS at the start") }
+      if tls.verifiesClients && !room.verifiesClients {
+        return Text("no listener asked for client certificates at the start")
+      }
       if isTLSFull {
         var text = Text("memory is reserved for ")
         text.add(room.tlsCount, of: "listener")
