@@ -99,7 +99,7 @@ class Guest:
         self.machine, self.options = machine, (*clock, *qemu)
         self.agent_path, self.qmp_path = (Path(self.folder.name) / name for name in ("agent", "qmp"))
         for _ in range(PORT_TRIES):
-            self.mqtt_port, self.agent_port = free_port(), free_port()
+            self.mqtt_port, self.tls_port, self.agent_port = free_port(), free_port(), free_port()
             self.qemu = self.start(initramfs, kernel)
             self.agent = Agent(self)
             if self.agent.wait_for_socket(self.qmp_path):
@@ -119,6 +119,7 @@ class Guest:
         command += ["-kernel", str(kernel), "-initrd", str(initramfs)]
         kernel_options = f"quiet panic=-1 rdinit=/init MACHINE={self.machine} "
         network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-10.0.2.15:1883"
+        network += f",hostfwd=tcp:127.0.0.1:{self.tls_port}-10.0.2.15:8883"
         if self.machine == "raspi3b":
             self.has_thermometer = version >= emulator.TMP105_VERSION
             network += f",hostfwd=tcp:127.0.0.1:{self.agent_port}-10.0.2.15:2000"

@@ -23,7 +23,7 @@ SCRIPT = REPOSITORY / "cross/package/first-start"
 # Three groups of six, of 23 letters: over 80 bits.
 PASSWORD = r"[a-hjkmnp-z]{6}(?:-[a-hjkmnp-z]{6}){2}"
 # What it runs. The power is cut before one of those that change something on the disk, or before the script ends.
-PROGRAMS = ("cat", "chgrp", "chmod", "cut", "dirname", "grep", "head", "mv", "rm", "sed", "sync", "tail", "tapline", "tr")
+PROGRAMS = ("cat", "chgrp", "chmod", "cut", "dirname", "grep", "head", "mkdir", "mv", "rm", "sed", "sync", "tail", "tapline", "tr")
 CHANGING = ("chgrp", "chmod", "mv", "rm", "sync", "tapline")
 
 # Stands in for each of these programs: it notes the arguments, counts, ends the script at the count that is asked for, and
@@ -263,6 +263,61 @@ def test_the_configuration_asks_for_it(binary, tmp_path, text, wanted):
     done = board.run("--named-in", configuration)
     assert done.returncode == 0
     assert (board.file.exists(), board.note.exists()) == (wanted, wanted)
+
+
+# Certificates
+
+
+def certificates(board):
+    return {path.name: path.read_bytes() for path in (board.card / "tls").glob("*")}
+
+
+def test_certificates_are_made_once(board):
+    folder = board.card / "tls"
+    options = ("--group", str(os.getgid()), "--certificates", folder)
+    first = board.run(*options)
+    assert first.returncode == 0 and first.stdout.startswith(f"clients that use TLS trust {folder}/ca.crt\nclients connect as user")
+    made = certificates(board)
+    assert made.keys() == {"ca.crt", "ca.key", "server.crt", "server.key"}
+    assert [mode(path) for path in (folder, *sorted(folder.iterdir()))] == [0o755, 0o644, 0o600, 0o644, 0o640]
+    subprocess.run(["openssl", "verify", "-CAfile", folder / "ca.crt", folder / "server.crt"], check=True, capture_output=True)
+    # Beside a password file that is there, and again.
+    for path in folder.iterdir():
+        path.unlink()
+    assert board.run(*options).stdout == f"clients that use TLS trust {folder}/ca.crt\n"
+    assert board.run(*options).stdout == ""
+
+
+def test_certificates_of_another_authority_are_kept(board):
+    (board.card / "tls").mkdir()
+    for name in ("server.crt", "server.key"):
+        (board.card / "tls" / name).write_text("ours")
+    assert "TLS" not in board.run("--certificates", board.card / "tls").stdout
+    assert certificates(board) == {"server.crt": b"ours", "server.key": b"ours"}
+
+
+def test_there_is_a_password_where_no_certificate_can_be_made(board):
+    (board.card / "tls").mkdir()
+    (board.card / "tls/ca.crt").write_text("no PEM")
+    done = board.run("--certificates", board.card / "tls")
+    assert board.users()["tapline"](board.noted()) and done.returncode == 0
+    assert f"no certificates are made: {board.card}/tls/ca.crt" in done.stderr
+    assert certificates(board) == {"ca.crt": b"no PEM"}
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("tls: {certificate: FOLDER/server.crt, key: FOLDER/server.key}\n", True),
+    ("'certificate': \"FOLDER/server.crt\"\n", True),
+    ("# tls: {certificate: FOLDER/server.crt}\n", False),
+    ("tls: {certificate: /elsewhere/server.crt}\n", False),
+    ("tls: {certificate: FOLDER/server.crts}\n", False),
+], ids=ascii)
+def test_the_configuration_asks_for_certificates(binary, tmp_path, text, wanted):
+    board = Board(binary, tmp_path, memory=False)
+    configuration = tmp_path / "tapline.yaml"
+    configuration.write_text(text.replace("FOLDER", str(board.card / "tls")))
+    assert board.run("--named-in", configuration, "--certificates", board.card / "tls").returncode == 0
+    assert bool(certificates(board)) == wanted and not board.file.exists()
 
 
 # Power cuts

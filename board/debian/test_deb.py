@@ -4,6 +4,8 @@ The tests of a suite are one story, in this order, on one guest whose systemd is
 """
 
 import re
+import socket
+import ssl
 import time
 
 import client
@@ -130,12 +132,44 @@ def test_it_installs_and_serves(debian):
 
 def test_the_first_start_made_a_password(debian):
     password = noted(debian)
-    assert said_at_first_starts(debian) == [f"clients connect as user 'tapline' with the password {password}, which /etc/tapline/password.txt has too"]
+    assert said_at_first_starts(debian) == [
+        "clients that use TLS trust /etc/tapline/tls/ca.crt",
+        f"clients connect as user 'tapline' with the password {password}, which /etc/tapline/password.txt has too",
+    ]
     assert debian.sh(f"journalctl --no-pager | grep -c {password}") == "1"
     assert debian.sh("stat -c '%U %G %a' /etc/tapline/password.txt /etc/tapline/passwd").splitlines() == ["root root 600", "root tapline 640"]
     assert password not in debian.sh("cat /etc/tapline/passwd")
     debian.sh("systemctl restart tapline.service")
-    assert noted(debian) == password and len(said_at_first_starts(debian)) == 1 and answers(debian)
+    assert noted(debian) == password and len(said_at_first_starts(debian)) == 2 and answers(debian)
+
+
+def test_tls_with_the_certificate_of_the_first_start(debian):
+    assert debian.sh("cd /etc/tapline && stat -c '%n %U %G %a' tls tls/*").splitlines() == [
+        "tls root root 755", "tls/ca.crt root root 644", "tls/ca.key root root 600", "tls/server.crt root root 644",
+        "tls/server.key root tapline 640"]
+    authority = debian.sh("cat /etc/tapline/tls/ca.crt")
+    for name in ("localhost", debian.sh("uname -n"), debian.sh("uname -n") + ".local"):
+        context = ssl.create_default_context(cadata=authority)
+        with socket.create_connection(("127.0.0.1", debian.tls_port), client.PATIENCE_SECONDS) as plain:
+            with context.wrap_socket(plain, server_hostname=name) as stream:
+                stream.sendall(client.connect_packet("tapline", noted(debian)))
+                assert stream.recv(4) == b"\x20\2\0\0", name
+    # A name that came later, and what the configuration says to do then; the authority stays.
+    before = debian.sh("cat /etc/tapline/tls/server.crt")
+    command = re.search(r"sudo (tapline cert --renew .*) && sudo (systemctl reload tapline)", debian.sh(f"cat {CONFIGURATION}"))
+    debian.sh(f"{command[1]} --name board.example && {command[2]}.service")
+    assert debian.sh("cat /etc/tapline/tls/server.crt") != before and debian.sh("cat /etc/tapline/tls/ca.crt") == authority
+
+    def is_known():
+        context = ssl.create_default_context(cadata=authority)
+        with socket.create_connection(("127.0.0.1", debian.tls_port), client.PATIENCE_SECONDS) as plain:
+            try:
+                context.wrap_socket(plain, server_hostname="board.example").close()
+                return True
+            except ssl.SSLCertVerificationError:
+                return False
+
+    wait(is_known, "certificate with the new name")
 
 
 def test_nobody_is_let_in_without_the_password(debian):
@@ -180,7 +214,7 @@ def test_a_power_cut_at_the_first_start(debian):
 def test_the_configuration_is_the_boards(debian):
     text = debian.read(CONFIGURATION)
     assert "board: generic" in text and "linuxdummy-virt" in text
-    assert "ok (3 listeners, 1 user, " in debian.sh(f"tapline check -c {CONFIGURATION}")
+    assert "ok (5 listeners, 1 user, " in debian.sh(f"tapline check -c {CONFIGURATION}")
     assert debian.sh(f"stat -c '%U %a' {CONFIGURATION} /var/lib/tapline").splitlines() == ["root 644", "tapline 750"]
 
 
@@ -287,7 +321,7 @@ def test_an_upgrade_keeps_the_configuration_and_held_outputs(debian, mqtt):
     assert level(debian, 18) == 1
     assert [level for _, level in debian.traced_levels(18) if level == 0] == []
     assert answer(debian, "10.0.2.15") == 0
-    assert debian.sh("ls /etc/tapline") == "tapline.yaml"
+    assert debian.sh("cd /etc/tapline && echo *") == "tapline.yaml tls"
     # Nothing is left running or looking as the old one.
     assert "(deleted)" not in debian.sh("readlink /proc/$(systemctl show -P MainPID tapline)/exe")
 

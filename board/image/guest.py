@@ -90,6 +90,7 @@ class Board(rig.Guest):
         command += ["-kernel", str(files["kernel8.img"]), "-initrd", str(files["initrd.img"]), "-append", options.strip()]
         network = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.mqtt_port}-10.0.2.15:1883"
         network += f",hostfwd=tcp:127.0.0.1:{self.agent_port}-10.0.2.15:22"
+        network += f",hostfwd=tcp:127.0.0.1:{self.tls_port}-10.0.2.15:8883"
         if self.machine == "virt":
             command += ["-cpu", "cortex-a53", "-smp", "1", "-m", "512", "-nodefaults", "-serial", "stdio"]
             command += ["-drive", f"if=none,id=card,format=raw,file={self.card}", "-device", "virtio-blk-device,drive=card"]

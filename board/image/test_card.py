@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import time
 
@@ -29,6 +30,10 @@ taps:
 PLAIN = HEAD + "  outputs: {relay: {pin: GPIO17, initial: off}}\n"
 # As the image's own: users of password.txt, and nobody else.
 SECURED = PLAIN.replace(", anonymous: true", "") + "users: {password_file: /run/tapline/passwd, unix: {0: tapline}}\n"
+# With TLS, by the certificate that the first start makes.
+SEALED = SECURED.replace("listeners:\n", """listeners:
+  - {address: 0.0.0.0, port: 8883, tls: {certificate: /run/tapline/tls/server.crt, key: /run/tapline/tls/server.key}}
+""")
 COUNTING = "limits: {sys_interval_seconds: 1}\n" + HEAD + "  persist: {file: /data/tapline/taps, interval: 1s}\n  outputs:\n" + "".join(
     f"    bit{bit}: {{pin: GPIO{bit}, initial: restore}}\n" for bit in range(BITS)
 )
@@ -161,6 +166,54 @@ def test_the_first_start_makes_a_password(card, power_on, connect):
     assert client.answer_to_connect(board.mqtt_port) == 5
     connect(board, "owner", "tapline", password)
     assert not any(password in text for _, text in board.lines)
+
+
+def certificates(card):
+    """{name: text} of the folder tls, as the card's owner reads it in another computer."""
+    names = ("ca.crt", "ca.key", "server.crt", "server.key")
+    return {name: guest.mtools("mtype", card, f"::tls/{name}").stdout.decode() for name in names}
+
+
+def hello(board, authority, name, password):
+    """The return code of CONNACK through TLS, and the certificate that the board has shown."""
+    context = ssl.create_default_context(cadata=authority)
+    with socket.create_connection(("127.0.0.1", board.tls_port), client.PATIENCE_SECONDS) as plain:
+        with context.wrap_socket(plain, server_hostname=name) as stream:
+            stream.sendall(client.connect_packet("tapline", password))
+            answer = stream.recv(4)
+            return answer[3], stream.getpeercert(binary_form=True)
+
+
+def test_the_first_start_makes_a_certificate(card, power_on):
+    """Clients that trust its authority, which is on the card, go on doing so, whatever becomes of the server's certificate."""
+    guest.put_in(card, "tapline.yaml", SEALED)
+    made = {}
+
+    def start(name):
+        """The certificate that the board shows for this name, by the first authority; and whether it was said to be new."""
+        board = power_on("virt")
+        board.wait_until_ready()
+        board.wait_for_network()
+        assert " ro," in board.sh("grep ' /card ' /proc/mounts")
+        # Not of 1970, when the board's clock begins.
+        assert board.sh("[ $(date +%s) -ge $(cat /etc/built) ] && echo later") == "later"
+        made.update(made or certificates(card))
+        granted, shown = hello(board, made["ca.crt"], name, guest.noted_password(card))
+        assert granted == 0
+        is_new = any("clients that use TLS trust tls/ca.crt of the card" in text for _, text in board.lines)
+        board.cut_power()
+        return shown, is_new
+
+    first, is_new = start("tapline.local")
+    assert is_new
+    assert start("tapline.local") == (first, False)
+    # One that a power cut has left in part: another of the same authority, with the name of now.
+    guest.put_in(card, "tls/server.crt", made["server.crt"][:100])
+    guest.put_in(card, "network.txt", "hostname = cellar\n")
+    shown, is_new = start("cellar.local")
+    assert is_new and shown != first
+    now = certificates(card)
+    assert [name for name in now if now[name] == made[name]] == ["ca.crt", "ca.key"]
 
 
 def test_the_users_of_the_card(card, power_on, connect):

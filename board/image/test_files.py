@@ -47,13 +47,15 @@ def test_the_configurations_are_right(image, tmp_path):
     # What the board makes at each start.
     passwords = tmp_path / "passwd"
     subprocess.run([*tapline, "passwd", "-c", passwords, "tapline"], input="any\n", text=True, check=True)
+    (tmp_path / "tls").mkdir()
+    subprocess.run([*tapline, "cert", "-d", tmp_path / "tls"], stdout=subprocess.DEVNULL, check=True)
     ours = guest.take_out(image, "tapline.yaml", tmp_path / "tapline.yaml")
     for path in (ours, guest.BOARD / "image/system/default.yaml"):
         text = path.read_text()
         # Nobody is let in without a password.
         assert "  password_file: /run/tapline/passwd\n" in text and "anonymous" not in text
         changed = tmp_path / "checked.yaml"
-        changed.write_text(text.replace("/run/tapline/passwd", str(passwords)))
+        changed.write_text(text.replace("/run/tapline/passwd", str(passwords)).replace("/run/tapline/tls", str(tmp_path / "tls")))
         run = subprocess.run([*tapline, "check", "-c", changed], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert run.returncode == 0, run.stdout
 
