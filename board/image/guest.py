@@ -17,6 +17,7 @@ sys.path.insert(0, str(BOARD))
 import rig  # noqa: E402  after the line above
 
 SECTOR = 512
+DISCARD = 4  # of a write in a log
 # The limit of a board's whole run.
 RUN_SECONDS = 3600
 DEVICE_TREES = {"raspi3b": "bcm2837-rpi-3-b.dtb", "raspi4b": "bcm2711-rpi-4-b.dtb"}
@@ -60,6 +61,18 @@ def noted_password(card):
     return next((line.split(" = ")[1] for line in text.splitlines() if line.startswith("tapline = ")), None)
 
 
+def written(log):
+    """(first byte, bytes) of each write to the card, in order, of a log by QEMU's blklogwrites, whose form is that of the
+    kernel's dm-log-writes: a sector with the head, then for each write a sector with its place and length, and its bytes."""
+    with open(log, "rb") as file:
+        magic, version, count, sector = struct.unpack("<QQQI", file.read(SECTOR)[:28])
+        assert (magic, version, sector) == (0x6A736677736872, 1, SECTOR)
+        for _ in range(count):
+            start, sectors, flags, _ = struct.unpack("<QQQQ", file.read(SECTOR)[:32])
+            if sectors and not flags & DISCARD:
+                yield start * SECTOR, file.read(sectors * SECTOR)
+
+
 def make_card(image, to, size=512 << 20):
     """A card of `size` bytes, a power of two, with the image written to it."""
     shutil.copyfile(image, to)
@@ -70,11 +83,13 @@ def make_card(image, to, size=512 << 20):
 class Board(rig.Guest):
     """card: it is written to
 
+    writes: a file for a log of all that is written to the card, on the generic board
     dtb_edits: commands that change the device tree, the file TREE
     qemu: more options for the emulator
     """
 
-    def __init__(self, card, log, machine, seconds=RUN_SECONDS, more_options="", dtb_edits=(), qemu=()):
+    def __init__(self, card, log, machine, seconds=RUN_SECONDS, more_options="", writes=None, dtb_edits=(), qemu=()):
+        self.writes = writes
         self.card, self.more_options, self.dtb_edits = card, more_options, dtb_edits  # of start()
         self.asked = 0
         self.console = threading.Lock()
@@ -93,7 +108,13 @@ class Board(rig.Guest):
         network += f",hostfwd=tcp:127.0.0.1:{self.tls_port}-10.0.2.15:8883"
         if self.machine == "virt":
             command += ["-cpu", "cortex-a53", "-smp", "1", "-m", "512", "-nodefaults", "-serial", "stdio"]
-            command += ["-drive", f"if=none,id=card,format=raw,file={self.card}", "-device", "virtio-blk-device,drive=card"]
+            drive = f"if=none,id=card,format=raw,file={self.card}"
+            if self.writes:
+                self.writes.touch()
+                drive = "if=none,id=card,driver=blklogwrites,log-super-update-interval=1"
+                for role, path in (("file", self.card), ("log", self.writes)):
+                    drive += f",{role}.driver=raw,{role}.file.driver=file,{role}.file.filename={path}"
+            command += ["-drive", drive, "-device", "virtio-blk-device,drive=card"]
             command += ["-netdev", network, "-device", "virtio-net-device,netdev=net"]
         else:
             tree = take_out(self.card, DEVICE_TREES[self.machine], folder / "board.dtb")

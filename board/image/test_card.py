@@ -274,6 +274,34 @@ def test_power_cuts_at_the_first_start(image, card, power_on, connect, note):
     note(f"seed {SEED}: {cut + 1} cuts, {kept} of them behind the moment at which the password was told")
 
 
+def test_every_write_of_the_first_start(card, power_on, tmp_path, note):
+    """After each of them the card's file system has password.txt, as it was or with the password: what the owner reads, and the
+    next start, if the power is cut there."""
+    guest.put_in(card, "tapline.yaml", SEALED)
+    replayed, log = tmp_path / "replayed.img", tmp_path / "writes"
+    shutil.copyfile(card, replayed)
+    before = guest.mtools("mtype", card, "::password.txt").stdout
+    board = power_on("virt", writes=log)
+    password = board.new_password()
+    board.wait_until_ready()
+    board.cut_power()
+    start, length = guest.partition(replayed)
+    seen, count = [before], 0
+    with open(replayed, "r+b", buffering=0) as file:
+        for place, data in guest.written(log):
+            if start <= place < start + length:
+                os.pwrite(file.fileno(), data, place)
+                count += 1
+                text = guest.mtools("mtype", replayed, "::password.txt").stdout
+                if text != seen[-1]:
+                    seen.append(text)
+    replayed.unlink()
+    assert len(seen) == 2 and seen[1] == before + f"tapline = {password}\n".encode(), seen
+    # The file, its name, its clusters, in two tables.
+    assert count >= 6
+    note(f"{count} writes to the first partition")
+
+
 def test_settings_name_key_and_line(card, power_on):
     guest.put_in(card, "network.txt", "# ours\r\nhostname = cellar\r\nadress=10.0.2.15/24\r\naddress = 10.0.2.15/24\r\nntp = $(reboot)")
     guest.put_in(card, "ssh-keys.txt", "# mine\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0m8eJ5yq8bHk3g6cVbW1Y6mJrQkz5yq8bHk3g6cVbW me\nnonsense\n")
@@ -285,6 +313,8 @@ def test_settings_name_key_and_line(card, power_on):
     assert board.sh("hostname") == "cellar"
     board.wait_for_line(r"image: .*network.txt: 'ntp' is '\$\(reboot\)'; expected names or addresses")
     board.sh("until pidof ntpd; do usleep 100000; done")
+    # Whatever ends it, the board has not lost the time for good.
+    board.sh("kill -9 $(pidof ntpd); until pidof ntpd; do usleep 100000; done")
     board.sh("until pidof dropbear; do usleep 100000; done")
     with socket.create_connection(("127.0.0.1", board.agent_port), rig.ANSWER_SECONDS) as ssh:
         assert ssh.recv(64).startswith(b"SSH-2.0-dropbear")
