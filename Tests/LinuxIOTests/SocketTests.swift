@@ -100,15 +100,24 @@ import Testing
     let first = try Listener.tcp(address: Bytes("127.0.0.1"), port: 0, backlog: 1)
     #expect(errno { _ = try Listener.tcp(address: Bytes("127.0.0.1"), port: first.port, backlog: 1) } == EADDRINUSE)
     first.close()
-    let again = try Listener.tcp(address: Bytes("127.0.0.1"), port: first.port, backlog: 1)
-    again.close()
+  }
+
+  @Test func aPortIsFreeOnceItIsClosed() throws {
+    try onFreePorts {
+      let first = try Listener.tcp(address: Bytes("127.0.0.1"), port: 0, backlog: 1)
+      first.close()
+      let again = try Listener.tcp(address: Bytes("127.0.0.1"), port: first.port, backlog: 1)
+      again.close()
+    }
   }
 
   @Test func anyAddressOfBothFamiliesOnOnePort() throws {
-    let six = try Listener.tcp(address: Bytes("::"), port: 0, backlog: 1)
-    let four = try Listener.tcp(address: Bytes("0.0.0.0"), port: six.port, backlog: 1)
-    six.close()
-    four.close()
+    try onFreePorts {
+      let six = try Listener.tcp(address: Bytes("::"), port: 0, backlog: 1)
+      defer { six.close() }
+      let four = try Listener.tcp(address: Bytes("0.0.0.0"), port: six.port, backlog: 1)
+      four.close()
+    }
   }
 
   /// Half of the time silent, then probes; and as long for bytes that are not acknowledged (tcp(7)).

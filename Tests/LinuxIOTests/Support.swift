@@ -63,6 +63,14 @@ func write(_ text: String, to fd: Int32) -> Int? {
   }
 }
 
+/// Tries again where another process has taken a port between two steps of `body`; a port that is always in use is no chance.
+func onFreePorts(_ body: () throws -> Void) throws {
+  for _ in 0..<20 {
+    do { return try body() } catch let error as LinuxError where error.errno == EADDRINUSE {}
+  }
+  try body()
+}
+
 func errno(of body: () throws -> Void) -> Int32? {
   do { try body() } catch let error as LinuxError { return error.errno } catch { return -1 }
   return nil

@@ -78,7 +78,7 @@ class House:
         self.passwords, self.acl = folder / "passwd", folder / "acl"
         self.passwords.write_text(password_file({"admin": "admin"}))
         self.acl.write_text("")
-        self.count = self.lines = 0
+        self.count = self.rules = 0
         tls = f", ca: {keys.path('ca.pem')}, client_certificate: optional" if self.door.is_tls else ""
         self.daemon = Daemon(
             binary, folder / "daemon", f"users: {{password_file: {self.passwords}, acl_file: {self.acl}}}\n{TAPS}",
@@ -94,8 +94,8 @@ class House:
         new.chmod(0o640)
         new.rename(path)
 
-    def reload(self):
-        """SIGHUP, to the end of the reload; the lines that tell of it."""
+    def reload(self, told_of=""):
+        """SIGHUP, to the end of a reload that says `told_of`: an earlier one may end first. The lines that tell of it."""
         start = self.daemon.log_file.stat().st_size
         self.daemon.process.send_signal(signal.SIGHUP)
 
@@ -103,7 +103,8 @@ class House:
             with self.daemon.log_file.open("rb") as log:
                 log.seek(start)
                 said = log.read().decode(errors="replace")
-            return said if ("tapline: reloaded: " in said or "stay as they were" in said) and said.endswith("\n") else None
+            ended = [line for line in said.splitlines(True) if "tapline: reloaded: " in line or "stay as they were" in line]
+            return said if any(told_of in line and line.endswith("\n") for line in ended) else None
 
         return wait(told, "reload")
 
@@ -157,11 +158,13 @@ class Play:
         self.house.write(self.house.passwords, self.password_file(users, iterations) + more)
         if rules is not None:
             text = f"{self.fill(rules)}\nuser admin\ntopic readwrite #\ntopic readwrite $SYS/#\n"
-            if text.count("\n") == self.house.lines:  # another count, as a line that is logged again is only counted
+            count = sum(line.startswith(("topic ", "pattern ")) for line in text.splitlines())
+            if count == self.house.rules:  # another count, as a line that is logged again is only counted
                 text += "topic read #\n"
-            self.house.lines = text.count("\n")
+                count += 1
+            self.house.rules = count
             self.house.write(self.house.acl, text)
-        said = self.house.reload()
+        said = self.house.reload(f", {self.house.rules} rules" if rules is not None else "")
         assert "reloaded: " in said, said
         return said
 

@@ -210,8 +210,20 @@ def test_two_clients_with_one_identifier(make_daemon, steady, served):
 
 @pytest.mark.doors("briefly")
 def test_slowloris(make_daemon, steady, served):
-    """Without a CONNECT, or with one that takes too long, a connection ends at its deadline."""
-    daemon = make_daemon(connect_seconds=1, pending_connections=8)
+    """Without a CONNECT, or with one that takes too long, a connection ends at its deadline. Where this machine took longer
+    than that for those who mean well, it is tried with more time."""
+    for seconds in (1, 8, 64):
+        daemon = make_daemon(connect_seconds=seconds, pending_connections=8)
+        try:
+            be_slow(daemon, steady, served, seconds)
+            break
+        except (OSError, raw.Closed):
+            if seconds == 64:
+                raise
+    counter(daemon, "closed/timeout", lambda value: value == 4)
+
+
+def be_slow(daemon, steady, served, seconds):
     others = served(daemon)
     with steady(daemon):
         clock = time.monotonic()
@@ -221,9 +233,8 @@ def test_slowloris(make_daemon, steady, served):
         others.check()
         for client in silent:
             client.expect_close()
-        assert time.monotonic() - clock >= 1 - TICK_SECONDS
+        assert time.monotonic() - clock >= seconds - TICK_SECONDS
         others.check()
-    counter(daemon, "closed/timeout", lambda value: value == 4)
 
 
 @pytest.mark.doors("briefly")

@@ -103,12 +103,13 @@ class Board:
             for connection in heads:
                 assert connection.recv(12) == b"HTTP/1.1 101"
         with contextlib.ExitStack() as stack:
-            connections = [stack.enter_context(self.dial("secure")) for _ in range(16)]
-            tunnels = [floods.Secure(connection, self.context) for connection in connections]
-            # In turn, as only so many passwords of one address may wait.
-            for index, (connection, tunnel) in enumerate(zip(connections, tunnels)):
-                connection.sendall(tunnel.record(raw.connect(f"part-{index}", user="ann", password=PASSWORD)))
-                assert tunnel.read(connection)[0] == 0x20
+            connections, tunnels = [], []
+            # In turn: only so many passwords of one address may wait, and each has `connect_seconds` of its own.
+            for index in range(16):
+                connections.append(stack.enter_context(self.dial("secure")))
+                tunnels.append(floods.Secure(connections[-1], self.context))
+                connections[-1].sendall(tunnels[-1].record(raw.connect(f"part-{index}", user="ann", password=PASSWORD)))
+                assert tunnels[-1].read(connections[-1])[0] == 0x20
             records = [tunnel.record(raw.packet(0xC0)) for tunnel in tunnels]
             for part in (slice(0, 8), slice(8, None)):
                 for connection, record in zip(connections, records):
