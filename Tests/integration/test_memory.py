@@ -96,7 +96,8 @@ def test_idle_memory(make_daemon, build, note):
     daemon = make_daemon(build=build)
     note(f"idle, {build.name} build: {daemon.memory} KiB, of which {plan(daemon)['loop_bytes'] // 1024} are reserved")
     if build.is_embedded:
-        assert daemon.memory["VmRSS"] < 3072
+        # Of the program's file the kernel maps what lies in its cache around each page that is needed: some 250 KiB more or less.
+        assert daemon.memory["RssAnon"] < 1792 and daemon.memory["VmRSS"] < 4096
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
